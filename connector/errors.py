@@ -1,0 +1,89 @@
+"""Every error polyglance raises on purpose, as one tree.
+
+    PolyglanceError                 .retryable
+    ├── ConfigError                 settings that cannot work together            CLI exit 2
+    ├── InvalidQuery                filter syntax, unknown field, empty text      HTTP 422
+    │   └── UnreadableImage         bytes that are no picture we can embed; carries .reason
+    ├── Overloaded                  queue full; carries .retry_after              HTTP 429
+    ├── StoreError
+    │   ├── StoreUnavailable        no answer in time (retryable)                 HTTP 503
+    │   ├── StoreRefused            wrong key, wrong schema, strict mode          HTTP 502
+    │   ├── StoreFull               quota or disk: pause and say so               HTTP 507
+    │   ├── CollectionMissing                                                     HTTP 404
+    │   └── CollectionMismatch      built by another space                        HTTP 409
+    ├── ModelError                  weights missing, or out of device memory
+    └── IngestError                 in workers/errors.py                          CLI exit 1
+
+Foreign errors are translated where they enter the house, with the cause kept.
+"""
+
+from typing import Literal, get_args
+
+ImageFault = Literal["not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty"]
+IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
+
+
+class PolyglanceError(Exception):
+    """The root: catch this to catch everything polyglance raises on purpose."""
+
+    retryable: bool = False
+
+
+class ConfigError(PolyglanceError):
+    """Settings that are unknown, malformed or cannot work together."""
+
+
+class InvalidQuery(PolyglanceError):
+    """A query that cannot be answered as asked; the message names the part that is wrong."""
+
+
+class UnreadableImage(InvalidQuery):
+    """Bytes that are no picture we can embed."""
+
+    def __init__(self, message: str, *, reason: ImageFault) -> None:
+        super().__init__(message)
+        self.reason: ImageFault = reason
+
+
+class Overloaded(PolyglanceError):
+    """The queue is full; ask again after ``retry_after`` seconds."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreError(PolyglanceError):
+    """The vector store did not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store gave no answer in time; the same call may work later."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreRefused(StoreError):
+    """The store answered no, and would answer no again."""
+
+
+class StoreFull(StoreError):
+    """The store has no room left: a quota or a disk."""
+
+
+class CollectionMissing(StoreError):
+    """The collection does not exist in this store."""
+
+
+class CollectionMismatch(StoreError):
+    """The collection was built by another space, preprocessing or schema."""
+
+
+class ModelError(PolyglanceError):
+    """A model cannot be loaded or cannot run."""

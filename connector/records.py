@@ -1,0 +1,52 @@
+"""The values that travel between our modules: frozen, slotted, and free of behaviour."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding: (dims,) float32, L2-normalised."""
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""A batch of embeddings: (n, dims) float32, each row L2-normalised."""
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""One or many pictures ready for a tower: (size, size, 3) or (n, size, size, 3) uint8 RGB."""
+
+Payload: TypeAlias = Mapping[str, Any]
+"""What a point knows about its picture: plain JSON values, documented in ``connector.qdrant.schema``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A picture as the store keeps it."""
+
+    id: str
+    vector: Vector
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point read back; ``vector`` is None unless it was asked for."""
+
+    id: str
+    payload: Payload
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query, best first; ``score`` is the cosine between query and picture."""
+
+    id: str
+    score: float
+    payload: Payload
+
+    @property
+    def uri(self) -> str:
+        """Where the picture was ingested from, such as ``file:///photos/dog.jpg``."""
+        return str(self.payload["uri"])

@@ -1,0 +1,214 @@
+"""The settings an application needs: frozen sections, read once at the entry point and passed down by section.
+
+Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglance.toml`` in the working folder
+> default.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from connector.errors import ConfigError
+from connector.qdrant.schema import FieldType
+
+PREFIX = "POLYGLANCE_"
+CONFIG_FILE = Path("polyglance.toml")
+TEST_PREFIX = "POLYGLANCE_TEST_"
+"""Names under this prefix belong to the test suite and are not settings."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class QdrantSettings(Section):
+    """Where the vectors live. Without ``url``, the engine runs inside this process and keeps its data in ``path``."""
+
+    url: str | None = None
+    """Address of a Qdrant server or cluster, such as http://localhost:6333; none means the embedded engine."""
+    api_key: SecretStr | None = None
+    """Key of the server."""
+    transport: Literal["grpc", "rest"] = "grpc"
+    """How to talk to the server."""
+    grpc_port: int = Field(default=6334, ge=1, le=65535)
+    """The server's gRPC port."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds one call to the server may take."""
+    path: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("polyglance")) / "qdrant")
+    """Data folder of the embedded engine."""
+    collection: str | None = Field(default=None, pattern=r"^[\w.-]{1,200}$")
+    """Name of the collection; by default it is named after the space: pictures-SPACE."""
+    meta_fields: dict[str, FieldType] = Field(default_factory=dict)
+    """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
+
+
+class ModelSettings(Section):
+    """Which embedding space, and how its towers run."""
+
+    space: str = "clip-vit-b-32"
+    """Name of the embedding space; see connector.spaces.catalog."""
+    image_model: str | None = None
+    """Name or local folder of the image tower, in place of the space's own."""
+    text_model: str | None = None
+    """Name or local folder of the text tower, in place of the space's own."""
+    text_tower: str = "multilingual"
+    """Which of the space's text towers speaks."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the image tower; auto takes bfloat16 where the processor has it and a check at load passes."""
+    batch_size: int = Field(default=64, ge=1, le=4096)
+    """Pictures in one forward pass."""
+
+
+class LimitsSettings(Section):
+    """What one picture may cost, for ingestion and for queries."""
+
+    max_pixels: int = Field(default=120_000_000, ge=1)
+    """Width times height above which a picture is not decoded."""
+    max_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Size of a file above which it is not read."""
+
+
+class Settings(BaseSettings):
+    """The tree as an application sees it; ``workers.settings.Settings`` adds the sections of ingestion."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
+    )
+    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "s3", "web"})
+    """Sections that ``workers`` owns: an application ignores them."""
+
+    qdrant: QdrantSettings = Field(default_factory=QdrantSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read the settings once; ``overrides`` maps dotted names to values and beats every other source.
+
+        Raises ConfigError for an unknown name (naming the nearest known one) or a value that does not fit.
+        """
+        check_environment_names(known=set(cls.names()), foreign=cls.foreign_sections)
+        try:
+            tree: Any = nest(overrides or {})
+            return cls(**tree)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, known=list(cls.names()))) from error
+        except ValueError as error:
+            raise ConfigError(f"{CONFIG_FILE} or a {PREFIX}… variable cannot be read: {error}") from error
+
+    @classmethod
+    def names(cls) -> Iterator[str]:
+        """Every setting by its dotted name, such as ``qdrant.url``."""
+        for section, field in cls.model_fields.items():
+            kind = field.annotation
+            assert isinstance(kind, type), section
+            assert issubclass(kind, Section), section
+            yield from (f"{section}.{name}" for name in kind.model_fields)
+
+    @property
+    def collection(self) -> str:
+        """The collection's name, the default filled in."""
+        return self.qdrant.collection or f"pictures-{self.model.space}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the signature is pydantic-settings')
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Our order of precedence, without .env files and secret folders."""
+        return init_settings, env_settings, _KnownSections(settings_cls, foreign=cls.foreign_sections)
+
+    @classmethod
+    def origins(cls, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Where each setting's value comes from: flag, the variable's name, the file's name, or default."""
+        sources: list[tuple[str, PydanticBaseSettingsSource]] = [
+            ("flag", InitSettingsSource(cls, nest(overrides or {}))),
+            ("environment", EnvSettingsSource(cls, env_prefix=PREFIX, env_nested_delimiter="__")),
+            (str(CONFIG_FILE), _KnownSections(cls, foreign=cls.foreign_sections)),
+        ]
+        values = [(label, source()) for label, source in sources]
+        found = {}
+        for name in cls.names():
+            section, key = name.split(".")
+            label = next((label for label, tree in values if key in (tree.get(section) or {})), "default")
+            found[name] = variable_of(name) if label == "environment" else label
+        return found
+
+
+class _KnownSections(TomlConfigSettingsSource):
+    """``polyglance.toml`` without the sections that belong to someone else."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *, foreign: frozenset[str]) -> None:
+        self._foreign = foreign
+        super().__init__(settings_cls, toml_file=CONFIG_FILE)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name not in self._foreign}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting: ``qdrant.url`` -> ``POLYGLANCE_QDRANT__URL``."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def nest(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Turn ``{"qdrant.url": x}`` into ``{"qdrant": {"url": x}}``."""
+    tree: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        section, _, key = name.partition(".")
+        tree.setdefault(section, {})[key] = value
+    return tree
+
+
+def check_environment_names(*, known: set[str], foreign: frozenset[str]) -> None:
+    """Refuse a ``POLYGLANCE_…`` variable that is no setting. Raises ConfigError naming the nearest one."""
+    variables = {variable_of(name) for name in known}
+    others = tuple(f"{PREFIX}{name.upper()}__" for name in foreign)
+    for variable in sorted(os.environ):
+        if not variable.startswith(PREFIX) or variable.startswith((TEST_PREFIX, *others)):
+            continue
+        if variable.upper() in variables or variable.upper().startswith(f"{PREFIX}QDRANT__META_FIELDS__"):
+            continue
+        raise ConfigError(f"{variable} is not a setting. {_nearest(variable, sorted(variables))}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.upper() if name.isupper() else name, known, n=1, cutoff=0.5)
+    return f"The nearest one is {close[0]}." if close else "`polyglance settings` lists them all."
+
+
+def _explain(error: ValidationError, *, known: list[str]) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{name} is not a setting. {_nearest(name, known)}")
+        else:
+            lines.append(f"setting {name} = {problem['input']!r} does not fit: {problem['msg']}.")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The front door: one command, ``polyglance``, made of both packages' command groups."""

@@ -1,0 +1,81 @@
+"""The values that travel through an ingestion run: frozen, slotted, picklable."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Stage = Literal["list", "read", "decode", "embed", "upsert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A picture by address, as a source lists it, not yet read.
+
+    ``uri`` is canonical (``file:///abs/path.jpg``, ``s3://bucket/key``, ``https://…``, ``s3://bucket/x.tar#member``).
+    ``version`` changes when the picture changes; None where only reading tells. ``stored_version`` is what the
+    collection holds already, filled in by the pipeline so that a source can ask conditionally. ``meta`` is the
+    user's own metadata known at listing time.
+    """
+
+    uri: str
+    source: str
+    object_key: str
+    folder: str
+    filename: str
+    version: str | None
+    size: int | None = None
+    stored_version: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def point_id(self) -> str:
+        """The id of the picture's point: the UUIDv5 of its URI, so that writing twice is harmless."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, self.uri))
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A picture's bytes. ``version`` is final here; ``meta`` joins what the reading taught to what the listing knew."""
+
+    ref: Ref
+    data: bytes
+    version: str
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The source answered that the picture is still as it is stored."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A picture that could not be ingested: at which stage, for which typed reason, with which detail."""
+
+    uri: str
+    stage: Stage
+    reason: str
+    detail: str
+    attempt: int = 1
+
+
+Outcome: TypeAlias = Blob | Unchanged | Reject
+"""What reading one ref gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The books of a run: every listed picture ends in exactly one of the other three."""
+
+    listed: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing was lost."""
+        return self.listed == self.stored + self.unchanged + self.rejected

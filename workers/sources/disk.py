@@ -1,0 +1,308 @@
+"""Pictures on this machine's disks: a folder with everything below it, or a single file.
+
+Paths are bytes in here, because a file name need not be text. They become text only on the way out: in the URI
+percent-encoded and without loss, in the payload with U+FFFD for what cannot be decoded.
+"""
+
+# pathlib knows no bytes paths:
+# ruff: noqa: PTH100, PTH116, PTH118, PTH120, PTH122
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from workers.errors import SourceError
+from workers.records import Blob, Outcome, Ref, Reject, Stage
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+
+log = logging.getLogger(__name__)
+
+EXTENSIONS = frozenset(
+    b".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .gif .tif .tiff .bmp .dib .jp2 .j2k .jpf .jpx .j2c .jpc"
+    b" .heic .heics .heif .heifs .hif".split()
+)
+"""What is listed in a folder, case-blind. What a file really is, its bytes decide later."""
+
+_NOT_A_FILE = "a folder, pipe or device is no picture"
+_READ_BLOCK = 4 * 1024 * 1024
+# A FIFO that has taken a picture's place is opened without waiting for a writer.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def uri_of(path: Path) -> str:
+    """The canonical URI of an absolute path (RFC 8089): every byte that is no plain character percent-encoded."""
+    return _uri(os.fsencode(path))
+
+
+def path_of(uri: str) -> Path:
+    """The path that ``uri_of`` was given, byte for byte. Raises ValueError for a URI of another scheme or host."""
+    rest = uri.removeprefix("file://localhost").removeprefix("file://")
+    if rest == uri or not rest.startswith("/"):
+        raise ValueError(f"{uri!r} is no file URI of this machine; one looks like file:///photos/dog.jpg.")
+    return Path(os.fsdecode(unquote_to_bytes(rest)))
+
+
+def readable(path: bytes) -> str:
+    """A path or name as text, U+FFFD for what is no UTF-8."""
+    return path.decode("utf-8", "replace")
+
+
+class DiskSource:
+    """A folder with everything below it, or one file whatever its extension.
+
+    Links to files and folders are followed, a folder at most once through links and never into itself. Files and
+    folders whose name begins with a dot are left out unless ``hidden``. A file of more than ``max_bytes`` is not read.
+    """
+
+    def __init__(self, where: Path, *, hidden: bool, max_bytes: int) -> None:
+        self._top = os.fsencode(Path(os.path.abspath(where)))
+        self._hidden = hidden
+        self._max_bytes = max_bytes
+
+    @property
+    def root(self) -> str:
+        """The canonical URI of the folder, or of the file when one was given."""
+        return _uri(self._top)
+
+    def list(self) -> Iterator[Ref | Reject]:
+        """Every picture below the folder: files by name, then subfolders by name. Memory is that of one folder's names.
+
+        Raises SourceError when the folder or file is missing or cannot be opened.
+        """
+        try:
+            found = os.stat(self._top)
+            if stat.S_ISREG(found.st_mode):
+                return iter([self._single()])
+            first = self._scan(self._top)
+        except OSError as error:
+            raise SourceError(_explain(self._top, error)) from error
+        return self._walk(first)
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """The bytes of each ref, with the version they had when they were opened, and what its sidecars say."""
+        broken: dict[str, str] = {}
+        for ref in refs:
+            yield self._read(ref, broken)
+        if broken:
+            name, why = next(iter(broken.items()))
+            log.warning("sidecars_ignored count=%d first=%s detail=%s", len(broken), name, why)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _single(self) -> Ref | Reject:
+        folder, name = os.path.split(self._top)
+        return ref_of(self._top, top=folder, source=self.root, sidecars=frozenset(sidecar_names(name)))
+
+    def _walk(self, first: "_Folder") -> Iterator[Ref | Reject]:
+        linked: set[tuple[int, int]] = set()
+        waiting: list[bytes] = []
+        here: _Folder | None = first
+        while here is not None or waiting:
+            if here is None:
+                path = waiting.pop()
+                try:
+                    here = self._scan(path)
+                except OSError as error:
+                    yield _reject(_uri(path), error, stage="list")
+                    continue
+            for name in here.files:
+                path = os.path.join(here.path, name)
+                yield ref_of(path, top=self._top, source=self.root, sidecars=here.sidecars)
+            followed = (f for f in here.folders if f not in here.links or self._follow(here.path, f, linked))
+            waiting.extend(os.path.join(here.path, name) for name in reversed([*followed]))
+            here = None
+
+    def _scan(self, folder: bytes) -> "_Folder":
+        """One folder's names, sorted into what we do with them."""
+        here = _Folder(folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                here.add(entry, hidden=self._hidden)
+        here.files.sort()
+        here.folders.sort()
+        return here
+
+    def _follow(self, folder: bytes, name: bytes, linked: set[tuple[int, int]]) -> bool:
+        """Whether a link to a folder leads somewhere new: neither up its own path nor where another link led."""
+        try:
+            target = _identity(os.path.join(folder, name))
+            if target in linked:
+                return False
+            linked.add(target)
+            above = folder
+            while _identity(above) != target:
+                if above == self._top:
+                    return True
+                above = os.path.dirname(above)
+        except OSError as error:
+            log.warning("link_not_followed path=%r detail=%s", os.path.join(folder, name), error)
+        return False
+
+    def _read(self, ref: Ref, broken: dict[str, str]) -> Outcome:
+        path = os.fsencode(path_of(ref.uri))
+        try:
+            data, version = _read_file(path, limit=self._max_bytes)
+        except _Unfit as unfit:
+            return Reject(ref.uri, stage="read", reason=unfit.reason, detail=str(unfit))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            return _reject(ref.uri, error, stage="read")
+        meta: dict[str, Any] = {}
+        if ref.version is None or "+" in ref.version:
+            versions, meta = _read_sidecars(path, broken)
+            version = "+".join([version, *versions])
+        return Blob(ref, data, version, {**meta, **ref.meta})
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One folder's names that matter to us."""
+
+    path: bytes
+    files: list[bytes] = field(default_factory=list)
+    folders: list[bytes] = field(default_factory=list)
+    links: set[bytes] = field(default_factory=set)
+    sidecars: set[bytes] = field(default_factory=set)
+
+    def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool) -> None:
+        if entry.name.startswith(b".") and not hidden:
+            return
+        extension = os.path.splitext(entry.name)[1].lower()
+        if _is_folder(entry):
+            self.folders.append(entry.name)
+            if entry.is_symlink():
+                self.links.add(entry.name)
+        elif extension in EXTENSIONS:
+            self.files.append(entry.name)
+        elif extension in (b".json", b".txt"):
+            self.sidecars.add(entry.name)
+
+
+class _Unfit(Exception):
+    """A file that is there and is not read; carries the reject's reason."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] | set[bytes]) -> Ref | Reject:
+    """The ref of one file below ``top``; ``sidecars`` are the names beside it that may belong to it."""
+    folder, name = os.path.split(path)
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # a link to nowhere, a file gone since
+        return _reject(_uri(path), error, stage="list")
+    if not stat.S_ISREG(found.st_mode):
+        return Reject(_uri(path), stage="list", reason="not_a_file", detail=_NOT_A_FILE)
+    beside = (_sidecar_version(os.path.join(folder, n)) for n in sidecar_names(name) if n in sidecars)
+    return Ref(
+        uri=_uri(path),
+        source=source,
+        object_key=readable(path),
+        folder=readable(folder[len(top) :].strip(b"/")) if folder.startswith(top) else readable(folder),
+        filename=readable(name),
+        version="+".join([_version(found), *filter(None, beside)]),
+        size=found.st_size,
+    )
+
+
+def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
+    """A file's bytes and the version it had before the first of them was read.
+
+    A file that changes while it is read will be listed with another version next time, and is read again then.
+    """
+    handle = os.open(path, _OPEN_FLAGS)
+    try:
+        before = os.fstat(handle)
+        if not stat.S_ISREG(before.st_mode):
+            raise _Unfit(_NOT_A_FILE, reason="not_a_file")
+        if before.st_size > limit:
+            raise _Unfit(f"{before.st_size} bytes; limits.max_bytes is {limit}", reason="too_large")
+        blocks = []
+        left = limit + 1  # one more than allowed, to notice a file that grows
+        while left > 0 and (block := os.read(handle, min(left, max(before.st_size + 1, 1), _READ_BLOCK))):
+            blocks.append(block)
+            left -= len(block)
+    finally:
+        os.close(handle)
+    if left <= 0:
+        raise _Unfit(f"it grew beyond limits.max_bytes, {limit}, while it was read", reason="too_large")
+    return b"".join(blocks), _version(before)
+
+
+def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], dict[str, Any]]:
+    """The versions of a picture's sidecars and what they say; what cannot be used is noted in ``broken``."""
+    folder, name = os.path.split(path)
+    versions: list[str] = []
+    meta: dict[str, Any] = {}
+    for sidecar in sidecar_names(name):
+        beside = os.path.join(folder, sidecar)
+        version = _sidecar_version(beside)
+        if version is None:
+            continue
+        versions.append(version)
+        try:
+            meta |= parse_sidecar(_read_file(beside, limit=MAX_SIDECAR_BYTES)[0], caption=sidecar.endswith(b".txt"))
+        except (OSError, _Unfit, BrokenSidecar) as error:
+            broken[readable(beside)] = str(error)
+    return versions, meta
+
+
+def _uri(path: bytes) -> str:
+    return "file://" + quote_from_bytes(path)
+
+
+def _version(found: os.stat_result) -> str:
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def _sidecar_version(path: bytes) -> str | None:
+    """The version of a file beside a picture; None when there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return _version(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _is_folder(entry: "os.DirEntry[bytes]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+_REASONS: Mapping[int, str] = {
+    errno.ENOENT: "missing",
+    errno.ENOTDIR: "missing",
+    errno.EACCES: "permission_denied",
+    errno.EPERM: "permission_denied",
+}
+
+
+def _reject(uri: str, error: OSError | ValueError, *, stage: Stage) -> Reject:
+    reason = _REASONS.get(getattr(error, "errno", None) or 0, "read_error")
+    return Reject(uri, stage=stage, reason=reason, detail=str(error))
+
+
+def _explain(top: bytes, error: OSError) -> str:
+    path = readable(top)
+    if isinstance(error, FileNotFoundError):
+        return f"{path} does not exist. Name a folder or a picture; a relative path starts in the working folder."
+    if isinstance(error, PermissionError):
+        return (
+            f"{path} cannot be opened by this user: {error.strerror}. Give it read and search rights, or name another."
+        )
+    return f"{path} cannot be listed: {error}. Name a folder or a picture."

@@ -50,3 +50,11 @@ class Hit:
     def uri(self) -> str:
         """Where the picture was ingested from, such as ``file:///photos/dog.jpg``."""
         return str(self.payload["uri"])
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCount:
+    """How many points have this value in the field that was asked for."""
+
+    value: str | int | bool
+    count: int

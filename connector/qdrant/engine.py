@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from connector.qdrant.schema import CollectionSchema
-from connector.records import Hit, Point, StoredPoint, Vector
+from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -52,9 +52,9 @@ class Engine(Protocol):
         """The collection's name."""
 
     def create(self, schema: CollectionSchema) -> None:
-        """Create the collection with its indexes. Harmless when it exists alike.
+        """Create the collection with its indexes; one that exists alike gets the indexes it lacks.
 
-        Raises CollectionMismatch, with the differences, when it exists otherwise.
+        Raises CollectionMismatch, with the differences, when it exists otherwise: see ``CollectionSchema.joined``.
         """
 
     def info(self) -> CollectionInfo:
@@ -63,11 +63,15 @@ class Engine(Protocol):
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id; returns when they can be read back.
 
-        Raises ValueError for a vector that is not finite, is zero, or has the wrong length.
+        Raises ValueError for a vector that is not finite, is zero, or has the wrong length, and for a payload that
+        is not plain JSON: see ``connector.qdrant.points``.
         """
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
-        """Merge ``payload`` into one point's payload, leaving its vector alone."""
+        """Merge ``payload`` into one point's payload, leaving its vector alone.
+
+        Raises StoreRefused when there is no such point.
+        """
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -93,6 +97,12 @@ class Engine(Protocol):
 
     def count(self, *, where: "Filter | None" = None) -> int:
         """How many points match, exactly."""
+
+    def facet(self, key: str, *, where: "Filter | None" = None, limit: int = 10) -> list[FacetCount]:
+        """The field's most frequent values and their exact counts, largest first; equal counts in order of the value.
+
+        Raises InvalidQuery where the field has no index that counts values (keyword, integer and bool do).
+        """
 
     def optimize(self) -> None:
         """Build the search graph over what is not covered yet; returns when it is done."""

@@ -5,8 +5,10 @@ its graph along payload indexes only then.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
+
+from connector.errors import CollectionMismatch
 
 FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
 
@@ -50,6 +52,10 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
 )
 
 
+TENANT_FIELD = "tenant"
+"""The keyword field whose index keeps each tenant's points together (Qdrant's ``is_tenant``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Which space and which preprocessing made a collection's vectors.
@@ -90,6 +96,30 @@ class CollectionSchema:
         """Every filterable payload key and its index type, such as ``{"width": "integer", "meta.price": "float"}``."""
         own = {f.name: f.index for f in PAYLOAD_FIELDS if f.index is not None}
         return own | {f"meta.{name}": kind for name, kind in self.meta_fields.items()}
+
+    def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
+        """The schema that an existing collection (self) has once it also serves ``asked``.
+
+        Fields are only ever added: a meta field that is no longer asked for stays. Raises CollectionMismatch for
+        another fingerprint, or for a meta field of another type.
+        """
+        clashes = asked.fingerprint.differences(self.fingerprint)
+        for name, kind in asked.meta_fields.items():
+            there = self.meta_fields.get(name, kind)
+            if there != kind:
+                clashes.append(f"meta.{name}: {kind} here, {there} there")
+        if clashes:
+            raise CollectionMismatch(
+                f"collection {collection!r} was built by space {self.fingerprint.space} "
+                f"({self.fingerprint.dims} dims); the settings ask for {asked.fingerprint.space} "
+                f"({asked.fingerprint.dims}). What differs: {'; '.join(clashes)}. "
+                "Name another collection, or ingest again with --recreate."
+            )
+        weights = self.fingerprint.weights or asked.fingerprint.weights
+        return CollectionSchema(
+            fingerprint=replace(self.fingerprint, weights=weights),
+            meta_fields={**self.meta_fields, **asked.meta_fields},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value that ``from_json`` reads back."""

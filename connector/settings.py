@@ -48,7 +48,21 @@ class QdrantSettings(Section):
     grpc_port: int = Field(default=6334, ge=1, le=65535)
     """The server's gRPC port."""
     timeout_s: float = Field(default=10.0, gt=0)
-    """Seconds one call to the server may take."""
+    """Seconds one call to the server may take; rounded up to whole seconds."""
+    retry_s: float = Field(default=60.0, ge=0)
+    """Seconds to go on trying when the server gives no answer."""
+    retry_first_s: float = Field(default=0.2, gt=0)
+    """Seconds before the first new attempt; doubled from there, with jitter."""
+    full_wait_s: float = Field(default=600.0, ge=0)
+    """Seconds to pause, asking now and then, when the server has no room left."""
+    optimize_wait_s: float = Field(default=3600.0, ge=0)
+    """Seconds to wait for the server to build its search graph."""
+    in_flight: int = Field(default=3, ge=1, le=32)
+    """Batches of points sent to the server at the same time."""
+    shards: int | None = Field(default=None, ge=1)
+    """Shards of a new collection on a cluster; fixed once it is made. 12 leaves room to grow."""
+    replicas: int | None = Field(default=None, ge=1)
+    """Copies of each shard of a new collection on a cluster."""
     path: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("polyglance")) / "qdrant")
     """Data folder of the embedded engine."""
     collection: str | None = Field(default=None, pattern=r"^[\w.-]{1,200}$")

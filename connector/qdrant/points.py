@@ -5,17 +5,21 @@ The one rule: nothing is written unless every point of a batch is sound.
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery
+from connector.qdrant.schema import FieldType
 from connector.records import Payload, Point, Vector
 
 SHORTEST = 1e-6
 """A vector shorter than this has no direction worth keeping."""
+
+COUNTED: tuple[FieldType, ...] = ("keyword", "integer", "bool")
+"""The index types that can count their values."""
 
 
 def check_points(points: Sequence[Point], *, dims: int) -> None:
@@ -51,6 +55,15 @@ def check_ids(ids: Sequence[str]) -> None:
     for point_id in ids:
         if not _is_uuid(point_id):
             raise InvalidQuery(f"point id {point_id!r} is no UUID; ids come from search hits and from Ref.point_id")
+
+
+def check_facet(key: str, *, indexes: Mapping[str, FieldType]) -> None:
+    """Raise InvalidQuery for a field whose values no index counts."""
+    if indexes.get(key) in COUNTED:
+        return
+    countable = ", ".join(name for name, kind in indexes.items() if kind in COUNTED)
+    seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
+    raise InvalidQuery(f"the values of {key!r} cannot be counted: it {seen}. Fields that can be: {countable}.")
 
 
 def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) -> None:

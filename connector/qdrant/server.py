@@ -1,0 +1,412 @@
+"""ServerEngine: one collection on a Qdrant server or cluster, over gRPC or REST.
+
+The one rule: every call of qdrant-client goes through ``_ask``, which translates its errors (``server_errors``)
+and tries again (``retries``). Every operation here may be repeated without harm, so an answer that was lost on the
+way costs time and nothing else.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from qdrant_client import models
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_result,
+    stop_after_delay,
+    stop_any,
+    stop_when_event_set,
+    wait_exponential,
+)
+from tenacity.nap import sleep_using_event
+from urllib3.util import Url
+
+from connector.errors import InvalidQuery, StoreRefused, StoreUnavailable
+from connector.qdrant import server_schema
+from connector.qdrant.engine import CollectionInfo, NearestQuery, Page
+from connector.qdrant.points import check_ids, check_payload, check_points, check_query_vectors
+from connector.qdrant.retries import Patience, persist
+from connector.qdrant.schema import CollectionSchema
+from connector.qdrant.server_client import describe_address, open_client, parse_address
+from connector.qdrant.server_errors import FOREIGN, Call, translate
+from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
+from connector.settings import QdrantSettings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Points in one upsert, ids in one retrieve or delete."""
+
+HNSW_EF = 128
+RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+"""Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
+
+
+class ServerEngine:
+    """One collection on a server. Safe to use from many threads; ``close`` ends every wait."""
+
+    def __init__(self, settings: QdrantSettings, *, collection: str, address: Url) -> None:
+        self._settings = settings
+        self._collection = collection
+        self._address = describe_address(settings, address=address)
+        self._closing = threading.Event()
+        self._patience = Patience(
+            total_s=settings.retry_s,
+            full_s=settings.full_wait_s,
+            first_s=settings.retry_first_s,
+            closing=self._closing,
+        )
+        self._schema: CollectionSchema | None = None
+        self._client = open_client(settings, address=address)
+
+    @classmethod
+    def connect(cls, settings: QdrantSettings, *, collection: str) -> Self:
+        """An engine for this collection; the first call that needs the server connects.
+
+        Raises ConfigError where ``settings.url`` is none or no http(s) address.
+        """
+        return cls(settings, collection=collection, address=parse_address(settings.url))
+
+    def __repr__(self) -> str:
+        return f"ServerEngine({self._collection!r} at {self._address})"
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+        return self._collection
+
+    def create(self, schema: CollectionSchema) -> None:
+        """Create the collection with its indexes; one that exists alike gets the indexes it lacks.
+
+        Raises CollectionMismatch, with the differences, when it exists otherwise.
+        """
+        if not self._exists():
+            try:
+                self._create(schema)
+            except StoreRefused:
+                if not self._exists():  # another process was no faster: the refusal stands
+                    raise
+        info = self._info("reading the schema")
+        joined = server_schema.join_schema(schema, info, collection=self._collection)
+        if joined != server_schema.read_schema(info, collection=self._collection):
+            self._update(models.OptimizersConfigDiff(), metadata=joined.to_json(), doing="adding to the schema")
+        self._create_indexes(joined, info=info)
+        self._end_bulk_load(info)
+        self._schema = joined
+
+    def info(self) -> CollectionInfo:
+        """Schema and size. Raises CollectionMissing; CollectionMismatch for a collection that is not ours."""
+        info = self._info("reading the schema")
+        schema = server_schema.read_schema(info, collection=self._collection)
+        return CollectionInfo(schema=schema, points=self.count(), indexed=info.indexed_vectors_count or 0)
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points in batches, several in flight; returns when all of them can be read back.
+
+        Raises ValueError, before anything is sent, for a point that cannot be stored as it is.
+        """
+        schema = self._known_schema()
+        check_points(points, dims=schema.fingerprint.dims)
+        if len(points) <= BATCH:
+            self._upsert(points, vector_name=schema.vector_name)
+            return
+        with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="upsert") as pool:
+            futures = [pool.submit(self._upsert, batch, vector_name=schema.vector_name) for batch in _batches(points)]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
+        """Merge ``payload`` into one point's payload. Raises StoreRefused where there is no such point."""
+        check_ids([point_id])
+        check_payload(payload, point_id=point_id)
+        self._ask(
+            lambda: self._client.set_payload(self._collection, payload, points=[point_id], wait=True),
+            doing=f"changing the payload of point {point_id}",
+        )
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove points; ids that are not there are ignored."""
+        check_ids(ids)
+        for batch in _batches(ids):
+            selector = models.PointIdsList(points=list(batch))
+            self._ask(
+                partial(self._client.delete, self._collection, selector, wait=True),
+                doing=f"deleting {len(batch)} points",
+            )
+
+    def retrieve(
+        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+    ) -> list[StoredPoint]:
+        """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it)."""
+        check_ids(ids)
+        name = self._known_schema().vector_name
+        found: list[StoredPoint] = []
+        for batch in _batches(ids):
+            read = partial(
+                self._client.retrieve,
+                self._collection,
+                list(batch),
+                with_payload=_payload_selector(fields),
+                with_vectors=[name] if vectors else False,
+            )
+            records = self._ask(read, doing=f"reading {len(batch)} points")
+            found.extend(_stored(record, vector_name=name) for record in records)
+        return found
+
+    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
+        """Answer each query with its hits, best first."""
+        if not queries:
+            return []
+        schema = self._known_schema()
+        check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
+        requests = [_request(query, vector_name=schema.vector_name) for query in queries]
+        answers = self._ask(
+            lambda: self._client.query_batch_points(self._collection, requests),
+            doing=f"answering {len(queries)} queries" if len(queries) > 1 else "answering a query",
+        )
+        return [[Hit(str(p.id), float(p.score), p.payload or {}) for p in answer.points] for answer in answers]
+
+    def scroll(
+        self,
+        *,
+        limit: int,
+        start: str | None = None,
+        where: models.Filter | None = None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+    ) -> Page:
+        """Walk the collection in id order, at most ``limit`` points at a time."""
+        name = self._known_schema().vector_name
+        read = partial(
+            self._client.scroll,
+            self._collection,
+            scroll_filter=where,
+            limit=min(limit, server_schema.MAX_QUERY_LIMIT),
+            offset=start,
+            with_payload=_payload_selector(fields),
+            with_vectors=[name] if vectors else False,
+        )
+        records, following = self._ask(read, doing="scrolling")
+        points = [_stored(record, vector_name=name) for record in records]
+        return Page(points=points, next=None if following is None else str(following))
+
+    def count(self, *, where: models.Filter | None = None) -> int:
+        """How many points match, exactly."""
+        answer = self._ask(
+            lambda: self._client.count(self._collection, count_filter=where, exact=True), doing="counting"
+        )
+        return answer.count
+
+    def facet(self, key: str, *, where: models.Filter | None = None, limit: int = 10) -> list[FacetCount]:
+        """The field's most frequent values and their exact counts, largest first; equal counts in order of the value.
+
+        Raises InvalidQuery where the field has no index that counts values.
+        """
+        if self._known_schema().indexes.get(key) not in ("keyword", "integer", "bool"):
+            raise InvalidQuery(f"the values of {key!r} cannot be counted: it has no keyword, integer or bool index.")
+        count = partial(self._client.facet, self._collection, key, facet_filter=where, limit=limit, exact=True)
+        return [FacetCount(hit.value, hit.count) for hit in self._ask(count, doing=f"counting values of {key}").hits]
+
+    def optimize(self) -> None:
+        """Switch indexing on and wait until the server has built its graph; progress goes to the log.
+
+        Raises StoreRefused where the optimizer failed, StoreUnavailable when it takes longer than
+        ``settings.optimize_wait_s``; the server goes on by itself.
+        """
+        self._end_bulk_load(self._info("reading the schema"))
+        self._trigger_optimizers()
+        info = Retrying(
+            retry=retry_if_result(_still_optimizing),
+            wait=wait_exponential(multiplier=self._settings.retry_first_s, max=10.0),
+            stop=stop_any(stop_after_delay(self._settings.optimize_wait_s), stop_when_event_set(self._closing)),
+            sleep=sleep_using_event(self._closing),
+            before_sleep=_say_progress,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )(self._info, "waiting for the optimizers")
+        if info.status is models.CollectionStatus.RED:
+            raise StoreRefused(f"the optimizer of collection {self._collection!r} failed: {_optimizer_error(info)}")
+        if _still_optimizing(info):
+            raise StoreUnavailable(
+                f"collection {self._collection!r} was still {info.status.value} after "
+                f"{self._settings.optimize_wait_s:g} s, {_progress(info)}. The server goes on by itself; "
+                "`polyglance collection optimize` waits again."
+            )
+
+    @contextmanager
+    def bulk_load(self) -> Iterator[None]:
+        """Put off indexing while many points are written; it is switched back on however the block ends.
+
+        After a kill, the next ``create`` or ``optimize`` on this collection switches it back on.
+        """
+        info = self._info("reading the schema")
+        threshold = info.config.optimizer_config.indexing_threshold
+        if not _bulk_load_of(info):
+            self._update(
+                models.OptimizersConfigDiff(indexing_threshold=0),
+                metadata={server_schema.BULK_LOAD: {"indexing_threshold": threshold}},
+                doing="putting off indexing",
+            )
+        try:
+            yield
+        finally:
+            self._end_bulk_load(self._info("reading the schema"))
+
+    def point_alias(self, alias: str) -> None:
+        """Let ``alias`` name this collection from now on, whatever it named before, in one step."""
+        steps: list[models.AliasOperations] = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
+            models.CreateAliasOperation(
+                create_alias=models.CreateAlias(collection_name=self._collection, alias_name=alias)
+            ),
+        ]
+        self._ask(partial(self._client.update_collection_aliases, steps), doing=f"pointing the alias {alias!r}")
+
+    def drop(self) -> None:
+        """Delete the collection with everything in it; harmless when there is none."""
+        self._ask(lambda: self._client.delete_collection(self._collection), doing="deleting the collection")
+        self._schema = None
+
+    def close(self) -> None:
+        """Let go of the connections; calls that wait in other threads give up."""
+        self._closing.set()
+        self._client.close()
+
+    def _ask(self, operation: Callable[[], T], *, doing: str) -> T:
+        """What ``operation`` answers, its errors translated, tried again while that can help."""
+        return persist(partial(self._once, operation, doing=doing), patience=self._patience, doing=doing)
+
+    def _once(self, operation: Callable[[], T], *, doing: str) -> T:
+        if self._closing.is_set():
+            raise StoreUnavailable(f"{doing} in collection {self._collection!r} was given up: the engine is closed.")
+        try:
+            return operation()
+        except FOREIGN as error:
+            call = Call(doing, collection=self._collection, address=self._address, secret=self._settings.api_key)
+            raise translate(error, call=call) from error
+
+    def _exists(self) -> bool:
+        return self._ask(partial(self._client.collection_exists, self._collection), doing="looking for the collection")
+
+    def _info(self, doing: str) -> models.CollectionInfo:
+        return self._ask(partial(self._client.get_collection, self._collection), doing=doing)
+
+    def _known_schema(self) -> CollectionSchema:
+        """The schema, asked of the server once."""
+        if self._schema is None:
+            self._schema = server_schema.read_schema(self._info("reading the schema"), collection=self._collection)
+        return self._schema
+
+    def _create(self, schema: CollectionSchema) -> None:
+        create = partial(
+            self._client.create_collection,
+            self._collection,
+            vectors_config=server_schema.vectors_config(schema),
+            hnsw_config=server_schema.HNSW,
+            quantization_config=server_schema.QUANTIZATION,
+            strict_mode_config=server_schema.STRICT_MODE,
+            shard_number=self._settings.shards,
+            replication_factor=self._settings.replicas,
+            metadata=schema.to_json(),
+        )
+        self._ask(create, doing="creating the collection")
+
+    def _create_indexes(self, schema: CollectionSchema, *, info: models.CollectionInfo) -> None:
+        for name, kind in server_schema.missing_indexes(schema, info).items():
+            params: Any = server_schema.index_params(name, kind)
+            create = partial(self._client.create_payload_index, self._collection, name, field_schema=params, wait=True)
+            self._ask(create, doing=f"creating the index of {name}")
+
+    def _upsert(self, points: Sequence[Point], *, vector_name: str) -> None:
+        if not points:
+            return
+        structs = [
+            models.PointStruct(id=point.id, vector={vector_name: point.vector}, payload=dict(point.payload))
+            for point in points
+        ]
+        self._ask(
+            partial(self._client.upsert, self._collection, structs, wait=True), doing=f"writing {len(points)} points"
+        )
+
+    def _update(self, optimizers: models.OptimizersConfigDiff, *, metadata: dict[str, Any] | None, doing: str) -> None:
+        update = partial(
+            self._client.update_collection, self._collection, optimizers_config=optimizers, metadata=metadata
+        )
+        self._ask(update, doing=doing)
+
+    def _end_bulk_load(self, info: models.CollectionInfo) -> None:
+        put_off = _bulk_load_of(info)
+        if put_off:
+            self._update(
+                models.OptimizersConfigDiff(indexing_threshold=put_off.get("indexing_threshold")),
+                metadata={server_schema.BULK_LOAD: None},
+                doing="switching indexing back on",
+            )
+
+    def _trigger_optimizers(self) -> None:
+        """A collection that is grey, as after a restart of the server, optimizes only after some update."""
+        if self._info("reading the schema").status is models.CollectionStatus.GREY:
+            self._update(models.OptimizersConfigDiff(), metadata=None, doing="starting the optimizers")
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
+    return True if fields is None else list(fields) or False
+
+
+def _request(query: NearestQuery, *, vector_name: str) -> models.QueryRequest:
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=query.vector.tolist()),
+        using=vector_name,
+        filter=query.where,
+        limit=query.limit,
+        offset=query.offset or None,
+        score_threshold=query.min_score,
+        params=models.SearchParams(hnsw_ef=HNSW_EF, exact=query.exact, quantization=RESCORED),
+        with_payload=True,
+    )
+
+
+def _stored(record: models.Record, *, vector_name: str) -> StoredPoint:
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    values = vectors.get(vector_name)
+    vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
+    return StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector)
+
+
+def _bulk_load_of(info: models.CollectionInfo) -> dict[str, Any]:
+    """What the collection remembers of a bulk load that has not ended; empty when there is none."""
+    return (info.config.metadata or {}).get(server_schema.BULK_LOAD) or {}
+
+
+def _still_optimizing(info: models.CollectionInfo) -> bool:
+    return info.status in (models.CollectionStatus.YELLOW, models.CollectionStatus.GREY)
+
+
+def _progress(info: models.CollectionInfo) -> str:
+    return f"with {info.indexed_vectors_count or 0} of {info.points_count or 0} vectors in the graph"
+
+
+def _optimizer_error(info: models.CollectionInfo) -> str:
+    status = info.optimizer_status
+    return status.error if isinstance(status, models.OptimizersStatusOneOf1) else "the server gives no reason"
+
+
+def _say_progress(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    info = state.outcome.result()
+    log.info("collection_optimizing status=%s progress=%r", info.status.value, _progress(info))

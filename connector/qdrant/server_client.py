@@ -1,0 +1,74 @@
+"""How a qdrant-client is opened: transport, key, TLS (by an https address), timeouts, and no retries of its own."""
+
+import ipaddress
+import logging
+import math
+
+from qdrant_client import QdrantClient
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Url, parse_url
+
+from connector.errors import ConfigError
+from connector.settings import QdrantSettings
+
+log = logging.getLogger(__name__)
+
+REST_PORT = 6333
+"""Where Qdrant listens when an address names no port."""
+
+_GRPC_OPTIONS = {
+    "grpc.enable_retries": 0,  # ours are the only retries
+    "grpc.initial_reconnect_backoff_ms": 100,  # by default a refused channel stays shut for up to two minutes,
+    "grpc.min_reconnect_backoff_ms": 100,  # whatever our own retries ask of it
+    "grpc.max_reconnect_backoff_ms": 2000,
+}
+
+
+def open_client(settings: QdrantSettings, *, address: Url) -> QdrantClient:
+    """A client for this server that has not connected yet, and never asks for the server's version on its own."""
+    key = settings.api_key.get_secret_value() if settings.api_key is not None else None
+    if key and address.scheme == "http" and not _is_local(address.host):
+        log.warning("api_key_in_clear address=%s advice='use https'", address.netloc)
+    client = QdrantClient(
+        url=address.url,
+        port=REST_PORT,
+        grpc_port=settings.grpc_port,
+        prefer_grpc=settings.transport == "grpc",
+        timeout=math.ceil(settings.timeout_s),
+        # not as api_key=: the client would warn once more of http, on standard error
+        headers={"api-key": key} if key else None,
+        grpc_options=_GRPC_OPTIONS.copy(),
+        check_compatibility=False,
+    )
+    if settings.transport == "grpc":  # now, not in a race of the first calls
+        client.grpc_points, client.grpc_collections  # noqa: B018
+    return client
+
+
+def parse_address(url: str | None) -> Url:
+    """The parts of a server's address. Raises ConfigError for what is no http(s) address, or holds a password."""
+    example = "such as http://localhost:6333"
+    if url is None:
+        raise ConfigError(f"POLYGLANCE_QDRANT__URL is not set: a server engine needs an address, {example}.")
+    try:
+        address = parse_url(url)
+    except LocationParseError as error:
+        raise ConfigError(f"qdrant.url cannot be read as an address; {example} is one.") from error
+    if address.auth is not None:
+        raise ConfigError("qdrant.url holds a user or password: put the key into POLYGLANCE_QDRANT__API_KEY instead.")
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigError(f"qdrant.url = {url!r} is no http or https address, {example}.")
+    return address
+
+
+def describe_address(settings: QdrantSettings, *, address: Url) -> str:
+    """Where calls really go, for messages: gRPC has a port of its own."""
+    port = settings.grpc_port if settings.transport == "grpc" else address.port or REST_PORT
+    return f"{address.scheme}://{address.host}:{port} ({'gRPC' if settings.transport == 'grpc' else 'REST'})"
+
+
+def _is_local(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,285 @@
+"""The REST side of the stand-in: routes, keys, the body limit, and faults on the wire."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+from qdrant_client import models
+
+from tests.qdrant_standin.faults import Broken, Fault, Script
+from tests.qdrant_standin.store import Store
+from tests.qdrant_standin.strict import Refusal
+
+BODY_LIMIT = 32 * 1024 * 1024
+PAGE = b"<html><head><title>Welcome</title></head><body>Sign in to the network</body></html>"
+
+Act = Callable[[Store, dict[str, str], Any], Any]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys a server was started with; none at all means that every request is let in."""
+
+    full: str | None = None
+    read_only: str | None = None
+
+    def check(self, key: str | None, *, writes: bool) -> None:
+        """Raise Refusal unless this key may do it."""
+        if self.full is None and self.read_only is None:
+            return
+        if key is None:
+            raise Refusal(401, "Must provide an API key or an Authorization bearer token")
+        if key not in (self.full, self.read_only):
+            raise Refusal(401, "Invalid API key or JWT")
+        if writes and key != self.full:
+            raise Refusal(403, "Forbidden: Write access is required")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation: how it is asked for over REST, whether it writes, and what it does."""
+
+    method: str
+    path: str
+    operation: str
+    writes: bool
+    body: Any
+    act: Act
+
+    def match(self, method: str, path: str) -> dict[str, str] | None:
+        """The path's parameters, or None where this is another route."""
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        found = re.fullmatch(pattern, path) if method == self.method else None
+        return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
+
+
+def _updated(_: None) -> models.UpdateResult:
+    return models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
+
+
+def _points(body: Any) -> list[models.PointStruct]:
+    if isinstance(body, models.PointsBatch):
+        raise Refusal(501, "points in columns are unknown to the stand-in")
+    return list(body.points)
+
+
+def _ids(body: models.SetPayload) -> list[models.ExtendedPointId]:
+    if body.points is None:
+        raise Refusal(501, "payload by filter is unknown to the stand-in")
+    return body.points
+
+
+C = "/collections/{collection_name}"
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "PUT", C, "create_collection", True, models.CreateCollection,
+        lambda s, p, b: s.create_collection(p["collection_name"], b),
+    ),
+    Route(
+        "PATCH", C, "update_collection", True, models.UpdateCollection,
+        lambda s, p, b: s.update_collection(p["collection_name"], b),
+    ),
+    Route("DELETE", C, "delete_collection", True, None, lambda s, p, _: s.delete_collection(p["collection_name"])),
+    Route("GET", C, "get_collection", False, None, lambda s, p, _: s.get_collection(p["collection_name"])),
+    Route(
+        "GET", f"{C}/exists", "collection_exists", False, None,
+        lambda s, p, _: models.CollectionExistence(exists=s.collection_exists(p["collection_name"])),
+    ),
+    Route(
+        "PUT", f"{C}/index", "create_index", True, models.CreateFieldIndex,
+        lambda s, p, b: _updated(s.create_index(p["collection_name"], b.field_name, b.field_schema)),
+    ),
+    Route(
+        "POST", "/collections/aliases", "aliases", True, models.ChangeAliasesOperation,
+        lambda s, _, b: s.change_aliases(b.actions),
+    ),
+    Route(
+        "PUT", f"{C}/points", "upsert", True, models.PointInsertOperations,
+        lambda s, p, b: _updated(s.upsert(p["collection_name"], _points(b))),
+    ),
+    Route(
+        "POST", f"{C}/points/delete", "delete", True, models.PointsSelector,
+        lambda s, p, b: _updated(s.delete(p["collection_name"], b)),
+    ),
+    Route(
+        "POST", f"{C}/points/payload", "set_payload", True, models.SetPayload,
+        lambda s, p, b: _updated(s.set_payload(p["collection_name"], _ids(b), b.payload)),
+    ),
+    Route(
+        "POST", f"{C}/points", "retrieve", False, models.PointRequest,
+        lambda s, p, b: s.retrieve(p["collection_name"], b),
+    ),
+    Route(
+        "POST", f"{C}/points/scroll", "scroll", False, models.ScrollRequest,
+        lambda s, p, b: s.scroll(p["collection_name"], b),
+    ),
+    Route(
+        "POST", f"{C}/points/count", "count", False, models.CountRequest,
+        lambda s, p, b: models.CountResult(count=s.count(p["collection_name"], b)),
+    ),
+    Route(
+        "POST", f"{C}/facet", "facet", False, models.FacetRequest,
+        lambda s, p, b: s.facet(p["collection_name"], b),
+    ),
+    Route(
+        "POST", f"{C}/points/query/batch", "query", False, models.QueryRequestBatch,
+        lambda s, p, b: s.query(p["collection_name"], b.searches),
+    ),
+)  # fmt: skip
+
+
+@dataclass
+class Exchange:
+    """A request and its answer, kept for checking against Qdrant's OpenAPI document."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    status: int
+    answer: Any
+
+
+class RestServer(ThreadingHTTPServer):
+    """Serves the store; ``exchanges`` fills up while ``recording``."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, *, store: Store, script: Script, keys: Keys) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.store = store
+        self.script = script
+        self.keys = keys
+        self.recording = False
+        self.exchanges: list[Exchange] = []
+
+    @property
+    def port(self) -> int:
+        """The port that was chosen."""
+        return int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news: faults make them do so."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RestServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: what matters is counted."""
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_PUT = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815  (http.server's names)
+
+    def _serve(self) -> None:
+        started = time.monotonic()
+        url = urlsplit(self.path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if url.path.startswith("/_standin/"):
+            return self._send(200, {"result": self._control(url.path, raw)})
+        route, params = _find(self.command, url.path)
+        body: Any = json.loads(raw) if raw else None
+        try:
+            status, answer = 200, self._answer(route, params, body=body, size=len(raw))
+            headers: dict[str, str] = {}
+        except Broken as broken:
+            return self._break(broken.fault)
+        except Refusal as refusal:
+            status, answer, headers = refusal.status, {"status": {"error": refusal.message}}, {}
+        if status == 401:  # Qdrant answers these in plain text
+            return self._send_bytes(status, answer["status"]["error"].encode(), headers, kind="text/plain")
+        answer["time"] = time.monotonic() - started
+        if self.server.recording and route is not None:
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            self.server.exchanges.append(Exchange(self.command, route.path, query, body, status, answer))
+        return self._send(status, answer, headers)
+
+    def _answer(self, route: Route | None, params: dict[str, str], *, body: Any, size: int) -> dict[str, Any]:
+        if route is None:
+            raise Refusal(501, f"{self.command} {self.path} is unknown to the stand-in")
+        self.server.keys.check(self.headers.get("api-key"), writes=route.writes)
+        if size > BODY_LIMIT:
+            raise Refusal(
+                400, f"Payload error: JSON payload ({size} bytes) is larger than allowed (limit: {BODY_LIMIT} bytes)."
+            )
+        parsed = _parse(route, body)
+        result = self.server.script.play(route.operation, lambda: route.act(self.server.store, params, parsed))
+        return {"result": _plain(result), "status": "ok", "usage": None}
+
+    def _break(self, fault: Fault) -> None:
+        match fault.kind:
+            case "status":
+                headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+                self._send(fault.status, {"status": {"error": fault.message}, "time": 0.0}, headers)
+            case "html":
+                self._send_bytes(200, PAGE, {}, kind="text/html")
+            case "half":
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result": {"status": "comp')
+                self._hang_up()
+            case "drop" | "late":
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _control(self, path: str, raw: bytes) -> Any:
+        """What tests ask of the stand-in itself: load a script, read the counts, show statuses, record."""
+        asked: Any = json.loads(raw) if raw else {}
+        match path.removeprefix("/_standin/"):
+            case "script":
+                self.server.script.load([Fault(**fault) for fault in asked["faults"]], seed=asked["seed"])
+            case "counts":
+                return self.server.script.counts()
+            case "statuses":
+                self.server.store.play_statuses(asked["collection"], asked["statuses"])
+            case "record":
+                self.server.exchanges.clear()
+                self.server.recording = True
+            case "exchanges":
+                self.server.recording = False
+                return [vars(exchange) for exchange in self.server.exchanges]
+        return None
+
+    def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self._send_bytes(status, json.dumps(answer).encode(), headers or {}, kind="application/json")
+
+    def _send_bytes(self, status: int, content: bytes, headers: dict[str, str], *, kind: str) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _find(method: str, path: str) -> tuple[Route | None, dict[str, str]]:
+    for route in sorted(ROUTES, key=lambda route: "{" in route.path):
+        params = route.match(method, path)
+        if params is not None:
+            return route, params
+    return None, {}
+
+
+def _parse(route: Route, body: Any) -> Any:
+    if route.body is None:
+        return None
+    try:
+        return TypeAdapter(route.body).validate_python(body)
+    except ValidationError as error:
+        raise Refusal(400, f"Format error in JSON body: {error.errors()[0]['msg']}") from error
+
+
+def _plain(result: Any) -> Any:
+    return TypeAdapter(Any).dump_python(result, mode="json", exclude_none=True)

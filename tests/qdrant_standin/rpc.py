@@ -1,0 +1,285 @@
+"""The gRPC side of the stand-in: the same store, the same script, the same keys, by the client's own conversions."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import grpc
+from qdrant_client import grpc as qdrant
+from qdrant_client import models
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+from tests.qdrant_standin.faults import Broken, Fault, Script
+from tests.qdrant_standin.rest import Keys
+from tests.qdrant_standin.store import Store
+from tests.qdrant_standin.strict import Refusal
+
+CODES: Mapping[int, grpc.StatusCode] = MappingProxyType(
+    {
+        400: grpc.StatusCode.INVALID_ARGUMENT,
+        401: grpc.StatusCode.UNAUTHENTICATED,
+        403: grpc.StatusCode.PERMISSION_DENIED,
+        404: grpc.StatusCode.NOT_FOUND,
+        408: grpc.StatusCode.DEADLINE_EXCEEDED,
+        409: grpc.StatusCode.ALREADY_EXISTS,
+        422: grpc.StatusCode.INVALID_ARGUMENT,
+        429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        500: grpc.StatusCode.INTERNAL,
+        501: grpc.StatusCode.UNIMPLEMENTED,
+        502: grpc.StatusCode.UNAVAILABLE,
+        503: grpc.StatusCode.UNAVAILABLE,
+        504: grpc.StatusCode.DEADLINE_EXCEEDED,
+        507: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+
+_FIELD_TYPES: Mapping[int, models.PayloadSchemaType] = MappingProxyType(
+    {
+        qdrant.FieldType.FieldTypeKeyword: models.PayloadSchemaType.KEYWORD,
+        qdrant.FieldType.FieldTypeInteger: models.PayloadSchemaType.INTEGER,
+        qdrant.FieldType.FieldTypeFloat: models.PayloadSchemaType.FLOAT,
+        qdrant.FieldType.FieldTypeGeo: models.PayloadSchemaType.GEO,
+        qdrant.FieldType.FieldTypeText: models.PayloadSchemaType.TEXT,
+        qdrant.FieldType.FieldTypeBool: models.PayloadSchemaType.BOOL,
+        qdrant.FieldType.FieldTypeDatetime: models.PayloadSchemaType.DATETIME,
+        qdrant.FieldType.FieldTypeUuid: models.PayloadSchemaType.UUID,
+    }
+)
+
+COMPLETED = qdrant.UpdateResult(operation_id=0, status=qdrant.UpdateStatus.Completed)
+
+
+def serve(port: int, *, store: Store, script: Script, keys: Keys) -> tuple[grpc.Server, int]:
+    """A started gRPC server and the port that was chosen."""
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    server = grpc.server(ThreadPoolExecutor(16), options=unlimited)
+    door = _Door(script, keys)
+    qdrant.add_PointsServicer_to_server(_Points(store, door), server)  # type: ignore[no-untyped-call]
+    qdrant.add_CollectionsServicer_to_server(_Collections(store, door), server)  # type: ignore[no-untyped-call]
+    chosen = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server, chosen
+
+
+class _Door:
+    """What every call passes: the key, the script, and the translation of refusals into statuses."""
+
+    def __init__(self, script: Script, keys: Keys) -> None:
+        self._script = script
+        self._keys = keys
+
+    def let_in(self, operation: str, context: grpc.ServicerContext, act: Callable[[], Any], *, writes: bool) -> Any:
+        key = dict(context.invocation_metadata()).get("api-key")
+        try:
+            self._keys.check(None if key is None else str(key), writes=writes)
+            return self._script.play(operation, act)
+        except Broken as broken:
+            _break(broken.fault, context)
+        except Refusal as refusal:
+            _abort(context, CODES[refusal.status], refusal.message, retry_after=refusal.retry_after)
+
+
+def _break(fault: Fault, context: grpc.ServicerContext) -> NoReturn:
+    match fault.kind:
+        case "status":
+            _abort(context, CODES[fault.status], fault.message, retry_after=fault.retry_after)
+        case "html":  # what the C core says when a proxy answers with a page
+            _abort(context, grpc.StatusCode.UNKNOWN, "Stream removed: invalid content-type text/html")
+        case "drop" | "half" | "late":
+            _abort(context, grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+
+def _abort(
+    context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *, retry_after: int | None = None
+) -> NoReturn:
+    if retry_after is not None:
+        context.set_trailing_metadata((("retry-after", str(retry_after)),))
+    context.abort(code, message)
+    raise AssertionError("abort raises")
+
+
+class _Collections(qdrant.CollectionsServicer):
+    def __init__(self, store: Store, door: _Door) -> None:
+        self._store = store
+        self._door = door
+
+    def Create(self, request: qdrant.CreateCollection, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            done = self._store.create_collection(request.collection_name, _create_collection(request))
+            return qdrant.CollectionOperationResponse(result=done)
+
+        return self._door.let_in("create_collection", context, act, writes=True)
+
+    def Update(self, request: qdrant.UpdateCollection, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            change = models.UpdateCollection(
+                optimizers_config=GrpcToRest.convert_optimizers_config_diff(request.optimizers_config)
+                if request.HasField("optimizers_config")
+                else None,
+                metadata=GrpcToRest.convert_payload(request.metadata) or None,
+            )
+            done = self._store.update_collection(request.collection_name, change)
+            return qdrant.CollectionOperationResponse(result=done)
+
+        return self._door.let_in("update_collection", context, act, writes=True)
+
+    def Delete(self, request: qdrant.DeleteCollection, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            return qdrant.CollectionOperationResponse(result=self._store.delete_collection(request.collection_name))
+
+        return self._door.let_in("delete_collection", context, act, writes=True)
+
+    def Get(self, request: qdrant.GetCollectionInfoRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            info = self._store.get_collection(request.collection_name)
+            return qdrant.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+        return self._door.let_in("get_collection", context, act, writes=False)
+
+    def CollectionExists(  # noqa: N802
+        self, request: qdrant.CollectionExistsRequest, context: grpc.ServicerContext
+    ) -> Any:
+        def act() -> Any:
+            exists = self._store.collection_exists(request.collection_name)
+            return qdrant.CollectionExistsResponse(result=qdrant.CollectionExists(exists=exists))
+
+        return self._door.let_in("collection_exists", context, act, writes=False)
+
+    def UpdateAliases(self, request: qdrant.ChangeAliases, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
+            return qdrant.CollectionOperationResponse(result=self._store.change_aliases(actions))
+
+        return self._door.let_in("aliases", context, act, writes=True)
+
+
+class _Points(qdrant.PointsServicer):
+    def __init__(self, store: Store, door: _Door) -> None:
+        self._store = store
+        self._door = door
+
+    def Upsert(self, request: qdrant.UpsertPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+            self._store.upsert(request.collection_name, points)
+            return qdrant.PointsOperationResponse(result=COMPLETED)
+
+        return self._door.let_in("upsert", context, act, writes=True)
+
+    def Delete(self, request: qdrant.DeletePoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            self._store.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
+            return qdrant.PointsOperationResponse(result=COMPLETED)
+
+        return self._door.let_in("delete", context, act, writes=True)
+
+    def SetPayload(self, request: qdrant.SetPayloadPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            ids = [GrpcToRest.convert_point_id(point_id) for point_id in request.points_selector.points.ids]
+            self._store.set_payload(request.collection_name, ids, GrpcToRest.convert_payload(request.payload))
+            return qdrant.PointsOperationResponse(result=COMPLETED)
+
+        return self._door.let_in("set_payload", context, act, writes=True)
+
+    def CreateFieldIndex(  # noqa: N802
+        self, request: qdrant.CreateFieldIndexCollection, context: grpc.ServicerContext
+    ) -> Any:
+        def act() -> Any:
+            params: Any = _FIELD_TYPES[request.field_type]
+            if request.HasField("field_index_params"):
+                params = GrpcToRest.convert_payload_schema_params(request.field_index_params)
+            self._store.create_index(request.collection_name, request.field_name, params)
+            return qdrant.PointsOperationResponse(result=COMPLETED)
+
+        return self._door.let_in("create_index", context, act, writes=True)
+
+    def Get(self, request: qdrant.GetPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            asked = models.PointRequest(
+                ids=[GrpcToRest.convert_point_id(point_id) for point_id in request.ids],
+                with_payload=_payload_selector(request),
+                with_vector=_vector_selector(request),
+            )
+            found = self._store.retrieve(request.collection_name, asked)
+            return qdrant.GetResponse(result=[RestToGrpc.convert_retrieved_point(record) for record in found])
+
+        return self._door.let_in("retrieve", context, act, writes=False)
+
+    def Scroll(self, request: qdrant.ScrollPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            asked = models.ScrollRequest(
+                offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
+                limit=request.limit if request.HasField("limit") else None,
+                filter=_filter(request),
+                with_payload=_payload_selector(request),
+                with_vector=_vector_selector(request),
+                order_by=GrpcToRest.convert_order_by(request.order_by) if request.HasField("order_by") else None,
+            )
+            page = self._store.scroll(request.collection_name, asked)
+            following = page.next_page_offset
+            return qdrant.ScrollResponse(
+                result=[RestToGrpc.convert_retrieved_point(record) for record in page.points],
+                next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
+            )
+
+        return self._door.let_in("scroll", context, act, writes=False)
+
+    def Count(self, request: qdrant.CountPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            count = self._store.count(request.collection_name, models.CountRequest(filter=_filter(request)))
+            return qdrant.CountResponse(result=qdrant.CountResult(count=count))
+
+        return self._door.let_in("count", context, act, writes=False)
+
+    def Facet(self, request: qdrant.FacetCounts, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            limit = request.limit if request.HasField("limit") else None
+            asked = models.FacetRequest(key=request.key, limit=limit, filter=_filter(request))
+            found = self._store.facet(request.collection_name, asked)
+            return qdrant.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
+
+        return self._door.let_in("facet", context, act, writes=False)
+
+    def QueryBatch(self, request: qdrant.QueryBatchPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            asked = [GrpcToRest.convert_query_points(query) for query in request.query_points]
+            answers = self._store.query(request.collection_name, asked)
+            return qdrant.QueryBatchResponse(
+                result=[
+                    qdrant.BatchResult(result=[RestToGrpc.convert_scored_point(point) for point in answer.points])
+                    for answer in answers
+                ]
+            )
+
+        return self._door.let_in("query", context, act, writes=False)
+
+
+def _filter(request: Any) -> models.Filter | None:
+    return GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
+
+
+def _payload_selector(request: Any) -> Any:
+    if not request.HasField("with_payload"):
+        return False
+    return GrpcToRest.convert_with_payload_selector(request.with_payload)
+
+
+def _vector_selector(request: Any) -> Any:
+    return GrpcToRest.convert_with_vectors_selector(request.with_vectors) if request.HasField("with_vectors") else False
+
+
+def _create_collection(request: Any) -> models.CreateCollection:
+    def given(name: str, convert: Callable[[Any], Any]) -> Any:
+        return convert(getattr(request, name)) if request.HasField(name) else None
+
+    return models.CreateCollection(
+        vectors=given("vectors_config", GrpcToRest.convert_vectors_config),
+        hnsw_config=given("hnsw_config", GrpcToRest.convert_hnsw_config_diff),
+        quantization_config=given("quantization_config", GrpcToRest.convert_quantization_config),
+        strict_mode_config=given("strict_mode_config", GrpcToRest.convert_strict_mode_config),
+        id_tracker=given("id_tracker", GrpcToRest.convert_id_tracker_params),
+        shard_number=request.shard_number if request.HasField("shard_number") else None,
+        replication_factor=request.replication_factor if request.HasField("replication_factor") else None,
+        metadata=GrpcToRest.convert_payload(request.metadata) or None,
+    )

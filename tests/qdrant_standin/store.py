@@ -1,0 +1,318 @@
+"""The strict store behind both transports: one method for each operation, in REST models, under one lock.
+
+Raises ``Refusal`` for whatever a server would answer with an error.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from tests.qdrant_standin.strict import Refusal, check_facet, check_filter, check_limit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NEWER_THAN_1_19 = ("bits8", "turbo8", "turbo16")
+"""Values that client 1.20 can send and a 1.19 server does not know."""
+
+DEFAULT_INDEXING_THRESHOLD = 20_000
+"""Kilobytes of vectors in a segment before a graph is built."""
+
+_KINDS: dict[type, str] = {
+    models.KeywordIndexParams: "keyword",
+    models.IntegerIndexParams: "integer",
+    models.FloatIndexParams: "float",
+    models.BoolIndexParams: "bool",
+    models.GeoIndexParams: "geo",
+    models.DatetimeIndexParams: "datetime",
+    models.TextIndexParams: "text",
+    models.UuidIndexParams: "uuid",
+}
+
+
+@dataclass
+class _Made:
+    """What the in-memory client forgets of a collection."""
+
+    config: models.CreateCollection
+    indexes: dict[str, models.PayloadIndexInfo] = field(default_factory=dict)
+    indexing_threshold: int = DEFAULT_INDEXING_THRESHOLD
+    metadata: dict[str, Any] = field(default_factory=dict)
+    statuses: list[models.CollectionStatus] = field(default_factory=list)
+
+
+def _one_at_a_time(
+    operation: Callable[Concatenate["Store", P], T],
+) -> Callable[Concatenate["Store", P], T]:
+    """Hold the lock, and turn the in-memory client's ValueError and KeyError into what a server answers."""
+
+    @wraps(operation)
+    def locked(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock:
+            try:
+                return operation(self, *args, **kwargs)
+            except KeyError as error:
+                raise Refusal(404, f"Not found: No point with id {error.args[0]} found") from error
+            except ValueError as error:
+                raise Refusal(400, f"Wrong input: {error}") from error
+
+    return locked
+
+
+class Store:
+    """Collections, aliases and points, as strict as the server is documented to be."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._client = QdrantClient(":memory:")
+        self._made: dict[str, _Made] = {}
+
+    @_one_at_a_time
+    def create_collection(self, name: str, config: models.CreateCollection) -> bool:
+        """Make a collection; 409 where there is one, 400 for what a 1.19 server does not know."""
+        if name in self._made:
+            raise Refusal(409, f"Wrong input: Collection `{name}` already exists!")
+        text = config.model_dump_json(exclude_none=True)
+        unknown = [value for value in NEWER_THAN_1_19 if f'"{value}"' in text]
+        if unknown or config.id_tracker is not None:
+            raise Refusal(400, f"Format error in JSON body: unknown variant `{(*unknown, 'id_tracker')[0]}`")
+        self._client.create_collection(name, vectors_config=config.vectors or {})
+        self._made[name] = _Made(config, metadata=dict(config.metadata or {}))
+        return True
+
+    @_one_at_a_time
+    def update_collection(self, name: str, change: models.UpdateCollection) -> bool:
+        """Change the indexing threshold and the metadata; a key set to null goes."""
+        made = self._find(name)
+        threshold = change.optimizers_config.indexing_threshold if change.optimizers_config else None
+        if threshold is not None:
+            made.indexing_threshold = threshold
+        for key, value in (change.metadata or {}).items():
+            if value is None:
+                made.metadata.pop(key, None)
+            else:
+                made.metadata[key] = value
+        if made.statuses[:1] == [models.CollectionStatus.GREY]:
+            made.statuses[0] = models.CollectionStatus.YELLOW
+        return True
+
+    @_one_at_a_time
+    def delete_collection(self, name: str) -> bool:
+        """Remove a collection; false where there was none."""
+        self._made.pop(name, None)
+        return bool(self._client.delete_collection(name))
+
+    @_one_at_a_time
+    def collection_exists(self, name: str) -> bool:
+        """Whether a collection or an alias has this name."""
+        return self._client.collection_exists(name)
+
+    @_one_at_a_time
+    def get_collection(self, name: str) -> models.CollectionInfo:
+        """Status, size, stored configuration, payload schema, metadata."""
+        made = self._find(name)
+        points = self._client.count(name).count
+        status = made.statuses[0] if made.statuses else models.CollectionStatus.GREEN
+        if len(made.statuses) > 1 and status is not models.CollectionStatus.GREY:
+            made.statuses.pop(0)
+        return models.CollectionInfo(
+            status=status,
+            optimizer_status=models.OptimizersStatusOneOf1(error="disk failed")
+            if status is models.CollectionStatus.RED
+            else models.OptimizersStatusOneOf.OK,
+            segments_count=2,
+            points_count=points,
+            indexed_vectors_count=self._indexed(made, points=points),
+            payload_schema={
+                key: index.model_copy(update={"points": self._with_key(name, key)})
+                for key, index in made.indexes.items()
+            },
+            config=_config_of(made),
+        )
+
+    @_one_at_a_time
+    def create_index(self, name: str, key: str, params: Any) -> None:
+        """Remember a payload index."""
+        made = self._find(name)
+        if params is None:
+            raise Refusal(400, "Format error in JSON body: field_schema is missing")
+        kind = params.value if isinstance(params, models.PayloadSchemaType) else _KINDS[type(params)]
+        made.indexes[key] = models.PayloadIndexInfo(
+            data_type=models.PayloadSchemaType(kind),
+            params=None if isinstance(params, models.PayloadSchemaType) else params,
+            points=0,
+        )
+
+    @_one_at_a_time
+    def change_aliases(self, actions: Sequence[models.AliasOperations]) -> bool:
+        """Apply alias operations, all or none."""
+        for action in actions:
+            if isinstance(action, models.CreateAliasOperation):
+                self._find(action.create_alias.collection_name)
+        return bool(self._client.update_collection_aliases(list(actions)))
+
+    @_one_at_a_time
+    def upsert(self, name: str, points: Sequence[models.PointStruct]) -> None:
+        """Write points, in the precision the collection keeps."""
+        made = self._find(name)
+        for point in points:
+            _check_id(point.id)
+        self._client.upsert(name, [_as_kept(point, made.config) for point in points])
+
+    @_one_at_a_time
+    def delete(self, name: str, selector: models.PointsSelector) -> None:
+        """Remove points by id or by filter."""
+        made = self._find(name)
+        if isinstance(selector, models.FilterSelector):
+            check_filter(selector.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        self._client.delete(name, selector)
+
+    @_one_at_a_time
+    def set_payload(self, name: str, ids: Sequence[models.ExtendedPointId], payload: dict[str, Any]) -> None:
+        """Merge a payload into points; 404 for a point that is not there."""
+        self._find(name)
+        self._client.set_payload(name, payload, points=list(ids))
+
+    @_one_at_a_time
+    def retrieve(self, name: str, request: models.PointRequest) -> list[models.Record]:
+        """Points by id."""
+        self._find(name)
+        for point_id in request.ids:
+            _check_id(point_id)
+        payload = True if request.with_payload is None else request.with_payload
+        return self._client.retrieve(name, request.ids, with_payload=payload, with_vectors=request.with_vector or False)
+
+    @_one_at_a_time
+    def scroll(self, name: str, request: models.ScrollRequest) -> models.ScrollResult:
+        """Points in id order."""
+        made = self._find(name)
+        check_limit(request.limit, strict=made.config.strict_mode_config)
+        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        if request.order_by is not None:
+            key = request.order_by if isinstance(request.order_by, str) else request.order_by.key
+            if key not in made.indexes:
+                raise Refusal(400, f"Bad request: No range index for `order_by` key: `{key}`")
+        points, following = self._client.scroll(
+            name,
+            scroll_filter=request.filter,
+            limit=request.limit or 10,
+            offset=request.offset,
+            with_payload=True if request.with_payload is None else request.with_payload,
+            with_vectors=request.with_vector or False,
+        )
+        return models.ScrollResult(points=points, next_page_offset=following)
+
+    @_one_at_a_time
+    def count(self, name: str, request: models.CountRequest) -> int:
+        """How many points match."""
+        made = self._find(name)
+        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        return self._client.count(name, count_filter=request.filter).count
+
+    @_one_at_a_time
+    def facet(self, name: str, request: models.FacetRequest) -> models.FacetResponse:
+        """Values of an indexed key and how often they occur."""
+        made = self._find(name)
+        check_limit(request.limit, strict=made.config.strict_mode_config)
+        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        check_facet(request.key, indexes=made.indexes)
+        return self._client.facet(name, request.key, facet_filter=request.filter, limit=request.limit or 10)
+
+    @_one_at_a_time
+    def query(self, name: str, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
+        """Answer queries, exactly."""
+        made = self._find(name)
+        for request in requests:
+            check_limit(request.limit, strict=made.config.strict_mode_config)
+            check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        return self._client.query_batch_points(name, list(requests))
+
+    @_one_at_a_time
+    def play_statuses(self, name: str, statuses: Sequence[str]) -> None:
+        """Let ``get_collection`` show these statuses one after the other; the last one stays."""
+        self._find(name).statuses = [models.CollectionStatus(status) for status in statuses]
+
+    def _find(self, name: str) -> _Made:
+        aliases = {entry.alias_name: entry.collection_name for entry in self._client.get_aliases().aliases}
+        try:
+            return self._made[aliases.get(name, name)]
+        except KeyError as error:
+            raise Refusal(404, f"Not found: Collection `{name}` doesn't exist!") from error
+
+    def _with_key(self, name: str, key: str) -> int:
+        filled = models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
+        return self._client.count(name, count_filter=filled).count
+
+    @staticmethod
+    def _indexed(made: _Made, *, points: int) -> int:
+        vectors = made.config.vectors
+        dims = sum(params.size for params in vectors.values()) if isinstance(vectors, dict) else 0
+        kilobytes = points * dims * 4 / 1024
+        return points if made.indexing_threshold and kilobytes > made.indexing_threshold else 0
+
+
+def _check_id(point_id: models.ExtendedPointId) -> None:
+    if isinstance(point_id, int):
+        return
+    try:
+        uuid.UUID(str(point_id))
+    except ValueError as error:
+        raise Refusal(
+            400,
+            f"Format error in JSON body: value {point_id} is not a valid point ID, valid values are either an unsigned "
+            "integer or a UUID",
+        ) from error
+
+
+def _as_kept(point: models.PointStruct, config: models.CreateCollection) -> models.PointStruct:
+    """The point with its float16 vectors rounded as a server rounds them: after normalising."""
+    params = config.vectors
+    if not isinstance(point.vector, dict) or not isinstance(params, dict):
+        return point
+    kept: dict[str, Any] = {}
+    for name, values in point.vector.items():
+        kept[name] = values
+        if name in params and params[name].datatype is models.Datatype.FLOAT16:
+            vector = np.asarray(values, dtype=np.float64)
+            length = float(np.linalg.norm(vector)) or 1.0
+            kept[name] = (vector / length).astype(np.float16).astype(np.float64).tolist()
+    return models.PointStruct(id=point.id, vector=kept, payload=point.payload)
+
+
+def _config_of(made: _Made) -> models.CollectionConfig:
+    config = made.config
+    hnsw = config.hnsw_config or models.HnswConfigDiff()
+    strict = config.strict_mode_config
+    return models.CollectionConfig(
+        params=models.CollectionParams(
+            vectors=config.vectors,
+            shard_number=config.shard_number or 1,
+            replication_factor=config.replication_factor or 1,
+            write_consistency_factor=config.write_consistency_factor or 1,
+            on_disk_payload=True,
+        ),
+        hnsw_config=models.HnswConfig(
+            m=hnsw.m or 16,
+            ef_construct=hnsw.ef_construct or 100,
+            full_scan_threshold=hnsw.full_scan_threshold or 10_000,
+            max_indexing_threads=hnsw.max_indexing_threads or 0,
+            memory=hnsw.memory,
+        ),
+        optimizer_config=models.OptimizersConfig(
+            deleted_threshold=0.2,
+            vacuum_min_vector_number=1000,
+            default_segment_number=0,
+            indexing_threshold=made.indexing_threshold,
+            flush_interval_sec=5,
+        ),
+        wal_config=models.WalConfig(wal_capacity_mb=32, wal_segments_ahead=0),
+        quantization_config=config.quantization_config,
+        strict_mode_config=models.StrictModeConfigOutput(**strict.model_dump(exclude_none=True)) if strict else None,
+        metadata=made.metadata or None,
+    )

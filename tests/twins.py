@@ -11,6 +11,7 @@ A seed means the same bytes on every machine: every number comes from the raw st
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -91,6 +92,13 @@ class Twins:
 
     image: Path
     text: Path
+
+    def copy(self, root: Path) -> "Twins":
+        """The same twins once more, below ``root``."""
+        return Twins(
+            image=Path(shutil.copytree(self.image, root / self.image.name)),
+            text=Path(shutil.copytree(self.text, root / self.text.name)),
+        )
 
 
 def write_twins(root: Path, *, size: str = "tiny", weights: Weights = "safetensors", seed: int = 0) -> Twins:

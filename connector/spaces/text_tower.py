@@ -51,13 +51,15 @@ class TextTower:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of many texts, in order: (n, dims) float32, L2-normalised; no texts give (0, dims).
 
+        Half a surrogate pair, as a terminal makes of bytes that are no UTF-8, counts as a question mark.
         Raises ModelError where the device has no memory for a batch of them.
         """
         if not texts:
             return np.empty((0, self.space.dims), dtype=np.float32)
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         try:
             vectors = self._model.encode(
-                list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
+                clean, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
             )
         except torch.OutOfMemoryError as error:
             raise ModelError(

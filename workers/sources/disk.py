@@ -19,14 +19,17 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from workers.errors import SourceError
 from workers.records import Blob, Outcome, Ref, Reject, Stage
+from workers.sources.faults import CannotRead, ReadFault
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .gif .tif .tiff .bmp .dib .jp2 .j2k .jpf .jpx .j2c .jpc"
-    b" .heic .heics .heif .heifs .hif".split()
-)
+# fmt: off
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff", ".bmp",
+    ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".heic", ".heics", ".heif", ".heifs", ".hif",
+})
+# fmt: on
 """What is listed in a folder, case-blind. What a file really is, its bytes decide later."""
 
 _NOT_A_FILE = "a folder, pipe or device is no picture"
@@ -51,6 +54,11 @@ def path_of(uri: str) -> Path:
 def readable(path: bytes) -> str:
     """A path or name as text, U+FFFD for what is no UTF-8."""
     return path.decode("utf-8", "replace")
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is listed."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 class DiskSource:
@@ -149,8 +157,8 @@ class DiskSource:
         path = os.fsencode(path_of(ref.uri))
         try:
             data, version = _read_file(path, limit=self._max_bytes)
-        except _Unfit as unfit:
-            return Reject(ref.uri, stage="read", reason=unfit.reason, detail=str(unfit))
+        except CannotRead as fault:
+            return fault.reject(ref.uri)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             return _reject(ref.uri, error, stage="read")
         meta: dict[str, Any] = {}
@@ -173,23 +181,15 @@ class _Folder:
     def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool) -> None:
         if entry.name.startswith(b".") and not hidden:
             return
-        extension = os.path.splitext(entry.name)[1].lower()
+        extension = readable(os.path.splitext(entry.name)[1]).lower()
         if _is_folder(entry):
             self.folders.append(entry.name)
             if entry.is_symlink():
                 self.links.add(entry.name)
         elif extension in EXTENSIONS:
             self.files.append(entry.name)
-        elif extension in (b".json", b".txt"):
+        elif extension in (".json", ".txt"):
             self.sidecars.add(entry.name)
-
-
-class _Unfit(Exception):
-    """A file that is there and is not read; carries the reject's reason."""
-
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] | set[bytes]) -> Ref | Reject:
@@ -222,9 +222,9 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
     try:
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
-            raise _Unfit(_NOT_A_FILE, reason="not_a_file")
+            raise CannotRead(_NOT_A_FILE, reason="not_a_file")
         if before.st_size > limit:
-            raise _Unfit(f"{before.st_size} bytes; limits.max_bytes is {limit}", reason="too_large")
+            raise CannotRead(f"{before.st_size} bytes; limits.max_bytes is {limit}", reason="too_large")
         blocks = []
         left = limit + 1  # one more than allowed, to notice a file that grows
         while left > 0 and (block := os.read(handle, min(left, max(before.st_size + 1, 1), _READ_BLOCK))):
@@ -233,7 +233,7 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
     finally:
         os.close(handle)
     if left <= 0:
-        raise _Unfit(f"it grew beyond limits.max_bytes, {limit}, while it was read", reason="too_large")
+        raise CannotRead(f"it grew beyond limits.max_bytes, {limit}, while it was read", reason="too_large")
     return b"".join(blocks), _version(before)
 
 
@@ -250,7 +250,7 @@ def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], 
         versions.append(version)
         try:
             meta |= parse_sidecar(_read_file(beside, limit=MAX_SIDECAR_BYTES)[0], caption=sidecar.endswith(b".txt"))
-        except (OSError, _Unfit, BrokenSidecar) as error:
+        except (OSError, CannotRead, BrokenSidecar) as error:
             broken[readable(beside)] = str(error)
     return versions, meta
 
@@ -284,7 +284,7 @@ def _is_folder(entry: "os.DirEntry[bytes]") -> bool:
         return False
 
 
-_REASONS: Mapping[int, str] = {
+_REASONS: Mapping[int, ReadFault] = {
     errno.ENOENT: "missing",
     errno.ENOTDIR: "missing",
     errno.EACCES: "permission_denied",

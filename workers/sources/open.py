@@ -8,8 +8,14 @@ from workers.sources.source import Source
 
 
 def open_source(where: str, *, settings: Settings) -> Source:
-    """The source that ``where`` names: a folder or a file.
+    """The source that ``where`` names: a folder, a file, or ``s3://bucket/prefix``.
 
     Raises SourceError, here or at listing, for anything else.
     """
-    return DiskSource(Path(where).expanduser(), hidden=settings.ingest.hidden, max_bytes=settings.limits.max_bytes)
+    limit = settings.limits.max_bytes
+    hidden = settings.ingest.hidden
+    if where.startswith("s3://"):
+        from workers.sources.s3 import S3Source
+
+        return S3Source(where, settings=settings.s3, threads=settings.ingest.readers, hidden=hidden, max_bytes=limit)
+    return DiskSource(Path(where).expanduser(), hidden=hidden, max_bytes=limit)

@@ -1,0 +1,370 @@
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.doubles import PAGE, Cut, Fault, Reset, Silence, WebServer, s3_error
+from workers.errors import SourceError
+from workers.records import Blob, Ref, Reject, Unchanged
+from workers.settings import S3Settings
+from workers.sources.s3 import S3Source, cut
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def settings(line: WebServer, **changes: object) -> S3Settings:
+    return S3Settings.model_validate(
+        {"endpoint_url": line.url, "retry_mode": "standard", "read_timeout_s": 0.5, "attempts": 3} | changes
+    )
+
+
+def source(where: str, config: S3Settings, *, hidden: bool = False, max_bytes: int = 1000) -> S3Source:
+    return S3Source(where, settings=config, threads=4, hidden=hidden, max_bytes=max_bytes)
+
+
+def put(s3: "S3Client", bucket: str, *keys: str, data: bytes = b"picture") -> None:
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def refs(of: S3Source) -> list[Ref]:
+    found = []
+    for item in of.list():
+        assert isinstance(item, Ref)
+        found.append(item)
+    return sorted(found, key=lambda ref: ref.uri)
+
+
+def keys(of: S3Source) -> list[str]:
+    return [ref.object_key.partition("/")[2] for ref in refs(of)]
+
+
+@pytest.fixture
+def one(s3: "S3Client", bucket: str, line: WebServer) -> Iterator[tuple[S3Source, Ref]]:
+    """A bucket with one picture, listed."""
+    put(s3, bucket, "dog.jpg")
+    with closing(source(f"s3://{bucket}", settings(line))) as of:
+        (ref,) = refs(of)
+        yield of, ref
+
+
+def test_a_bucket_is_listed_with_everything_that_looks_like_a_picture(
+    s3: "S3Client", bucket: str, line: WebServer
+) -> None:
+    put(s3, bucket, "a.jpg", "b/c.PNG", "b/d/e.webp", "notes.txt", "b/", ".hidden.jpg", "b/.cache/f.jpg")
+    assert keys(source(f"s3://{bucket}", settings(line))) == ["a.jpg", "b/c.PNG", "b/d/e.webp"]
+    assert ".hidden.jpg" in keys(source(f"s3://{bucket}", settings(line), hidden=True))
+
+
+def test_a_ref_says_where_it_was_found(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "photos/2024/by the sea/dög #1.jpg")
+    (ref,) = refs(source(f"s3://{bucket}/photos/", settings(line)))
+    assert ref.uri == f"s3://{bucket}/photos/2024/by the sea/dög #1.jpg"
+    assert ref.source == f"s3://{bucket}/photos"
+    assert ref.object_key == f"{bucket}/photos/2024/by the sea/dög #1.jpg"
+    assert (ref.folder, ref.filename, ref.size) == ("2024/by the sea", "dög #1.jpg", 7)
+
+
+def test_a_prefix_is_a_folder_unless_a_star_says_otherwise(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "2024/a.jpg", "2024-old/b.jpg", "2025/c.jpg")
+    assert keys(source(f"s3://{bucket}/2024", settings(line))) == ["2024/a.jpg"]
+    assert keys(source(f"s3://{bucket}/2024*", settings(line))) == ["2024-old/b.jpg", "2024/a.jpg"]
+
+
+def test_one_object_is_taken_whatever_its_extension(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "photos/dog.backup", "photos/dog.backup2")
+    of = source(f"s3://{bucket}/photos/dog.backup", settings(line))
+    (ref,) = refs(of)
+    assert (ref.folder, ref.filename, of.root) == ("", "dog.backup", ref.uri)
+
+
+@pytest.mark.parametrize("key", ['it\'s "quoted".jpg', "%41 + & ?.jpg", "象.jpg", "../up.jpg", "a//b.jpg"])
+def test_any_key_is_listed_and_read(s3: "S3Client", bucket: str, line: WebServer, key: str) -> None:
+    put(s3, bucket, key)
+    of = source(f"s3://{bucket}", settings(line, addressing="path"))
+    (ref,) = refs(of)
+    (blob,) = of.read([ref])
+    assert isinstance(blob, Blob)
+    assert (ref.uri, blob.data) == (f"s3://{bucket}/{key}", b"picture")
+
+
+def test_a_prefix_without_objects_lists_nothing(bucket: str, line: WebServer) -> None:
+    assert keys(source(f"s3://{bucket}/nothing/here", settings(line))) == []
+
+
+@pytest.mark.parametrize("folders", [1, 5, 30], ids="{} folders".format)
+@pytest.mark.parametrize("listers", [1, 3], ids="{} listers".format)
+def test_stretches_hold_every_key_once(
+    s3: "S3Client", bucket: str, line: WebServer, listers: int, folders: int
+) -> None:
+    names = {f"top/{n:02}/{m}.jpg" for n in range(folders) for m in range(3)}
+    names |= {"top/00.jpg", "top/00/a/b.jpg", "top/31.jpg", "top/a.png"}
+    put(s3, bucket, *names, "top/07/", "other/x.jpg")
+    of = source(f"s3://{bucket}/top", settings(line, listers=listers))
+    assert keys(of) == sorted(names)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 32, 1000])
+def test_a_listing_is_cut_into_no_more_pieces_than_asked_for(pieces: int) -> None:
+    prefixes = [f"{n:03}/" for n in range(100)]
+    stretches = cut(prefixes, pieces=pieces)
+    assert len(stretches) <= min(pieces, 100)
+    assert (stretches[0].after, stretches[-1].until) == ("", None)
+    assert [s.until for s in stretches[:-1]] == [s.after for s in stretches[1:]]
+
+
+def test_pages_are_listed_while_the_ones_before_are_read(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"{n:02}.jpg" for n in range(3 * PAGE)))
+    of = source(f"s3://{bucket}", settings(line))
+    listing = of.list()
+    first = next(listing)
+    assert isinstance(first, Ref)
+    assert [type(outcome) for outcome in of.read([first])] == [Blob]
+    assert len({item.uri for item in listing} | {first.uri}) == 3 * PAGE
+    assert line.count("continuation-token") == 2
+
+
+def test_a_listing_given_up_early_leaves_no_thread(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"{n}/a.jpg" for n in range(20)))
+    listing = source(f"s3://{bucket}", settings(line)).list()
+    next(listing)
+    assert any(thread.name.startswith("list") for thread in threading.enumerate())
+    assert isinstance(listing, Generator)
+    listing.close()
+    assert not any(thread.name.startswith("list") for thread in threading.enumerate())
+
+
+def test_reading_gives_bytes_version_and_user_metadata(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    s3.put_object(
+        Bucket=bucket, Key="dog.jpg", Body=b"picture", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
+    )
+    of = source(f"s3://{bucket}", settings(line))
+    (ref,) = refs(of)
+    (blob,) = of.read([ref])
+    assert isinstance(blob, Blob)
+    assert (blob.data, blob.version) == (b"picture", ref.version)
+    assert blob.meta == {"mood": "good", "place": "München"}
+
+
+def test_tags_are_read_on_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"picture", Tagging="animal=dog&mood=good")
+    s3.put_object(Bucket=bucket, Key="emu.jpg", Body=b"picture")
+    without, with_tags = source(f"s3://{bucket}", settings(line)), source(f"s3://{bucket}", settings(line, tags=True))
+    assert [blob.meta for blob in without.read(refs(without)) if isinstance(blob, Blob)] == [{}, {}]
+    assert [blob.meta for blob in with_tags.read(refs(with_tags)) if isinstance(blob, Blob)] == [
+        {"object_tags": {"animal": "dog", "mood": "good"}},
+        {},
+    ]
+    assert line.count("tagging") == 1
+
+
+def test_a_new_version_of_an_object_has_another_version(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    put(s3, bucket, "dog.jpg", data=b"first")
+    of = source(f"s3://{bucket}", settings(line))
+    (before,) = refs(of)
+    put(s3, bucket, "dog.jpg", data=b"after")
+    (now,) = refs(of)
+    (blob,) = of.read([before])
+    assert isinstance(blob, Blob)
+    assert blob.data == b"after"
+    assert blob.version == now.version != before.version
+    s3.delete_object(Bucket=bucket, Key="dog.jpg")
+    assert refs(of) == []
+
+
+def test_an_object_of_unknown_version_is_asked_for_conditionally(one: tuple[S3Source, Ref]) -> None:
+    of, ref = one
+    unknown = replace(ref, version=None, size=None)
+    (blob,) = of.read([unknown])
+    assert isinstance(blob, Blob)
+    (again,) = of.read([replace(unknown, stored_version=blob.version)])
+    assert isinstance(again, Unchanged)
+    (other,) = of.read([replace(unknown, stored_version="0123456789abcdef-7")])
+    assert isinstance(other, Blob)
+
+
+def test_an_object_above_the_limit_is_not_downloaded(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "big.jpg", data=b"x" * 1001)
+    of = source(f"s3://{bucket}", settings(line))
+    (ref,) = refs(of)
+    for asked in (ref, replace(ref, size=None)):
+        (reject,) = of.read([asked])
+        assert isinstance(reject, Reject)
+        assert (reject.stage, reject.reason) == ("read", "too_large")
+    assert line.count("GET") - line.count("list-type") == 1
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (s3_error(503, "SlowDown"),),
+        (Reset(), Reset()),
+        (Cut(3), Cut(0)),
+        (Silence(),),
+        (s3_error(500, "InternalError"), Cut(5)),
+    ],
+    ids=["slow down", "reset", "cut short", "silence", "one after the other"],
+)
+def test_a_fault_that_passes_is_lived_through(
+    one: tuple[S3Source, Ref], line: WebServer, faults: tuple[Fault, ...]
+) -> None:
+    of, ref = one
+    line.script("GET", *faults)
+    (blob,) = of.read([ref])
+    assert isinstance(blob, Blob), blob
+    assert blob.data == b"picture"
+    assert line.count("dog.jpg") == len(faults) + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (s3_error(503, "SlowDown"), "throttled"),
+        (Reset(), "read_error"),
+        (Cut(3), "read_error"),
+        (Silence(), "timeout"),
+        (s3_error(500, "InternalError"), "read_error"),
+        (s3_error(404, "NoSuchKey"), "missing"),
+        (s3_error(403, "AccessDenied"), "permission_denied"),
+        (s3_error(403, "InvalidObjectState"), "archived"),
+        (s3_error(418, "Teapot"), "read_error"),
+    ],
+)
+def test_a_fault_that_stays_rejects_one_picture_and_not_the_next(
+    s3: "S3Client", one: tuple[S3Source, Ref], line: WebServer, bucket: str, fault: Fault, reason: str
+) -> None:
+    of, ref = one
+    put(s3, bucket, "emu.jpg")
+    line.script("dog.jpg", *[fault] * 3)
+    bad, good = of.read(refs(of))
+    assert isinstance(bad, Reject)
+    assert (bad.uri, bad.stage, bad.reason) == (ref.uri, "read", reason)
+    assert bad.detail
+    assert isinstance(good, Blob)
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (s3_error(400, "ExpiredToken"), "Sign in again"),
+        (s3_error(403, "InvalidAccessKeyId"), "AWS_ACCESS_KEY_ID"),
+        (s3_error(403, "SignatureDoesNotMatch"), "s3.profile"),
+        (s3_error(403, "RequestTimeTooSkewed"), "clock"),
+    ],
+)
+def test_what_would_stop_every_picture_stops_the_run_and_says_how_to_go_on(
+    one: tuple[S3Source, Ref], line: WebServer, fault: Fault, advice: str
+) -> None:
+    of, ref = one
+    line.script("dog.jpg", fault)
+    with pytest.raises(SourceError, match=advice):
+        list(of.read([ref]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (s3_error(403, "AccessDenied"), "s3:ListBucket"),
+        (s3_error(400, "ExpiredToken"), "Sign in again"),
+        (s3_error(503, "SlowDown"), "same command"),
+        (Reset(), "same command"),
+    ],
+)
+def test_a_bucket_that_cannot_be_listed_is_an_error_that_says_what_to_do(
+    bucket: str, line: WebServer, fault: Fault, advice: str
+) -> None:
+    line.script("list-type", *[fault] * 3)
+    with pytest.raises(SourceError, match=advice) as caught:
+        list(source(f"s3://{bucket}", settings(line)).list())
+    assert f"cannot list s3://{bucket}/" in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_a_fault_in_the_midst_of_a_listing_is_lived_through(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"{n}/a.jpg" for n in range(10)))
+    line.script("start-after", Reset(), Reset(), s3_error(500, "InternalError"))
+    assert len(keys(source(f"s3://{bucket}", settings(line, attempts=5)))) == 10
+
+
+def test_a_missing_bucket_is_an_error_that_names_it(line: WebServer) -> None:
+    with pytest.raises(SourceError, match=r"cannot list s3://no-such-bucket/: NoSuchBucket.*Check the bucket's name"):
+        list(source("s3://no-such-bucket", settings(line)).list())
+
+
+def test_a_server_that_is_not_there_is_an_error_that_says_what_to_check(line: WebServer) -> None:
+    nowhere = settings(line, endpoint_url="http://127.0.0.1:9", attempts=1)
+    with pytest.raises(SourceError, match=r"Check s3\.endpoint_url and the network"):
+        list(source("s3://bucket", nowhere).list())
+
+
+def test_missing_keys_are_an_error_that_says_where_to_put_them(
+    line: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(SourceError, match=r"Set AWS_ACCESS_KEY_ID .*s3\.anonymous"):
+        list(source("s3://bucket", settings(line)).list())
+
+
+def test_a_public_bucket_is_read_unsigned(
+    s3: "S3Client", bucket: str, line: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"picture", ACL="public-read")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    of = source(f"s3://{bucket}", settings(line, anonymous=True))
+    assert [type(outcome) for outcome in of.read(refs(of))] == [Blob]
+    assert not any("authorization" in headers for headers in line.headers)
+
+
+def test_an_unknown_profile_is_an_error_that_names_the_known_ones(line: WebServer) -> None:
+    with pytest.raises(SourceError, match=r"'holiday' is not configured; known profiles: none"):
+        source("s3://bucket", settings(line, profile="holiday"))
+
+
+def test_a_profile_gives_the_keys(
+    line: WebServer,
+    s3: "S3Client",
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    put(s3, bucket, "dog.jpg")
+    file = tmp_path_factory.mktemp("aws") / "credentials"
+    file.write_text("[holiday]\naws_access_key_id = of-the-profile\naws_secret_access_key = secret\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    refs(source(f"s3://{bucket}", settings(line, profile="holiday")))
+    assert all("of-the-profile" in headers["authorization"] for headers in line.headers)
+
+
+def test_requester_pays_is_said_with_every_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "a/dog.jpg")
+    of = source(f"s3://{bucket}/a", settings(line, requester_pays=True))
+    list(of.read(refs(of)))
+    assert all(headers["x-amz-request-payer"] == "requester" for headers in line.headers)
+
+
+@pytest.mark.parametrize("where", ["s3://", "s3:///key", "s3://bad bucket!/x"])
+def test_an_address_without_a_proper_bucket_is_an_error(where: str, line: WebServer) -> None:
+    with pytest.raises(SourceError, match="bucket"):
+        list(source(where, settings(line)).list())
+
+
+def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"{n}.jpg" for n in range(16)))
+    of = source(f"s3://{bucket}", settings(line))
+    listed = refs(of)
+    outcomes: list[object] = []
+    threads = [threading.Thread(target=lambda: outcomes.extend(of.read(listed))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 64
+    assert all(isinstance(outcome, Blob) for outcome in outcomes)

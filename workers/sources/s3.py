@@ -1,0 +1,153 @@
+"""Pictures in a bucket of S3, or of a store that speaks its language.
+
+A listing comes in pages of a thousand keys, one after the other. To have several at once, the keys are cut into
+stretches at the sub-prefixes of the top, and each stretch is listed from where the one before it ends.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from workers.records import Blob, Outcome, Ref, Reject, Unchanged
+from workers.settings import S3Settings
+from workers.sources.disk import is_picture_name
+from workers.sources.faults import CannotRead
+from workers.sources.s3_store import Listed, Page, S3Store, split_uri
+
+_HIDDEN = re.compile(r"(^|/)\.(?!\.?/)")
+STRETCHES_PER_LISTER = 4
+"""More stretches than threads, so that a long one does not leave the others idle."""
+DEEPEST_CUT = 4
+"""How many lone sub-prefixes are followed to find a place to cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The keys after ``after`` up to and including ``until``, None for no end."""
+
+    after: str
+    until: str | None
+
+
+class S3Source:
+    """The objects under ``s3://bucket/prefix``, or the one object of that key.
+
+    A prefix stands for a folder: ``s3://b/2024`` holds ``2024/dog.jpg`` and not ``2024-old/dog.jpg``; ``s3://b/2024*``
+    holds both. ``threads`` is how many will read at once. Objects of more than ``max_bytes`` are not read.
+    """
+
+    def __init__(self, where: str, *, settings: S3Settings, threads: int, hidden: bool, max_bytes: int) -> None:
+        self._bucket, key = split_uri(where)
+        self._key = key.removesuffix("*")
+        self._exact = bool(self._key) and key == self._key and not key.endswith("/")
+        self._prefix = f"{self._key}/" if self._exact else self._key
+        self._top = self._prefix[: self._prefix.rfind("/") + 1]
+        self._root = f"s3://{self._bucket}/{key.rstrip('/')}".rstrip("/")
+        self._listers = settings.listers
+        self._hidden = hidden
+        self._max_bytes = max_bytes
+        self._store = S3Store(settings, connections=threads + settings.listers)
+
+    @property
+    def root(self) -> str:
+        """The canonical URI of the bucket, the prefix or the object."""
+        return self._root
+
+    def list(self) -> Iterator[Ref | Reject]:
+        """Every object whose name looks like a picture's, in no promised order, while later pages are on their way.
+
+        Raises SourceError, at the first step, where the bucket cannot be listed.
+        """
+        if self._exact and (found := self._store.find(self._bucket, self._key)):
+            yield self._ref(found, top=self._key[: self._key.rfind("/") + 1])
+            return
+        for page in self._pages(self._stretches()):
+            for listed in page:
+                if self._wanted(listed.key):
+                    yield self._ref(listed, top=self._top)
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """The bytes of each object, with the version and the user's metadata that came with them."""
+        return map(self._read, refs)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._store.close()
+
+    def _read(self, ref: Ref) -> Outcome:
+        if ref.size is not None and ref.size > self._max_bytes:
+            return CannotRead(f"{ref.size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large").reject(
+                ref.uri
+            )
+        return fetch(self._store, ref, limit=self._max_bytes)
+
+    def _wanted(self, key: str) -> bool:
+        below = key[len(self._top) :]
+        return is_picture_name(below) and (self._hidden or not _HIDDEN.search(below))
+
+    def _ref(self, listed: Listed, *, top: str) -> Ref:
+        folder, _, name = listed.key[len(top) :].rpartition("/")
+        return Ref(
+            uri=f"s3://{self._bucket}/{listed.key}",
+            source=self._root,
+            object_key=f"{self._bucket}/{listed.key}",
+            folder=folder,
+            filename=name,
+            version=listed.version,
+            size=listed.size,
+        )
+
+    def _stretches(self) -> Sequence[_Stretch]:
+        """Where to cut the listing: at the sub-prefixes of the first level that has several."""
+        prefix = self._prefix
+        ordered = not self._bucket.endswith("--x-s3")  # a directory bucket lists in no order: there is no cutting it
+        for _ in range(DEEPEST_CUT if self._listers > 1 and ordered else 0):
+            page = self._store.list_page(self._bucket, prefix=prefix, delimiter="/")
+            if len(page.prefixes) > 1:
+                return cut(page.prefixes, pieces=self._listers * STRETCHES_PER_LISTER)
+            if not page.prefixes or page.token is not None:
+                break
+            (prefix,) = page.prefixes
+        return [_Stretch("", None)]
+
+    def _pages(self, stretches: Sequence[_Stretch]) -> Iterator[Sequence[Listed]]:
+        """The pages of all stretches as they come in; at most one page of each of ``listers`` stretches is held."""
+        waiting = [*reversed(stretches)]
+        running: dict[Future[Page], _Stretch] = {}
+        with ThreadPoolExecutor(self._listers, thread_name_prefix="list") as pool:
+            while waiting or running:
+                while waiting and len(running) < self._listers:
+                    stretch = waiting.pop()
+                    running[pool.submit(self._page, stretch, None)] = stretch
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    stretch = running.pop(future)
+                    page = future.result()
+                    within = [o for o in page.objects if stretch.until is None or o.key <= stretch.until]
+                    if page.token is not None and len(within) == len(page.objects):
+                        running[pool.submit(self._page, stretch, page.token)] = stretch
+                    yield within
+
+    def _page(self, stretch: _Stretch, token: str | None) -> Page:
+        return self._store.list_page(self._bucket, prefix=self._prefix, after=stretch.after, token=token)
+
+
+def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
+    """Read one ref with an S3 URI; asks conditionally where the listing did not know a version."""
+    bucket, key = split_uri(ref.uri)
+    try:
+        fetched = store.fetch(
+            bucket, key, limit=limit, stored_version=ref.stored_version if ref.version is None else None
+        )
+    except CannotRead as fault:
+        return fault.reject(ref.uri)
+    if fetched is None:
+        return Unchanged(ref)
+    return Blob(ref, fetched.data, fetched.version, {**fetched.meta, **ref.meta})
+
+
+def cut(prefixes: Sequence[str], *, pieces: int) -> Sequence[_Stretch]:
+    """At most ``pieces`` stretches that together hold every key once, cut at some of the sorted ``prefixes``."""
+    step = -(-len(prefixes) // pieces)
+    marks = ["", *prefixes[step::step]]
+    return [_Stretch(after, until) for after, until in zip(marks, [*marks[1:], None], strict=True)]

@@ -8,6 +8,7 @@ beyond a constant. Any number of threads may decode at once; each should have ca
 
 import io
 import math
+import random
 import re
 import struct
 import warnings
@@ -15,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -35,11 +35,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from connector.errors import ImageFault, UnreadableImage
 from connector.records import Pixels
+from connector.spaces.formats import JPEG_END, ends_early, recognise
 
-BYTES_PER_PIXEL = 24
-"""Peak memory of one decode, in bytes for each pixel of the original; the dearest case is a palette with alpha."""
+BYTES_PER_PIXEL = 32
+"""Bound of one decode's peak memory, in bytes for each pixel of the original.
 
-_Rgb: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
+Measured: JPEG 0.2 (progressive 6, CMYK 8), PNG 7 to 14, TIFF up to 18, WebP 23, JPEG 2000 with alpha 25.
+"""
+
+_Plane: TypeAlias = NDArray[np.uint8]  # (height, width, 3), or (height, width, 1) for greys
 
 _BROKEN = (
     OSError,
@@ -77,7 +81,8 @@ _ORIENTATIONS = {
 class Decoded:
     """A picture ready for a tower. ``width`` and ``height`` are the original's, as a viewer shows it.
 
-    ``format`` is jpeg, png, webp, avif, gif, tiff, bmp, jpeg2000 or heic. ``exif`` is empty where absent or broken.
+    ``format`` is jpeg, png, webp, avif, gif, tiff, bmp, jpeg2000 or heic. ``exif`` is empty where absent or broken; a TIFF's
+    keeps the file's bytes alive.
     """
 
     pixels: Pixels  # (size, size, 3) uint8 RGB
@@ -103,11 +108,12 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
             reason="too_many_pixels",
         )
     with _translated(name, data):
-        image = _load(image, size=size)
+        image = _load(image, data=data, size=size)
         exif = _exif(image)
         turn = _orientation(exif)
-        rgb = _rgb(image)
-    pixels = _fit(rgb, of=(width, height), size=size, orientation=turn)
+        plane = _plane(image)
+    del image  # a large picture is here twice by now
+    pixels = _fit(plane, of=(width, height), size=size, orientation=turn)
     if _ORIENTATIONS[turn][2]:
         width, height = height, width
     return Decoded(pixels=pixels, width=width, height=height, format=name, exif=exif)
@@ -119,78 +125,8 @@ def prepare(image: Image.Image, *, size: int) -> Pixels:
     with _translated(image.format or "picture", b""):
         image.load()
         orientation = _orientation(_exif(image))
-        rgb = _rgb(image)
-    return _fit(rgb, of=image.size, size=size, orientation=orientation)
-
-
-# ---------------------------------------------------------------------------------------------- which format is it
-
-
-def recognise(data: bytes) -> str:
-    """The format by content, such as ``jpeg``. Raises UnreadableImage: empty, not_an_image or unsupported_format."""
-    if not data:
-        raise UnreadableImage("the file is empty: 0 bytes.", reason="empty")
-    head = data[:4096]
-    for name, signature in _SUPPORTED:
-        if signature.match(head):
-            return name
-    if brand := _media_brand(head):
-        return brand
-    for name, signature in _KNOWN_BUT_UNSUPPORTED:
-        if signature.match(head):
-            raise UnreadableImage(
-                f"{name} is not supported; convert it to one of {', '.join(FORMATS)}.", reason="unsupported_format"
-            )
-    raise UnreadableImage(f"no picture of any known format: the file begins with {data[:12]!r}.", reason="not_an_image")
-
-
-def _media_brand(head: bytes) -> str | None:
-    """AVIF and HEIC share one container; their brands tell them apart."""
-    if head[4:8] != b"ftyp":
-        return None
-    length = min(int.from_bytes(head[:4]), len(head))
-    brands = [head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))]
-    for brand in brands:
-        if brand in (b"avif", b"avis"):
-            return "avif"
-        if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"):
-            return "heic"
-    return None
-
-
-def _signature(pattern: bytes) -> re.Pattern[bytes]:
-    return re.compile(pattern, re.DOTALL)
-
-
-_SUPPORTED = (
-    ("jpeg", _signature(rb"\xff\xd8\xff")),
-    ("png", _signature(rb"\x89PNG\r\n\x1a\n")),
-    ("webp", _signature(rb"RIFF....WEBP")),
-    ("gif", _signature(rb"GIF8[79]a")),
-    ("tiff", _signature(rb"II[*+]\x00|MM\x00[*+]")),
-    ("bmp", _signature(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00")),
-    ("jpeg2000", _signature(rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
-)
-_KNOWN_BUT_UNSUPPORTED = (
-    ("SVG", _signature(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?)?<svg[\s>]")),
-    ("PDF", _signature(rb"%PDF-")),
-    ("EPS or PostScript", _signature(rb"%!PS|\xc5\xd0\xd3\xc6")),
-    ("Photoshop", _signature(rb"8BPS")),
-    ("GIMP", _signature(rb"gimp xcf")),
-    ("icon (ICO)", _signature(rb"\x00\x00[\x01\x02]\x00.\x00")),
-    ("icon (ICNS)", _signature(rb"icns")),
-    ("JPEG XL", _signature(rb"\xff\x0a|\x00\x00\x00\x0cJXL ")),
-    ("OpenEXR", _signature(rb"\x76\x2f\x31\x01")),
-    ("Radiance HDR", _signature(rb"#\?RADIANCE|#\?RGBE")),
-    ("Netpbm", _signature(rb"P[1-7FfHh]\s")),
-    ("QOI", _signature(rb"qoif")),
-    ("DDS", _signature(rb"DDS ")),
-    ("DjVu", _signature(rb"AT&TFORM")),
-    ("camera raw", _signature(rb"IIU\x00|IIR[OS]|MMOR|FUJIFILMCCD-RAW")),
-    ("Windows metafile", _signature(rb"\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF")),
-    ("DICOM", _signature(rb".{128}DICM")),
-    ("video or another ISO media file", _signature(rb"....ftyp")),
-)
+        plane = _plane(image)
+    return _fit(plane, of=image.size, size=size, orientation=orientation)
 
 
 def _open_heic(file: io.BytesIO) -> ImageFile:
@@ -215,19 +151,62 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "jpeg2000": Jpeg2KImageFile,
     "heic": _open_heic,
 }
-FORMATS = tuple(_OPENERS)
-"""The formats this module decodes, by the names it gives them."""
 
 
 # ------------------------------------------------------------------------------------------- loading, and its errors
 
 
-def _load(image: ImageFile, *, size: int) -> ImageFile:
-    """Decode the pixels; a JPEG only as finely as ``size`` needs."""
-    if isinstance(image, JpegImageFile):
-        image.draft(None, (2 * size, 2 * size))
+def _load(image: ImageFile, *, data: bytes, size: int) -> ImageFile:
+    """Decode the pixels; a JPEG only as finely as ``size`` needs, and even if it lacks nothing but its end mark."""
+    if not isinstance(image, JpegImageFile):
+        if isinstance(image, Jpeg2KImageFile) and ends_early(data, name="jpeg2000"):
+            raise EOFError("the file ends before its picture does")  # OpenJPEG would leave the missing tiles black
+        image.load()
+        return image
+    if data.endswith(bytes(64)) and data.rfind(JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise EOFError("nothing but zeros where the rest of the picture should be")
+    try:
+        return _load_jpeg(image, size=size)
+    except OSError:
+        if not _lacks_only_its_end(data):
+            raise
+    return _load_jpeg(JpegImageFile(io.BytesIO(data + JPEG_END)), size=size)
+
+
+def _load_jpeg(image: JpegImageFile, *, size: int) -> JpegImageFile:
+    image.draft(None, (2 * size, 2 * size))
     image.load()
     return image
+
+
+_JPEG_SCAN = b"\xff\xda"
+
+
+def _lacks_only_its_end(data: bytes) -> bool:
+    """Whether every pixel of a JPEG without end mark is there: then whatever bits follow change none of them.
+
+    That its last bytes do matter shows that the file ends with its picture, not with padding after half of one.
+    A picture of several scans is never complete without its end: a later scan could be missing.
+    """
+    data = data.removesuffix(b"\xff")
+    picture = JpegImageFile(io.BytesIO(data))
+    scan = data.rfind(_JPEG_SCAN)
+    if "progressive" in picture.info or data[scan + 4] != picture.layers:
+        return False
+    return _is_settled(data) and not _is_settled(data[:-8])
+
+
+def _is_settled(data: bytes) -> bool:
+    return len({_checksum(data + bits + JPEG_END) for bits in _ANY_BITS}) == 1
+
+
+# More than the largest unit of a JPEG, six blocks of 64 coefficients: blocks beyond the picture's edge show nothing.
+_ANY_BITS = (b"", *(random.Random(seed).randbytes(4096).replace(b"\xff", b"\xfe") for seed in range(3)))
+
+
+def _checksum(data: bytes) -> int:
+    picture = JpegImageFile(io.BytesIO(data))
+    return zlib.crc32(picture.tobytes())
 
 
 def _hush_pillow() -> None:
@@ -265,43 +244,7 @@ def _fault(error: BaseException, name: str, data: bytes) -> ImageFault:
     """Whether a broken file merely ends too early."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return "truncated"
-    ends_early = _ENDS_EARLY.get(name)
-    return "truncated" if ends_early is not None and ends_early(data) else "corrupt"
-
-
-def _chunks_end_early(data: bytes) -> bool:
-    at = 8
-    while at + 12 <= len(data):
-        at += int.from_bytes(data[at : at + 4]) + 12
-    return at != len(data)
-
-
-def _boxes_end_early(data: bytes) -> bool:
-    at = 0
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4])
-        if length == 1:
-            length = int.from_bytes(data[at + 8 : at + 16])
-        if length < 8:  # 0: up to the end of the file
-            return False
-        at += length
-    return at > len(data)
-
-
-def _shorter_than_declared(data: bytes, *, at: int, plus: int = 0) -> bool:
-    return int.from_bytes(data[at : at + 4], "little") + plus > len(data)
-
-
-_ENDS_EARLY: dict[str, Callable[[bytes], bool]] = {
-    "jpeg": lambda data: b"\xff\xd9" not in data[-64:],
-    "png": _chunks_end_early,
-    "webp": partial(_shorter_than_declared, at=4, plus=8),
-    "avif": _boxes_end_early,
-    "heic": _boxes_end_early,
-    "jpeg2000": _boxes_end_early,
-    "gif": lambda data: not data.endswith(b";"),
-    "bmp": partial(_shorter_than_declared, at=2),
-}
+    return "truncated" if data and ends_early(data, name=name) else "corrupt"
 
 
 # -------------------------------------------------------------------------------------------------- metadata we need
@@ -326,18 +269,22 @@ def _orientation(exif: Image.Exif) -> int:
 # ------------------------------------------------------------------------------------------------------- to 8-bit RGB
 
 
-def _rgb(image: Image.Image) -> _Rgb:
-    """Any mode as (height, width, 3): alpha on white, deep greys scaled; the rest as Pillow converts it."""
+def _plane(image: Image.Image) -> _Plane:
+    """Any mode as 8-bit RGB or grey: alpha on white, deep greys scaled; the rest as Pillow converts it."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _scaled_greys(image)
+        return _scaled_greys(image)[:, :, np.newaxis]
     if image.has_transparency_data:
         image = _on_white(image)
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    return np.asarray(image)
+    if image.mode in ("L", "1"):
+        return np.asarray(image.convert("L"))[:, :, np.newaxis]
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        image = image.copy()  # of 16 bits a channel Pillow keeps the upper 8 in its pixels, but all in the colour key
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     if image.mode != "RGBA":
         image = image.convert("RGBA")
     alpha = image.getchannel("A")
@@ -348,14 +295,15 @@ def _on_white(image: Image.Image) -> Image.Image:
     return canvas
 
 
-def _scaled_greys(image: Image.Image) -> _Rgb:
+def _scaled_greys(image: Image.Image) -> NDArray[np.uint8]:
     """16-bit greys over their whole range; 32-bit and float ones over the range they use, if it is beyond 8 bits."""
     greys = np.asarray(image)
-    if greys.dtype.kind == "u":
-        scaled = ((greys.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    else:
-        scaled = _stretched(greys.astype(np.float32))
-    return np.repeat(scaled[:, :, np.newaxis], 3, axis=2)
+    if greys.dtype.kind != "u":
+        return _stretched(greys.astype(np.float32))
+    scaled = ((greys.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        scaled[greys == key] = 255
+    return scaled
 
 
 def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -378,57 +326,58 @@ def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """One axis: resize source pixels ``start:stop`` to ``length``, then keep ``skip : skip + size``."""
+    """One axis: resample source pixels ``start:stop`` by ``factor``, then keep ``skip : skip + size``."""
 
     start: int
     stop: int
-    length: int
+    factor: float
     skip: int
 
 
-def _fit(rgb: _Rgb, *, of: tuple[int, int], size: int, orientation: int) -> Pixels:
+def _fit(plane: _Plane, *, of: tuple[int, int], size: int, orientation: int) -> Pixels:
     """Shortest edge to ``size``, centre crop, upright. ``of`` is the original's (width, height) before a draft."""
     flip_rows, flip_columns, transpose = _ORIENTATIONS[orientation]
     width, height = of
     short = min(of)
-    draft = round(short / min(rgb.shape[:2]))  # 1, 2, 4 or 8
-    rows = _span(rgb.shape[0], true=height / draft, out=size * height // short, size=size, flip=flip_rows)
-    columns = _span(rgb.shape[1], true=width / draft, out=size * width // short, size=size, flip=flip_columns)
-    source = torch.from_numpy(np.array(rgb[rows.start : rows.stop, columns.start : columns.stop]))
+    draft = round(short / min(plane.shape[:2]))  # 1, 2, 4 or 8: a JPEG decoded smaller
+    rows = _span(height / draft, out=size * height // short, size=size, flip=flip_rows)
+    columns = _span(width / draft, out=size * width // short, size=size, flip=flip_columns)
+    source = torch.from_numpy(np.array(plane[rows.start : rows.stop, columns.start : columns.stop]))
     resized = torch.nn.functional.interpolate(
-        source.permute(2, 0, 1).unsqueeze(0),  # (1, 3, h, w), channels last in memory: the fast path
-        size=(rows.length, columns.length),
+        source.unsqueeze(0).permute(0, 3, 1, 2),  # (1, channels, h, w), channels last in memory: the fast path
+        scale_factor=(rows.factor, columns.factor),
         mode="bicubic",
         antialias=True,
     )
     pixels = resized[0].permute(1, 2, 0).numpy()[rows.skip : rows.skip + size, columns.skip : columns.skip + size]
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    return np.ascontiguousarray(pixels.swapaxes(0, 1) if transpose else pixels)
+    if transpose:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (size, size, 3)))
 
 
-def _span(stored: int, *, true: float, out: int, size: int, flip: bool) -> _Span:
-    """Which part of an axis to resize. A long axis is cut where output and source pixels begin together."""
+def _span(length: float, *, out: int, size: int, flip: bool) -> _Span:
+    """Which source pixels the crop needs of an axis of ``length`` that is resized to ``out``.
+
+    The cut is where both grids begin a pixel together, so that it changes nothing in the crop. ``length`` is not whole
+    for a JPEG decoded smaller: its last row or column is then only in part within the picture.
+    """
     skip = (out - size) // 2
     if flip:
         skip = out - size - skip
-    if out <= 2 * size:
-        return _Span(start=0, stop=min(stored, round(true)), length=out, skip=skip)
-    scale = true / out
-    margin = math.ceil(2 * max(1.0, 1 / scale)) + 2  # bicubic reaches two pixels of the coarser side
-    first = _meeting(np.arange(max(0, skip - margin), max(-1, skip - margin - _REACH), -1), scale=scale)
-    end = skip + size + margin
-    last = _meeting(np.arange(min(out, end), min(out, end + _REACH) + 1), scale=scale)
-    start, stop = round(first * scale), min(stored, round(last * scale))
-    return _Span(start=start, stop=stop, length=last - first, skip=skip - first)
+    scale = length / out
+    margin = math.ceil(2 * max(1.0, 1 / scale)) + 2  # bicubic reaches two pixels of the coarser grid
+    candidates = np.arange(max(0, skip - margin), max(-1, skip - margin - _REACH), -1)
+    at = candidates * scale
+    miss = np.abs(at - np.rint(at)) / max(1.0, scale)
+    good = np.flatnonzero(miss <= _MISS)
+    first = int(candidates[good[0] if good.size else miss.argmin()])
+    start = round(first * scale)
+    stop = min(math.ceil(length), start + math.ceil((skip - first + size + margin) * scale))
+    return _Span(start=start, stop=stop, factor=(1 + 1e-9) / scale, skip=skip - first)
 
 
 _REACH = 2048
-"""How many output pixels beyond the crop we look for a place where both grids meet."""
-
-
-def _meeting(candidates: NDArray[np.int64], *, scale: float) -> int:
-    """The first output pixel whose edge falls on a source pixel's edge, to 1/512 of the coarser; else the nearest."""
-    at = candidates * scale
-    miss = np.abs(at - np.rint(at)) / max(1.0, scale)
-    good = np.flatnonzero(miss <= 1 / 512)
-    return int(candidates[good[0] if good.size else miss.argmin()])
+"""How many output pixels before the crop we look for a place where both grids meet."""
+_MISS = 1 / 512
+"""How far apart they may be there, in pixels of the coarser grid."""

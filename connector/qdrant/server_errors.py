@@ -79,7 +79,7 @@ ADVICE: Mapping[Verdict, str] = MappingProxyType(
         "busy": "The server asks for fewer requests: POLYGLANCE_QDRANT__IN_FLIGHT sends fewer at a time.",
         "garbled": "This is not how Qdrant answers: look for a proxy in between, or another service at this address.",
         "denied": "Check POLYGLANCE_QDRANT__API_KEY; writing takes a key that may write.",
-        "missing": "`polyglance collection create` makes it.",
+        "missing": "`polyglance ingest FOLDER` makes and fills it.",
         "full": "Make room (delete points, add disk or memory) or raise the server's quota.",
         "too_large": "Send less at a time, or keep less metadata with each picture.",
         "exists": "Another process may have made it at the same moment.",

@@ -202,7 +202,7 @@ class _Points(qdrant.PointsServicer):
                 with_vector=_vector_selector(request),
             )
             found = self._store.retrieve(request.collection_name, asked)
-            return qdrant.GetResponse(result=[RestToGrpc.convert_retrieved_point(record) for record in found])
+            return qdrant.GetResponse(result=[_record(record) for record in found])
 
         return self._door.let_in("retrieve", context, act, writes=False)
 
@@ -219,7 +219,7 @@ class _Points(qdrant.PointsServicer):
             page = self._store.scroll(request.collection_name, asked)
             following = page.next_page_offset
             return qdrant.ScrollResponse(
-                result=[RestToGrpc.convert_retrieved_point(record) for record in page.points],
+                result=[_record(record) for record in page.points],
                 next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
             )
 
@@ -253,6 +253,11 @@ class _Points(qdrant.PointsServicer):
             )
 
         return self._door.let_in("query", context, act, writes=False)
+
+
+def _record(record: models.Record) -> Any:
+    """The conversion fails on a record without a payload; over the wire both are the same."""
+    return RestToGrpc.convert_retrieved_point(record.model_copy(update={"payload": record.payload or {}}))
 
 
 def _filter(request: Any) -> models.Filter | None:

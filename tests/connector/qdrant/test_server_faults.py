@@ -231,7 +231,7 @@ def test_a_collection_that_goes_missing_ends_the_run_at_once(
     other.drop()
     other.close()
     standin.script()
-    with pytest.raises(CollectionMissing, match="polyglance collection create"):
+    with pytest.raises(CollectionMissing, match="polyglance ingest FOLDER"):
         engine.upsert(points(5))
     assert standin.counts()["upsert.asked"] == 1
 

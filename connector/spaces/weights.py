@@ -105,11 +105,11 @@ def _download(name: str, *, half: Half) -> Path:
     if is_offline_mode():
         raise ModelError(_missing(name, half=half, reason="the hub was not asked, because HF_HUB_OFFLINE is set"))
     try:
-        revision = HfApi().model_info(name, timeout=PROBE_TIMEOUT_S).sha
+        HfApi().model_info(name, timeout=PROBE_TIMEOUT_S)
         log.info("downloading %s from %s", name, constants.ENDPOINT)
-        folder = Path(snapshot_download(name, revision=revision, ignore_patterns=[*_UNUSED_FILES, "*.bin"]))
+        folder = Path(snapshot_download(name, ignore_patterns=[*_UNUSED_FILES, "*.bin"]))
         if not all(weight_files(module) for module in module_folders(folder)[:1]):  # an old model: pickles only
-            folder = Path(snapshot_download(name, revision=revision, ignore_patterns=[*_UNUSED_FILES]))
+            folder = Path(snapshot_download(name, ignore_patterns=[*_UNUSED_FILES]))
     except RepositoryNotFoundError as error:
         raise ModelError(
             _missing(name, half=half, reason="the hub knows no such model, or keeps it private")

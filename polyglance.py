@@ -1,1 +1,79 @@
-"""The front door: one command, ``polyglance``, made of both packages' command groups."""
+"""The front door: one command, ``polyglance``, made of both packages' commands."""
+
+import json
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+import connector.cli
+import workers.cli
+from connector import options
+from connector.errors import ConfigError, InvalidQuery, PolyglanceError
+
+app = typer.Typer(
+    help="Search your own pictures in any language.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(workers.cli.app)
+app.add_typer(connector.cli.app)
+
+
+@app.callback()
+def front(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
+) -> None:
+    """Search your own pictures in any language."""
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+@app.command()
+def settings(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    given: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show every setting, its value and where the value comes from; keys are masked.
+
+    POLYGLANCE_QDRANT__URL=http://localhost:6333 polyglance settings
+    """
+    from workers.settings import Settings
+
+    overrides = options.overrides(space=space, collection=collection, settings=given)
+    loaded, origins = Settings.load(overrides), Settings.origins(overrides)
+    rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
+    if as_json:
+        typer.echo(json.dumps({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()}))
+        return
+    width = max(len(name) for name in rows)
+    for name, (value, origin) in rows.items():
+        typer.echo(f"{name:{width}}  {json.dumps(value):32}  {origin}")
+
+
+def _shown(loaded: Any, name: str) -> Any:
+    section, key = name.split(".")
+    value = getattr(getattr(loaded, section), key)
+    if isinstance(value, SecretStr):
+        return str(value)
+    return value if isinstance(value, int | float | bool | str | dict | None) else str(value)
+
+
+def main() -> None:
+    """Run the command line: exit 0 when done, 1 when something is left undone, 2 for a wrong call or settings."""
+    try:
+        app()
+    except (ConfigError, InvalidQuery) as error:
+        _fail(error, code=2)
+    except PolyglanceError as error:
+        _fail(error, code=1)
+
+
+def _fail(error: PolyglanceError, *, code: int) -> None:
+    typer.echo(f"polyglance: {error}", err=True)
+    sys.exit(code)

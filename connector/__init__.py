@@ -1,0 +1,65 @@
+"""polyglance for applications: search a collection of pictures in any language.
+
+    from connector import ImageSearch
+
+    with ImageSearch.open(space="mini") as search:
+        hits = search.text("ein Hund im Schnee", limit=10)
+
+Importing this package loads no model and no torch; the first question does.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from connector.errors import (
+    CollectionMismatch,
+    CollectionMissing,
+    ConfigError,
+    InvalidQuery,
+    ModelError,
+    Overloaded,
+    PolyglanceError,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    UnreadableImage,
+)
+
+if TYPE_CHECKING:
+    from connector.records import FacetCount, Hit
+    from connector.search import ImageSearch
+    from connector.settings import Settings
+
+__all__ = [
+    "CollectionMismatch",
+    "CollectionMissing",
+    "ConfigError",
+    "FacetCount",
+    "Hit",
+    "ImageSearch",
+    "InvalidQuery",
+    "ModelError",
+    "Overloaded",
+    "PolyglanceError",
+    "Settings",
+    "StoreError",
+    "StoreFull",
+    "StoreRefused",
+    "StoreUnavailable",
+    "UnreadableImage",
+]
+
+_LAZY = {
+    "FacetCount": "connector.records",
+    "Hit": "connector.records",
+    "ImageSearch": "connector.search",
+    "Settings": "connector.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

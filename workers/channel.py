@@ -1,0 +1,142 @@
+"""Channel: a bounded queue between two stages, and Crew: the threads that work along the channels.
+
+The rule: a channel is closed by its producers when they are done and aborted by the crew when anything breaks, so
+no thread waits for ever and none outlives its ``with``.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Aborted(Exception):
+    """The crew is going home: the thread that gets this returns without a word."""
+
+
+class Channel(Generic[T]):
+    """A first-in first-out queue that many threads fill and empty, bounded by the weight of what waits in it.
+
+    ``capacity`` is in the units of ``weigh`` (one per item by default). An item heavier than the whole capacity
+    is let in alone, so that it can never wait for ever.
+    """
+
+    def __init__(self, capacity: int, *, weigh: Callable[[T], int] = lambda _: 1) -> None:
+        self._capacity = capacity
+        self._weigh = weigh
+        self._items: deque[T] = deque()
+        self._weight = 0
+        self._closed = False
+        self._aborted = False
+        self._changed = threading.Condition()
+
+    def put(self, items: Sequence[T]) -> None:
+        """Append the items one after the other, waiting for room. Raises Aborted."""
+        with self._changed:
+            for item in items:
+                weight = self._weigh(item)
+                self._changed.wait_for(partial(self._may_put, weight))
+                if self._aborted:
+                    raise Aborted
+                self._items.append(item)
+                self._weight += weight
+                self._changed.notify_all()
+
+    def get(self, at_most: int, *, at_least: int = 1) -> list[T]:
+        """Take the next items: as soon as ``at_least`` wait, or fewer once the channel is closed.
+
+        An empty list is the end. ``at_least`` must fit into the capacity. Raises Aborted.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._aborted or self._closed or len(self._items) >= at_least)
+            if self._aborted:
+                raise Aborted
+            taken = [self._items.popleft() for _ in range(min(at_most, len(self._items)))]
+            self._weight -= sum(self._weigh(item) for item in taken)
+            self._changed.notify_all()
+            return taken
+
+    def close(self) -> None:
+        """No more items will come; what waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Wake everybody with Aborted and drop what waits."""
+        with self._changed:
+            self._aborted = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def _may_put(self, weight: int) -> bool:
+        return self._aborted or not self._items or self._weight + weight <= self._capacity
+
+
+class Crew:
+    """Threads that belong together: they end when the ``with`` ends, and the first failure of one ends all.
+
+    Leaving the block waits for every thread, then raises what broke first. A thread that waits for a channel
+    is woken by ``stop``.
+    """
+
+    def __init__(self, channels: Sequence[Channel[Any]]) -> None:
+        self._channels = channels
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+
+    def start(self, name: str, work: Callable[[], None], *, count: int, output: Channel[Any] | None) -> None:
+        """Run ``work`` in ``count`` threads; the last of them to return closes ``output``."""
+        left = count
+
+        def body() -> None:
+            nonlocal left
+            try:
+                work()
+            except Aborted:
+                return
+            except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again in __exit__)
+                self._fail(failure)
+                return
+            with self._lock:
+                left -= 1
+                last = left == 0
+            if last and output is not None:
+                output.close()
+
+        for number in range(count):
+            thread = threading.Thread(target=body, name=f"{name}-{number}")
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Send everybody home; what is under way is dropped."""
+        for channel in self._channels:
+            channel.abort()
+
+    def wait(self) -> None:
+        """Wait until every thread has returned. An interrupt gets through."""
+        for thread in self._threads:
+            thread.join()
+
+    def _fail(self, failure: BaseException) -> None:
+        with self._lock:
+            self._failure = self._failure or failure
+        self.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.stop()
+        self.wait()
+        if error is None and self._failure is not None:
+            raise self._failure

@@ -1,0 +1,124 @@
+"""Meter: what a run counts while it works, and Report: what it says at the end."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import get_args
+
+from workers.records import Reject, Stage, Tally
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The books and the clock of a shard or a run.
+
+    ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
+    ``reasons`` counts the rejects by reason, most frequent first.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    busy: Mapping[Stage, float] = field(default_factory=dict)
+    threads: Mapping[Stage, int] = field(default_factory=dict)
+
+    @property
+    def shares(self) -> dict[Stage, float]:
+        """By stage, the share of the time that its threads were busy: 0 idle, 1 never waiting."""
+        return {
+            stage: min(1.0, seconds / (self.seconds * self.threads.get(stage, 1))) if self.seconds else 0.0
+            for stage, seconds in self.busy.items()
+        }
+
+    @property
+    def bottleneck(self) -> Stage | None:
+        """The busiest stage, the one that the others waited for; None when nothing was done."""
+        busiest = max(self.shares.items(), key=lambda item: item[1], default=None)
+        return busiest[0] if busiest is not None and busiest[1] > 0 else None
+
+    @property
+    def rate(self) -> float:
+        """Pictures brought to an end per second."""
+        done = self.tally.stored + self.tally.unchanged + self.tally.rejected
+        return done / self.seconds if self.seconds else 0.0
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            tally=Tally(
+                listed=self.tally.listed + other.tally.listed,
+                stored=self.tally.stored + other.tally.stored,
+                unchanged=self.tally.unchanged + other.tally.unchanged,
+                rejected=self.tally.rejected + other.tally.rejected,
+            ),
+            reasons=dict((Counter(self.reasons) + Counter(other.reasons)).most_common()),
+            seconds=self.seconds + other.seconds,
+            busy={
+                s: self.busy.get(s, 0.0) + other.busy.get(s, 0.0) for s in STAGES if s in self.busy or s in other.busy
+            },
+            threads={**self.threads, **other.threads},
+        )
+
+
+class Meter:
+    """Counts outcomes and busy seconds from many threads."""
+
+    def __init__(self, *, threads: Mapping[Stage, int]) -> None:
+        self._lock = threading.Lock()
+        self._threads = dict(threads)
+        self._busy: dict[Stage, float] = dict.fromkeys(threads, 0.0)
+        self._rejects: list[Reject] = []
+        self._listed = self._stored = self._unchanged = 0
+        self._started = time.perf_counter()
+
+    def listed(self, count: int) -> None:
+        """Count pictures that came in."""
+        with self._lock:
+            self._listed += count
+
+    def stored(self, count: int) -> None:
+        """Count pictures whose point is written."""
+        with self._lock:
+            self._stored += count
+
+    def unchanged(self, count: int) -> None:
+        """Count pictures that the collection holds already."""
+        with self._lock:
+            self._unchanged += count
+
+    def rejected(self, reject: Reject) -> None:
+        """Keep a reject."""
+        with self._lock:
+            self._rejects.append(reject)
+
+    @contextmanager
+    def busy(self, stage: Stage) -> Iterator[None]:
+        """Count the time inside the block as work of ``stage``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            with self._lock:
+                self._busy[stage] += spent
+
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        """The rejects so far."""
+        with self._lock:
+            return tuple(self._rejects)
+
+    def report(self) -> Report:
+        """Everything so far."""
+        with self._lock:
+            return Report(
+                tally=Tally(self._listed, self._stored, self._unchanged, len(self._rejects)),
+                reasons=dict(Counter(reject.reason for reject in self._rejects).most_common()),
+                seconds=time.perf_counter() - self._started,
+                busy=dict(self._busy),
+                threads=dict(self._threads),
+            )

@@ -1,0 +1,227 @@
+"""START READING HERE: how one shard of pictures becomes points.
+
+    read ──► decode ──► embed ──► upsert
+        blobs    pictures    points           (bounded channels; several threads a stage)
+
+All stages work at once. One bad picture is a ``Reject`` and stops nothing; whatever else goes wrong stops every
+thread and is raised. Memory is bounded by the settings: no channel grows with the number of pictures.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from connector.errors import ModelError, UnreadableImage
+from connector.qdrant.engine import Engine
+from connector.records import Pixels, Point
+from connector.settings import LimitsSettings
+from connector.spaces.image_tower import ImageTower
+from connector.spaces.pixels import decode
+from workers.channel import Channel, Crew
+from workers.errors import ItemsLost, StageFailed
+from workers.metadata import describe
+from workers.meter import Meter, Report
+from workers.records import Blob, Ref, Reject, Stage, Unchanged
+from workers.settings import IngestSettings
+from workers.sources.source import Source
+
+UPSERT_POINTS = 256
+"""Points in one write; Qdrant advises 64 to 256."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture on its way to the tower."""
+
+    ref: Ref
+    pixels: Pixels  # (size, size, 3) uint8
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """One shard on its way: its source, the channels between the stages, and the meter that watches them."""
+
+    source: Source
+    refs: Channel[Ref]
+    blobs: Channel[Blob]
+    pictures: Channel[Picture]
+    points: Channel[Point]
+    meter: Meter
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Pipeline:
+    """Brings shards into a collection. Tower and engine live on between shards."""
+
+    def __init__(
+        self,
+        *,
+        tower: ImageTower,
+        engine: Engine,
+        settings: IngestSettings,
+        limits: LimitsSettings,
+        batch_size: int,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._tower = tower
+        self._engine = engine
+        self._settings = settings
+        self._limits = limits
+        self._batch_size = batch_size
+        self._clock = clock
+        cores = usable_cores()
+        self.threads: dict[Stage, int] = {
+            "read": settings.readers,
+            "decode": settings.decoders or cores,
+            # On a CPU, one single-threaded forward pass a core beats one pass spread over all: no barriers.
+            "embed": cores if tower.device == "cpu" else 1,
+            "upsert": 1,
+        }
+
+    def run(self, shard: Sequence[Ref], *, source: Source, meter: Meter) -> Report:
+        """Ingest one shard of ``source``; returns when every picture of it has an outcome.
+
+        Raises ItemsLost when one has none, StageFailed, SourceError or StoreError when the run as a whole is broken,
+        and lets KeyboardInterrupt through once every thread is home.
+        """
+        lanes = _Lanes(
+            source=source,
+            refs=Channel(len(shard)),
+            blobs=Channel(self._settings.buffer_bytes, weigh=lambda blob: len(blob.data)),
+            pictures=Channel(2 * self._batch_size),
+            points=Channel(2 * UPSERT_POINTS),
+            meter=meter,
+        )
+        lanes.refs.put(shard)
+        lanes.refs.close()
+        meter.listed(len(shard))
+        stages: tuple[tuple[Stage, Callable[[_Lanes], None], Channel[Any] | None], ...] = (
+            ("read", self._read, lanes.blobs),
+            ("decode", self._decode, lanes.pictures),
+            ("embed", self._embed, lanes.points),
+            ("upsert", self._upsert, None),
+        )
+        with _torch_threads_kept(), Crew([lanes.refs, lanes.blobs, lanes.pictures, lanes.points]) as crew:
+            for name, work, output in stages:
+                crew.start(name, partial(work, lanes), count=self.threads[name], output=output)
+            crew.wait()
+        report = meter.report()
+        if not report.tally.balanced:
+            raise ItemsLost(f"the books of this shard do not balance: {report.tally}. This is a defect: report it.")
+        return report
+
+    def _read(self, lanes: _Lanes) -> None:
+        while refs := lanes.refs.get(self._settings.chunk):
+            with lanes.meter.busy("read"):
+                fresh = self._without_stored(refs, lanes.meter)
+            outcomes = lanes.source.read(fresh)
+            for blobs in self._bundles(outcomes, lanes.meter):
+                lanes.blobs.put(blobs)
+
+    def _without_stored(self, refs: Sequence[Ref], meter: Meter) -> list[Ref]:
+        """The refs whose picture the collection does not hold in this version; each learns the stored version."""
+        found = self._engine.retrieve([ref.point_id for ref in refs], fields=["version"])
+        versions = {point.id: point.payload.get("version") for point in found}
+        fresh = [replace(ref, stored_version=versions.get(ref.point_id)) for ref in refs]
+        fresh = [ref for ref in fresh if ref.version is None or ref.version != ref.stored_version]
+        meter.unchanged(len(refs) - len(fresh))
+        return fresh
+
+    def _bundles(self, outcomes: Iterator[Blob | Unchanged | Reject], meter: Meter) -> Iterator[list[Blob]]:
+        """Gather what was read into bundles, small enough that a few of them never outweigh the buffer."""
+        bundle: list[Blob] = []
+        weight = 0
+        while True:
+            with meter.busy("read"):
+                outcome = next(outcomes, None)
+            match outcome:
+                case None:
+                    yield bundle
+                    return
+                case Unchanged():
+                    meter.unchanged(1)
+                case Reject():
+                    meter.rejected(outcome)
+                case Blob():
+                    bundle.append(outcome)
+                    weight += len(outcome.data)
+            if weight >= self._settings.buffer_bytes // (8 * self.threads["read"]):
+                yield bundle
+                bundle, weight = [], 0
+
+    def _decode(self, lanes: _Lanes) -> None:
+        torch.set_num_threads(1)
+        while blobs := lanes.blobs.get(self._settings.chunk // 4 or 1):
+            with lanes.meter.busy("decode"):
+                outcomes = [self._picture(blob) for blob in blobs]
+            del blobs
+            for outcome in outcomes:
+                if isinstance(outcome, Reject):
+                    lanes.meter.rejected(outcome)
+            lanes.pictures.put([outcome for outcome in outcomes if isinstance(outcome, Picture)])
+
+    def _picture(self, blob: Blob) -> Picture | Reject:
+        try:
+            decoded = decode(blob.data, size=self._tower.space.image_size, max_pixels=self._limits.max_pixels)
+        except UnreadableImage as error:
+            return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error))
+        content_hash = hashlib.blake2b(blob.data, digest_size=16).hexdigest()
+        payload = describe(blob, decoded, content_hash=content_hash, now=self._clock())
+        return Picture(blob.ref, decoded.pixels, payload)
+
+    def _embed(self, lanes: _Lanes) -> None:
+        if self._tower.device == "cpu":
+            torch.set_num_threads(1)
+        while pictures := lanes.pictures.get(self._batch_size, at_least=self._batch_size):
+            with lanes.meter.busy("embed"):
+                points = self._points(pictures, lanes.meter)
+            lanes.points.put(points)
+
+    def _points(self, pictures: Sequence[Picture], meter: Meter) -> list[Point]:
+        try:
+            vectors = self._tower.embed(np.stack([picture.pixels for picture in pictures]))
+        except ModelError as error:
+            raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
+        points = []
+        for picture, vector in zip(pictures, vectors, strict=True):
+            if np.isfinite(vector).all():
+                points.append(Point(picture.ref.point_id, vector, picture.payload))
+            else:
+                detail = (
+                    f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector with NaN or infinity"
+                )
+                meter.rejected(Reject(picture.ref.uri, stage="embed", reason="not_finite", detail=detail))
+        return points
+
+    def _upsert(self, lanes: _Lanes) -> None:
+        while points := lanes.points.get(UPSERT_POINTS):
+            with lanes.meter.busy("upsert"):
+                self._engine.upsert(points)
+            lanes.meter.stored(len(points))
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Undo what the stages' ``torch.set_num_threads`` did to the rest of the process."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

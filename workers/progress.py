@@ -1,0 +1,94 @@
+"""What a person sees of a run: a bar while it works, the books at its end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from workers.meter import Report
+from workers.run import Progress
+
+
+@contextmanager
+def shown(progress: Callable[[], Progress], *, console: Console) -> Iterator[None]:
+    """Show a bar on ``console`` for as long as the block runs; nothing where the console is no terminal."""
+    pull = _Pull(progress)
+    bar = Bar(
+        pull,
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rejected]} rejected"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    pull.bar = bar
+    with bar:
+        bar.add_task("listing", total=None, rejected=0)
+        yield
+
+
+@contextmanager
+def waiting(what: str, *, console: Console) -> Iterator[None]:
+    """Show that something long is under way whose length nobody knows."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+def summary(report: Report) -> str:
+    """The closing lines of a run."""
+    tally = report.tally
+    lines = [
+        f"listed {tally.listed:,} = stored {tally.stored:,} + unchanged {tally.unchanged:,} "
+        f"+ rejected {tally.rejected:,}",
+    ]
+    shares = ", ".join(f"{stage} {share:.0%}" for stage, share in report.shares.items())
+    if report.bottleneck is not None:
+        lines.append(
+            f"{report.seconds:.1f} s, {report.rate:,.1f} images/s; busy: {shares}; "
+            f"the bottleneck is {report.bottleneck}"
+        )
+    if report.reasons:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
+        lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")
+    return "\n".join(lines)
+
+
+class _Pull(ProgressColumn):
+    """Says what goes on, and fetches the numbers for the other columns whenever the bar is drawn."""
+
+    bar: Bar
+
+    def __init__(self, progress: Callable[[], Progress]) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        now = self._progress()
+        tally = now.report.tally
+        done = tally.stored + tally.unchanged + tally.rejected
+        self.bar.update(task.id, completed=done, total=now.total or None, rejected=tally.rejected)
+        return Text("ingesting" if now.listed_all else "ingesting, still listing")
+
+
+class _Rate(ProgressColumn):
+    """Pictures per second, over the last moments."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.1f} images/s" if task.speed else "")

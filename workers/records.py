@@ -15,7 +15,7 @@ class Ref:
     ``uri`` is canonical (``file:///abs/path.jpg``, ``s3://bucket/key``, ``https://…``, ``s3://bucket/x.tar#member``).
     ``version`` changes when the picture changes; None where only reading tells. ``stored_version`` is what the
     collection holds already, filled in by the pipeline so that a source can ask conditionally. ``meta`` is the
-    user's own metadata known at listing time.
+    user's own metadata known at listing time. ``offset`` is where the picture begins inside its archive, in bytes.
     """
 
     uri: str
@@ -27,6 +27,7 @@ class Ref:
     size: int | None = None
     stored_version: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    offset: int | None = None
 
     @property
     def point_id(self) -> str:

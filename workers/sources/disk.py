@@ -12,25 +12,19 @@ import logging
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from workers.errors import SourceError
-from workers.records import Blob, Outcome, Ref, Reject, Stage
+from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.faults import CannotRead, ReadFault
+from workers.sources.names import EXTENSIONS, readable
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 
 log = logging.getLogger(__name__)
-
-# fmt: off
-EXTENSIONS = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff", ".bmp",
-    ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".heic", ".heics", ".heif", ".heifs", ".hif",
-})
-# fmt: on
-"""What is listed in a folder, case-blind. What a file really is, its bytes decide later."""
 
 _NOT_A_FILE = "a folder, pipe or device is no picture"
 _READ_BLOCK = 4 * 1024 * 1024
@@ -49,16 +43,6 @@ def path_of(uri: str) -> Path:
     if rest == uri or not rest.startswith("/"):
         raise ValueError(f"{uri!r} is no file URI of this machine; one looks like file:///photos/dog.jpg.")
     return Path(os.fsdecode(unquote_to_bytes(rest)))
-
-
-def readable(path: bytes) -> str:
-    """A path or name as text, U+FFFD for what is no UTF-8."""
-    return path.decode("utf-8", "replace")
-
-
-def is_picture_name(name: str) -> bool:
-    """Whether a file of this name is listed."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 class DiskSource:
@@ -118,7 +102,7 @@ class DiskSource:
                 try:
                     here = self._scan(path)
                 except OSError as error:
-                    yield _reject(_uri(path), error, stage="list")
+                    yield cannot_read(error).reject(_uri(path), stage="list")
                     continue
             for name in here.files:
                 path = os.path.join(here.path, name)
@@ -159,8 +143,6 @@ class DiskSource:
             data, version = _read_file(path, limit=self._max_bytes)
         except CannotRead as fault:
             return fault.reject(ref.uri)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            return _reject(ref.uri, error, stage="read")
         meta: dict[str, Any] = {}
         if ref.version is None or "+" in ref.version:
             versions, meta = _read_sidecars(path, broken)
@@ -198,7 +180,7 @@ def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] |
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a link to nowhere, a file gone since
-        return _reject(_uri(path), error, stage="list")
+        return cannot_read(error).reject(_uri(path), stage="list")
     if not stat.S_ISREG(found.st_mode):
         return Reject(_uri(path), stage="list", reason="not_a_file", detail=_NOT_A_FILE)
     beside = (_sidecar_version(os.path.join(folder, n)) for n in sidecar_names(name) if n in sidecars)
@@ -208,9 +190,37 @@ def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] |
         object_key=readable(path),
         folder=readable(folder[len(top) :].strip(b"/")) if folder.startswith(top) else readable(folder),
         filename=readable(name),
-        version="+".join([_version(found), *filter(None, beside)]),
+        version="+".join([version_of(found), *filter(None, beside)]),
         size=found.st_size,
     )
+
+
+@contextmanager
+def opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    """A regular file's descriptor, and what it was like when it was opened. Raises CannotRead, also from within."""
+    try:
+        handle = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise cannot_read(error) from error
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise CannotRead(_NOT_A_FILE, reason="not_a_file")
+        yield handle, found
+    except OSError as error:
+        raise cannot_read(error) from error
+    finally:
+        os.close(handle)
+
+
+def cannot_read(error: OSError | ValueError) -> CannotRead:
+    """What the operating system said, in our words."""
+    return CannotRead(str(error), reason=_REASONS.get(getattr(error, "errno", None) or 0, "read_error"))
+
+
+def version_of(found: os.stat_result) -> str:
+    """What tells a changed file: its size and modification time."""
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
@@ -218,11 +228,7 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
 
     A file that changes while it is read will be listed with another version next time, and is read again then.
     """
-    handle = os.open(path, _OPEN_FLAGS)
-    try:
-        before = os.fstat(handle)
-        if not stat.S_ISREG(before.st_mode):
-            raise CannotRead(_NOT_A_FILE, reason="not_a_file")
+    with opened(path) as (handle, before):
         if before.st_size > limit:
             raise CannotRead(f"{before.st_size} bytes; limits.max_bytes is {limit}", reason="too_large")
         blocks = []
@@ -230,11 +236,9 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
         while left > 0 and (block := os.read(handle, min(left, max(before.st_size + 1, 1), _READ_BLOCK))):
             blocks.append(block)
             left -= len(block)
-    finally:
-        os.close(handle)
     if left <= 0:
         raise CannotRead(f"it grew beyond limits.max_bytes, {limit}, while it was read", reason="too_large")
-    return b"".join(blocks), _version(before)
+    return b"".join(blocks), version_of(before)
 
 
 def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], dict[str, Any]]:
@@ -250,7 +254,7 @@ def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], 
         versions.append(version)
         try:
             meta |= parse_sidecar(_read_file(beside, limit=MAX_SIDECAR_BYTES)[0], caption=sidecar.endswith(b".txt"))
-        except (OSError, CannotRead, BrokenSidecar) as error:
+        except (CannotRead, BrokenSidecar) as error:
             broken[readable(beside)] = str(error)
     return versions, meta
 
@@ -259,17 +263,13 @@ def _uri(path: bytes) -> str:
     return "file://" + quote_from_bytes(path)
 
 
-def _version(found: os.stat_result) -> str:
-    return f"{found.st_size}-{found.st_mtime_ns}"
-
-
 def _sidecar_version(path: bytes) -> str | None:
     """The version of a file beside a picture; None when there is no such file."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return _version(found) if stat.S_ISREG(found.st_mode) else None
+    return version_of(found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _identity(folder: bytes) -> tuple[int, int]:
@@ -290,11 +290,6 @@ _REASONS: Mapping[int, ReadFault] = {
     errno.EACCES: "permission_denied",
     errno.EPERM: "permission_denied",
 }
-
-
-def _reject(uri: str, error: OSError | ValueError, *, stage: Stage) -> Reject:
-    reason = _REASONS.get(getattr(error, "errno", None) or 0, "read_error")
-    return Reject(uri, stage=stage, reason=reason, detail=str(error))
 
 
 def _explain(top: bytes, error: OSError) -> str:

@@ -18,7 +18,7 @@ ReadFault = Literal[
     "too_many_redirects",
     "bad_address",
     "bad_row",
-    "bad_member",
+    "bad_archive",
 ]
 READ_FAULTS: tuple[ReadFault, ...] = get_args(ReadFault)
 

@@ -4,18 +4,16 @@ A listing comes in pages of a thousand keys, one after the other. To have severa
 stretches at the sub-prefixes of the top, and each stretch is listed from where the one before it ends.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.settings import S3Settings
-from workers.sources.disk import is_picture_name
 from workers.sources.faults import CannotRead
+from workers.sources.names import is_hidden, is_picture_name
 from workers.sources.s3_store import Listed, Page, S3Store, split_uri
 
-_HIDDEN = re.compile(r"(^|/)\.(?!\.?/)")
 STRETCHES_PER_LISTER = 4
 """More stretches than threads, so that a long one does not leave the others idle."""
 DEEPEST_CUT = 4
@@ -84,7 +82,7 @@ class S3Source:
 
     def _wanted(self, key: str) -> bool:
         below = key[len(self._top) :]
-        return is_picture_name(below) and (self._hidden or not _HIDDEN.search(below))
+        return is_picture_name(below) and (self._hidden or not is_hidden(below))
 
     def _ref(self, listed: Listed, *, top: str) -> Ref:
         folder, _, name = listed.key[len(top) :].rpartition("/")

@@ -1,0 +1,281 @@
+"""Pictures in tar files (WebDataset), on disk or on S3: listed by their headers, read by their position.
+
+Members of one stem stand together: ``000.jpg 000.json 000.txt`` is a picture with its metadata and caption.
+"""
+
+import itertools
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+from workers.errors import SourceError
+from workers.records import Blob, Outcome, Ref, Reject
+from workers.sources.archive import Archive, ArchiveReader, Member
+from workers.sources.disk import opened, path_of, uri_of, version_of
+from workers.sources.faults import CannotRead
+from workers.sources.names import is_hidden, is_picture_name, readable
+from workers.sources.s3_store import S3Store, split_uri
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+
+log = logging.getLogger(__name__)
+
+RUN_BYTES = 4 * 1024 * 1024
+"""Neighbouring pictures are read together up to this size."""
+LARGEST_GROUP = 32
+"""Members of one stem that are held together."""
+MAX_TARS = 1_000_000
+"""Names that one pattern may stand for."""
+_LOCAL_WINDOW = 4 * 1024
+_S3_WINDOW = 4 * 1024 * 1024
+
+
+class TarSource:
+    """One tar, or many named with braces: ``shards-{000..099}.tar``, ``s3://bucket/{train,val}.tar``.
+
+    ``store`` is given for tars on S3. Of many, a broken or missing tar is rejected by name and the others go on.
+    """
+
+    def __init__(self, where: str, *, store: S3Store | None, hidden: bool, max_bytes: int) -> None:
+        self._store = store
+        self._root = where if store else uri_of(Path(os.path.abspath(where)))  # noqa: PTH100  (resolves "..")
+        self._tars = [where] if store is None and Path(where).exists() else expand(where)
+        self._hidden = hidden
+        self._max_bytes = max_bytes
+
+    @property
+    def root(self) -> str:
+        """The URI of the tar, or of all of them with their braces."""
+        return self._root
+
+    def list(self) -> Iterator[Ref | Reject]:
+        """Every picture of every tar, in the order of the files, with what the members beside it say.
+
+        A tar on disk is skipped through by its headers; one on S3 is streamed once to be listed. Raises SourceError
+        when the only tar cannot be listed.
+        """
+        for tar in self._tars:
+            uri = tar if self._store else uri_of(Path(os.path.abspath(tar)))  # noqa: PTH100
+            listed = 0
+            try:
+                with self._open(uri) as archive:
+                    for listed, item in enumerate(self._list_one(archive), start=1):  # noqa: B007  (a count)
+                        yield item
+            except CannotRead as fault:
+                if len(self._tars) == 1 and not listed:
+                    raise SourceError(f"{tar} cannot be listed: {fault}. Name a readable, uncompressed tar.") from fault
+                yield fault.reject(uri, stage="list")
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """The bytes of each member; neighbours of one tar come with one request."""
+        for run in runs(refs, limit=min(RUN_BYTES, self._max_bytes)):
+            yield from self._read(run)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._store is not None:
+            self._store.close()
+
+    def _read(self, run: Sequence[Ref]) -> Iterator[Outcome]:
+        size = run[0].size or 0
+        start, stop = span_of(run[0])[0], span_of(run[-1])[1]
+        uri = run[0].uri.rpartition("#")[0]
+        version = (run[0].version or "").rpartition("@")[0]
+        try:
+            if size > self._max_bytes:
+                raise CannotRead(f"{size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
+            with self._open(uri, version=version) as archive:
+                data = archive.span(start, stop)
+        except CannotRead as fault:
+            yield from (fault.reject(ref.uri) for ref in run)
+            return
+        for ref in run:
+            first, end = span_of(ref)
+            yield Blob(ref, data[first - start : end - start], ref.version or "", ref.meta)
+
+    @contextmanager
+    def _open(self, uri: str, *, version: str | None = None) -> Iterator[Archive]:
+        """A tar; one of exactly ``version`` if that is given. Raises CannotRead, also from within."""
+        if self._store is not None:
+            yield open_s3(self._store, uri, version=version)
+            return
+        with opened(os.fsencode(path_of(uri))) as (handle, found):
+            if version not in (None, version_of(found)):
+                raise CannotRead("the tar was changed after it was listed", reason="changed_meanwhile")
+            yield Archive(
+                uri=uri,
+                object_key=readable(os.fsencode(path_of(uri))),
+                size=found.st_size,
+                version=version_of(found),
+                span=lambda start, stop: _read_span(handle, start, stop),
+                window=_LOCAL_WINDOW,
+            )
+
+    def _list_one(self, archive: Archive) -> Iterator[Ref | Reject]:
+        reader = ArchiveReader(archive)
+        seen: set[bytes] = set()
+        broken: dict[str, str] = {}
+        for group in self._groups(reader):
+            sidecars = {member.name: text for member, text in group if text is not None}
+            for member in (member for member, text in group if text is None):
+                if fault := _unfit(member, seen):
+                    yield fault.reject(_member_uri(archive, member), stage="list")
+                    continue
+                seen.add(member.name)
+                yield self._ref(archive, member, _read_meta(member.name, sidecars, broken))
+        if broken:
+            name, why = next(iter(broken.items()))
+            log.warning("sidecars_ignored tar=%s count=%d first=%s detail=%s", archive.uri, len(broken), name, why)
+
+    def _groups(self, reader: ArchiveReader) -> Iterator[Sequence[tuple[Member, bytes | None]]]:
+        """Neighbours of one stem, a sidecar with its text: read on the way, while its bytes are at hand."""
+        group: list[tuple[Member, bytes | None]] = []
+        try:
+            for member in reader.members():
+                name = readable(member.name)
+                if is_hidden(name) and not self._hidden:
+                    continue
+                if group and (len(group) == LARGEST_GROUP or _stem(group[0][0].name) != _stem(member.name)):
+                    yield group
+                    group = []
+                if is_picture_name(name):
+                    group.append((member, None))
+                elif member.regular and name.lower().endswith((".json", ".txt")):
+                    group.append((member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))))
+        except CannotRead:
+            yield group  # what stood before the break is whole
+            raise
+        yield group
+
+    def _ref(self, archive: Archive, member: Member, meta: dict[str, Any]) -> Ref:
+        inner, _, filename = readable(member.name).removeprefix("./").strip("/").rpartition("/")
+        tar = archive.object_key.rpartition("/")[2] if len(self._tars) > 1 else ""
+        return Ref(
+            uri=_member_uri(archive, member),
+            source=self._root,
+            object_key=f"{archive.object_key}#{readable(member.name)}",
+            folder="/".join(filter(None, [tar, inner])),
+            filename=filename,
+            version=f"{archive.version}@{member.offset}",
+            size=member.size,
+            meta=meta,
+            offset=member.offset,
+        )
+
+
+def open_s3(store: S3Store, uri: str, *, version: str | None) -> Archive:
+    """A tar on S3. Its size is asked for where no ``version`` is given, and unknown otherwise. Raises CannotRead."""
+    bucket, key = split_uri(uri)
+    size = 0
+    if version is None:
+        found = store.find(bucket, key)
+        if found is None:
+            raise CannotRead("there is no such object, or this key may not read it", reason="missing")
+        version, size = found.version, found.size
+    wanted = version
+    return Archive(
+        uri=uri,
+        object_key=f"{bucket}/{key}",
+        size=size,
+        version=version,
+        span=lambda start, stop: store.fetch_span(bucket, key, start=start, stop=stop, version=wanted),
+        window=_S3_WINDOW,
+    )
+
+
+def runs(refs: Sequence[Ref], *, limit: int) -> Iterator[Sequence[Ref]]:
+    """Cut refs into runs of neighbours in one version of one tar, none longer than ``limit`` bytes but lone ones."""
+    run: list[Ref] = []
+    for ref in refs:
+        if run and not (
+            _home(ref) == _home(run[0])
+            and span_of(run[-1])[1] <= span_of(ref)[0]
+            and span_of(ref)[1] - span_of(run[0])[0] <= limit
+        ):
+            yield run
+            run = []
+        run.append(ref)
+    if run:
+        yield run
+
+
+def span_of(ref: Ref) -> tuple[int, int]:
+    """Where a member's bytes begin and end in its tar."""
+    start = ref.offset or 0
+    return start, start + (ref.size or 0)
+
+
+def expand(pattern: str) -> Sequence[str]:
+    """The names that a pattern with braces stands for: ``{000..099}`` counts, ``{a,b}`` chooses.
+
+    Raises SourceError for more than ``MAX_TARS``.
+    """
+    names = [*itertools.islice(_expand(pattern), MAX_TARS + 1)]
+    if len(names) > MAX_TARS:
+        raise SourceError(f"{pattern} stands for more than {MAX_TARS:,} tars. Check the numbers, or name fewer.")
+    return names
+
+
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", re.ASCII)
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    match = _BRACES.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    first, last, words = match.groups()
+    choices: Iterator[str] = iter(words.split(",")) if words is not None else _count(first, last)
+    for choice in choices:
+        yield from _expand(pattern[: match.start()] + choice + pattern[match.end() :])
+
+
+def _count(first: str, last: str) -> Iterator[str]:
+    step = 1 if int(first) <= int(last) else -1
+    width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+    return (f"{number:0{width}}" for number in range(int(first), int(last) + step, step))
+
+
+def _home(ref: Ref) -> tuple[str, str]:
+    return ref.uri.rpartition("#")[0], (ref.version or "").rpartition("@")[0]
+
+
+def _stem(name: bytes) -> bytes:
+    """What a picture and its sidecars share: ``a/000`` of ``a/000.jpg``, ``a/000.jpg.json`` and ``a/000.txt``."""
+    name = re.sub(rb"(?i)\.(json|txt)$", b"", name)
+    return name.rpartition(b".")[0] if is_picture_name(readable(name)) else name
+
+
+def _unfit(member: Member, seen: set[bytes]) -> CannotRead | None:
+    if not member.regular:
+        return CannotRead("a link, device or sparse member holds no picture", reason="not_a_file")
+    if member.name in seen:
+        return CannotRead("a member of this name came before in the same tar", reason="bad_archive")
+    return None
+
+
+def _member_uri(archive: Archive, member: Member) -> str:
+    return f"{archive.uri}#{quote_from_bytes(member.name)}"
+
+
+def _read_meta(picture: bytes, sidecars: Mapping[bytes, bytes], broken: dict[str, str]) -> dict[str, Any]:
+    """What the members beside a picture say; what cannot be used is noted in ``broken``."""
+    meta: dict[str, Any] = {}
+    for name in sidecar_names(picture):
+        try:
+            if name in sidecars:
+                meta |= parse_sidecar(sidecars[name], caption=name.endswith(b".txt"))
+        except BrokenSidecar as error:
+            broken[readable(name)] = str(error)
+    return meta
+
+
+def _read_span(handle: int, start: int, stop: int) -> bytes:
+    data = os.pread(handle, stop - start, start)
+    if len(data) != stop - start:
+        raise CannotRead(f"the tar ends before byte {stop}", reason="read_error")
+    return data

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -64,10 +65,13 @@ def _shown(loaded: Any, name: str) -> Any:
     return value if isinstance(value, int | float | bool | str | dict | None) else str(value)
 
 
-def main() -> None:
-    """Run the command line: exit 0 when done, 1 when something is left undone, 2 for a wrong call or settings."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: exit 0 when done, 1 when something is left undone, 2 for a wrong call or settings.
+
+    ``arguments`` stand in for those of the process.
+    """
     try:
-        app()
+        app(args=arguments)
     except (ConfigError, InvalidQuery) as error:
         _fail(error, code=2)
     except PolyglanceError as error:

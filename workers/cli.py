@@ -3,8 +3,10 @@
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from connector import options
 
 if TYPE_CHECKING:
     from workers.meter import Report
+    from workers.settings import Settings
 
 app = typer.Typer()
 
@@ -31,35 +34,20 @@ def ingest(
 
     polyglance ingest ~/Pictures
     """
-    from rich.console import Console
-
-    from workers import progress
-    from workers.ingest import ingest as run
+    from workers.progress import summary
     from workers.settings import Settings
 
     given = options.overrides(space=space, collection=collection, settings=settings)
     if hidden:
         given["ingest.hidden"] = True
     loaded = Settings.load(given)
-    console = Console(stderr=True)
-
-    def wait(what: str) -> AbstractContextManager[None]:
-        return progress.waiting(what, console=console)
-
-    with _terminated_like_interrupted():
-        report = run(
-            sources,
-            settings=loaded,
-            recreate=recreate,
-            show=lambda now: progress.shown(now, console=console),
-            wait=wait,
-        )
+    report = _ingest(sources, settings=loaded, recreate=recreate)
     if not report.tally.listed:
         typer.echo(f"no pictures found in {', '.join(sources)}; nothing was done.", err=True)
     if as_json:
         typer.echo(json.dumps(_books(report, collection=loaded.collection)))
     elif report.tally.listed:
-        typer.echo(progress.summary(report))
+        typer.echo(summary(report))
 
 
 @app.command()
@@ -87,6 +75,54 @@ def rejected(
         typer.echo(f"no rejected pictures in collection {loaded.collection}.", err=True)
     for reject in found:
         typer.echo(f"{reject.reason}\t{reject.stage}\t{reject.uri}\t{reject.detail}")
+
+
+@app.command()
+def demo(
+    page: Annotated[Path, typer.Option("--page", help="Where the page of answers is written.")] = Path(
+        "polyglance-demo.html"
+    ),
+    settings: options.SetAny = None,
+) -> None:
+    """Ingest the bundled pictures, ask about them in a dozen languages, and write a page of the answers.
+
+    polyglance demo
+    """
+    from importlib.resources import as_file
+
+    from rich.console import Console
+
+    from workers.demo import tour
+    from workers.progress import summary
+    from workers.settings import Settings
+
+    given = options.overrides(space="mini", collection=None, settings=settings)
+    loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, **given})
+    console = Console(highlight=False)
+    console.print("[bold]1.[/] The bundled pictures are read, embedded and stored.")
+    with as_file(tour.PICTURES) as folder:
+        report = _ingest([str(folder)], settings=loaded, recreate=False)
+    console.print(summary(report))
+    console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the pictures.")
+    answers = tour.ask(tour.QUESTIONS, settings=loaded)
+    console.print(tour.table(answers))
+    tour.write_page(answers, to=page)
+    console.print(f"\n[bold]3.[/] The same as a page for the browser: {page}", soft_wrap=True)
+    console.print("\nWhat to try next:")
+    console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
+
+
+def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Report":
+    from rich.console import Console
+
+    from workers import progress
+    from workers.ingest import ingest
+
+    console = Console(stderr=True)
+    show = partial(progress.shown, console=console)
+    wait = partial(progress.waiting, console=console)
+    with _terminated_like_interrupted():
+        return ingest(sources, settings=settings, recreate=recreate, show=show, wait=wait)
 
 
 def _books(report: "Report", *, collection: str) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+# Every target sets up what it needs in .venv; both `make demo` and `make test` may be run again at any time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test test-all lint setup bench mini-space clean
+
+help: ## what can be made here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup ## ingest the bundled pictures, ask in a dozen languages, write polyglance-demo.html
+	$(BIN)/polyglance demo
+
+test: lint ## lint, types and every quick test (under 10 minutes)
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint ## everything, the slow tests too
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "== setting up .venv (the first time takes a few minutes)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polyglance needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+bench: setup ## compare this pipeline with a plain script; writes benchmarks/results
+	$(BIN)/python -m benchmarks.bench_ingest
+
+mini-space: setup ## make the bundled model and pictures again (fetches from npm, trains for about an hour)
+	$(BIN)/python -m demo.make
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

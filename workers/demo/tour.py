@@ -1,0 +1,131 @@
+"""The tour: the bundled pictures into a collection, questions in many languages, and a page to look at.
+
+Every answer is a real search through the public doors; nothing here knows what should come out.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from jinja2 import Environment
+from rich.table import Table
+from rich.text import Text
+
+from connector.qdrant.schema import FieldType
+from connector.records import Hit
+from connector.search import ImageSearch
+from connector.settings import Settings
+
+PICTURES = files("workers.demo") / "pictures"
+
+META_FIELDS: dict[str, FieldType] = {
+    "name": "keyword",
+    "category": "keyword",
+    "subcategory": "keyword",
+    "year": "integer",
+    "unicode_version": "float",
+}
+"""The metadata beside the bundled pictures that filters may use."""
+
+ANSWERS = 6
+"""Pictures shown for each question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of the tour: words, or a bundled picture; ``meaning`` is the words in English."""
+
+    language: str
+    words: str | None = None
+    meaning: str = ""
+    picture: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question and its nearest pictures, best first."""
+
+    question: Question
+    hits: Sequence[Hit]
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question("German", "ein Hund", "a dog"),
+    Question("Russian", "поезд", "train"),
+    Question("Arabic", "فراشة", "butterfly"),
+    Question("Hindi", "हाथी", "elephant"),
+    Question("Japanese", "ゆきだるま", "snowman"),
+    Question("Chinese", "苹果", "apple"),
+    Question("Korean", "고양이", "cat"),
+    Question("Hebrew", "עץ", "tree"),
+    Question("Greek", "παγωτό", "ice cream"),
+    Question("Thai", "ดอกไม้", "flower"),
+    Question("Georgian", "მთვარე", "moon"),
+    Question("Spanish", "fruta", "fruit, newest pictures only", where="meta.year >= 2016"),
+    Question("no language", picture="travel-places/sailboat.png", meaning="a picture as the question"),
+)
+
+
+NEXT_COMMANDS = (
+    'polyglance search "собака" --space mini',
+    'polyglance search --space mini --where \'meta.category == "Food & Drink"\' "something sweet"',
+    "polyglance ingest ~/Pictures --space mini",
+)
+"""What a newcomer would type next."""
+
+
+def ask(questions: Sequence[Question], *, settings: Settings) -> list[Answer]:
+    """Put the questions to the collection, one after the other."""
+    with ImageSearch.open(settings=settings) as search:
+        return [Answer(question, _hits(question, search=search)) for question in questions]
+
+
+def _hits(question: Question, *, search: ImageSearch) -> list[Hit]:
+    if question.picture is None:
+        return search.text(question.words or "", limit=ANSWERS, where=question.where)
+    with as_file(PICTURES / question.picture) as path:
+        return search.image(path, limit=ANSWERS, where=question.where)
+
+
+def table(answers: Sequence[Answer]) -> Table:
+    """The answers for a terminal: the question, its meaning and the names of the nearest pictures."""
+    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("question", "which is", "nearest pictures"):
+        rows.add_column(heading, overflow="fold")
+    for answer in answers:
+        question = answer.question
+        about = f"{question.language}: {question.meaning}" + (f" ({question.where})" if question.where else "")
+        names = ", ".join(name_of(hit) for hit in answer.hits[:3])
+        rows.add_row(Text(question.words or str(question.picture)), Text(about), Text(names))
+    return rows
+
+
+def write_page(answers: Sequence[Answer], *, to: Path) -> None:
+    """Write one self-contained HTML page of questions and answers."""
+    template = (files("workers.demo") / "page.html.j2").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    to.write_text(page.render(cards=[_card(answer) for answer in answers]), encoding="utf-8")
+
+
+def _card(answer: Answer) -> dict[str, object]:
+    question = answer.question
+    asked = None if question.picture is None else _as_data_uri((PICTURES / question.picture).read_bytes())
+    hits = [{"name": name_of(hit), "score": hit.score, "image": _as_data_uri(_bytes_of(hit))} for hit in answer.hits]
+    return {"question": question, "asked": asked, "hits": hits}
+
+
+def name_of(hit: Hit) -> str:
+    """The picture's name from its metadata, or its file's."""
+    meta = hit.payload.get("meta", {})
+    return str(meta.get("name", hit.payload.get("filename", hit.uri)))
+
+
+def _bytes_of(hit: Hit) -> bytes:
+    return (PICTURES / str(hit.payload["folder"]) / str(hit.payload["filename"])).read_bytes()
+
+
+def _as_data_uri(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")

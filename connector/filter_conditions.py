@@ -209,8 +209,9 @@ class _Compiler:
                 return models.Filter(must_not=[empty])
             case "startswith":
                 raise self._fault('startswith stands between: folder startswith "2024/".', node.name.span)
-            case unknown:
-                raise self._fault(f"unknown function {unknown!r}; known are near, within, exists.", node.name.span)
+            case _:
+                seen = self._source.quote(node.name.span)
+                raise self._fault(f"unknown function {seen!r}; known are near, within, exists.", node.name.span)
 
     def _near(self, node: Call) -> models.Condition:
         """``near(location, 48.2, 16.37, km=5)``: less than this far from a point, along the ground."""
@@ -325,26 +326,26 @@ class _Compiler:
             return _Field(name=path.name, kind=kind, span=path.span)
         if path.name in {field.name for field in PAYLOAD_FIELDS}:
             raise self._fault(_not_indexed(path.name), path.span)
-        nearest = _nearest(path.name, self._indexes)
+        seen, nearest = self._source.quote(path.span), _nearest(path.name, self._indexes)
         meant = f" The nearest one is {nearest!r}." if nearest else ""
         if path.name.startswith("meta."):
-            raise self._fault(f"{path.name!r} is not indexed.{meant} {_declaration(path.name)}", path.span)
+            raise self._fault(f"{seen!r} is not indexed.{meant} {_declaration(seen)}", path.span)
         meant = meant or f" There are: {', '.join(self._indexes)}."
-        raise self._fault(f"unknown field {path.name!r}.{meant}", path.span)
+        raise self._fault(f"unknown field {seen!r}.{meant}", path.span)
 
     def _fault(self, message: str, span: Span) -> InvalidQuery:
         return self._source.fault(message, span)
 
     def _wrong_value(self, field: _Field, literal: Literal) -> InvalidQuery:
-        seen = self._source.text[literal.span.start : literal.span.end]
+        seen = self._source.quote(literal.span)
         return self._fault(f"{field.name!r} holds {HOLDS[field.kind]}; {seen} is none.", literal.span)
 
     def _bare_name(self, path: Path) -> InvalidQuery:
         if path.name.lower() in ("null", "none", "nil"):
             return self._fault("there is no null; whether a field is there is asked with exists(FIELD).", path.span)
-        return self._fault(
-            f'{path.name} stands where a value should be; text goes in quotes: "{path.name}".', path.span
-        )
+        seen = self._source.quote(path.span)
+        message = f'{seen} stands where a value should be; text goes in quotes: "{seen}".'
+        return self._fault(message, path.span)
 
 
 def _reach(node: Comparison) -> Span:

@@ -87,7 +87,10 @@ def parse(text: str) -> tuple[Node, Source]:
     if not text.strip():
         raise InvalidQuery("the filter is empty; write a condition such as width >= 1024, or leave the filter out.")
     try:
+        text.encode()
         node: Node = _parser().parse(text)  # type: ignore[assignment]  # the transformer builds nodes, not trees
+    except UnicodeEncodeError as error:
+        raise source.fault("this letter is no Unicode.", Span(error.start, error.start + 1)) from error
     except UnexpectedToken as error:
         raise _unexpected_token(source, error) from error
     except UnexpectedCharacters as error:
@@ -267,7 +270,7 @@ def _unexpected_token(source: Source, error: UnexpectedToken) -> InvalidQuery:
     if re.search(r"\d{4}$", source.text[:start]) and token.type == "NUMBER":
         start -= 4
     hint = _hint(source, start) if token.type in ("_ASSIGN", "COMPARE", "NUMBER") else ""
-    return source.fault(f"unexpected {str(token)!r}: here should be {expected}{hint}.", _span(token))
+    return source.fault(f"unexpected {source.quote(_span(token))!r}: here should be {expected}{hint}.", _span(token))
 
 
 def _expectation(terminals: set[str]) -> str:

@@ -7,6 +7,9 @@ from typing import TypeAlias
 
 from connector.errors import InvalidQuery
 
+LONGEST_QUOTE = 60
+"""Characters of an expression that a message repeats in one place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -132,6 +135,11 @@ class Source:
     """The text of an expression, able to point into itself."""
 
     text: str
+
+    def quote(self, span: Span) -> str:
+        """The text there, shortened where it is long."""
+        seen = self.text[span.start : span.end]
+        return seen if len(seen) <= LONGEST_QUOTE else f"{seen[:LONGEST_QUOTE]}…"
 
     def fault(self, message: str, span: Span) -> InvalidQuery:
         """An error that says ``message``, the place, and shows it with a caret line."""

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 FLUSH_EVERY = 10_000
 """Points between two flushes: the log stays near 100 MB, and a restart after a crash replays for under a second."""
 
-_SEARCH = edge.SearchParams(
-    hnsw_ef=128, quantization=edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=2.0)
-)
+CANDIDATES = 100
+"""Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
 _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
 
 
@@ -169,22 +168,27 @@ class EmbeddedEngine:
 
         Raises StoreFull unless twice the collection's size is free. Interrupting it loses nothing.
         """
-        with self._use() as (shard, _):
+        with self._use():
             self._folder.require_room(2 * self._folder.size())
-            shard.close()  # the child opens it; our lock keeps everyone else out, and the next call opens it again
-            self._shard = None
-            self._unflushed = 0
+            self._close_shard()  # the child opens it; our lock keeps others out, and the next call opens it again
             optimize_apart(self._folder.shard_path)
+
+    def drop(self) -> None:
+        """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
+        with self._alone, edge_errors(self._folder.path):
+            self._refuse_when_closed()
+            if not self._folder.path.is_dir():
+                return
+            self._folder.acquire()
+            self._close_shard()
+            self._folder.remove()
 
     def close(self) -> None:
         """Write everything down and let go of the folder. Harmless when repeated."""
         with self._alone, edge_errors(self._folder.path):
             self._closed = True
-            shard, self._shard = self._shard, None
             try:
-                if shard is not None:
-                    shard.flush()
-                    shard.close()
+                self._close_shard()
             finally:
                 self._folder.release()
 
@@ -207,6 +211,13 @@ class EmbeddedEngine:
                 self._folder.release()
                 raise
         return self._shard, self._schema
+
+    def _close_shard(self) -> None:
+        shard, self._shard = self._shard, None
+        self._unflushed = 0
+        if shard is not None:
+            shard.flush()
+            shard.close()
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)
@@ -232,8 +243,14 @@ def _request(query: NearestQuery, *, schema: CollectionSchema) -> edge.QueryRequ
         with_vector=False,
         filter=_edge_filter(query.where),
         score_threshold=query.min_score,
-        params=_EXACT if query.exact else _SEARCH,
+        params=_EXACT if query.exact else _approximate(query.limit + query.offset),
     )
+
+
+def _approximate(wanted: int) -> edge.SearchParams:
+    oversampling = max(2.0, CANDIDATES / max(wanted, 1))
+    rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
+    return edge.SearchParams(hnsw_ef=128, quantization=rescored)
 
 
 def _edge_filter(where: "Filter | None") -> edge.Filter | None:

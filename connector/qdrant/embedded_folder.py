@@ -111,9 +111,8 @@ class CollectionFolder:
 
     def make(self, schema: CollectionSchema) -> None:
         """Create the empty collection: the shard is built beside its place and moved there last."""
+        self._clear_leftovers()
         draft = self.path / "shard.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(self.shard_path, ignore_errors=True)  # no schema beside it: never held a point
         shard = edge.EdgeShard.create(str(draft), shard_config(schema))
         try:
             add_indexes(shard, schema)
@@ -123,6 +122,30 @@ class CollectionFolder:
         self.write_schema(schema)
         draft.rename(self.shard_path)
         _sync_folder(self.path)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what an interrupted creation left. Raises StoreRefused for a shard that holds points all the same."""
+        shutil.rmtree(self.path / "shard.new", ignore_errors=True)
+        if not self.shard_path.exists():
+            return
+        shard = self.load()
+        try:
+            points = shard.info().points_count
+        finally:
+            shard.close()
+        if points:
+            raise StoreRefused(
+                f"{self.shard_path} holds {points:,} points but no {self._schema_path.name} says what they are. "
+                f"Restore that file from a backup, or move {self.path} away and ingest again."
+            )
+        shutil.rmtree(self.shard_path)
+
+    def remove(self) -> None:
+        """Delete everything, the schema first: a collection without one does not exist. Lets go of the lock."""
+        self._schema_path.unlink(missing_ok=True)
+        shutil.rmtree(self.shard_path, ignore_errors=True)
+        self.release()
+        shutil.rmtree(self.path)
 
     def load(self) -> edge.EdgeShard:
         """Open the shard with the settings it was created with."""

@@ -37,7 +37,7 @@ def _filter(where: models.Filter) -> edge.Filter:
     )
 
 
-def _clause(conditions: models.Condition | Sequence[models.Condition] | None) -> list[edge.ConditionType] | None:
+def _clause(conditions: models.Condition | Sequence[models.Condition] | None) -> "list[edge.ConditionType] | None":
     if conditions is None:
         return None
     return [_condition(each) for each in (conditions if isinstance(conditions, Sequence) else [conditions])]
@@ -47,7 +47,7 @@ def _min_should(wanted: models.MinShould) -> edge.MinShould:
     return edge.MinShould([_condition(each) for each in wanted.conditions], wanted.min_count)
 
 
-def _condition(condition: models.Condition) -> edge.ConditionType:
+def _condition(condition: models.Condition) -> "edge.ConditionType":
     match condition:
         case models.FieldCondition():
             return _field_condition(condition)
@@ -85,7 +85,7 @@ def _optional(value: Any, convert: Callable[[Any], T]) -> T | None:
     return None if value is None else convert(value)
 
 
-def _match(match: models.Match) -> edge.MatchType:
+def _match(match: models.Match) -> "edge.MatchType":
     match match:
         case models.MatchValue():
             value: Any = np.bool_(match.value) if isinstance(match.value, bool) else match.value

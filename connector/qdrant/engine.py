@@ -107,5 +107,8 @@ class Engine(Protocol):
     def optimize(self) -> None:
         """Build the search graph over what is not covered yet; returns when it is done."""
 
+    def drop(self) -> None:
+        """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
+
     def close(self) -> None:
         """Write everything down and let go of the store."""

@@ -1,0 +1,63 @@
+"""Make the bundled space `mini` and its pictures from nothing: `python -m demo.make`.
+
+Each step leaves its result in the cache folder and is skipped where that is there already; a training that was stopped
+goes on from its last checkpoint. demo/README.md says what each step does and how long it takes.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demo.concepts import read_concepts
+from demo.fetch import fetch_packages
+from demo.judge import write
+from demo.pictures import write_pictures
+from demo.render import render_styles
+from demo.train import Recipe, train
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+SPACE = HERE.parent / "connector" / "spaces" / "mini"
+PICTURES = HERE.parent / "workers" / "demo" / "pictures"
+
+
+def make(cache: Path, recipe: Recipe) -> None:
+    """Fetch, render, bundle, train, install and judge."""
+    sources, pictures, run = cache / "packages", cache / "pictures", cache / "run"
+    log.info("fetching the packages")
+    fetch_packages(sources)
+    concepts = read_concepts(sources)
+    log.info("rendering %d concepts in every style", len(concepts))
+    render_styles(sources, pictures, concepts)
+    bundle = write_pictures(pictures, concepts, PICTURES)
+    log.info("bundled %d pictures, %.1f MB", bundle.pictures, bundle.bytes / 1e6)
+    if not (run / "training.json").exists():
+        log.info("training for %.0f s", recipe.seconds)
+        train(cache, run, recipe)
+    install(run)
+    log.info("judging")
+    write(cache, PICTURES, HERE)
+
+
+def install(run: Path) -> None:
+    """Put the towers of a finished run where the product finds them."""
+    for part in ("image", "text"):
+        shutil.rmtree(SPACE / part, ignore_errors=True)
+        shutil.copytree(run / part, SPACE / part)
+    shutil.copy(run / "training.json", HERE / "training.json")
+
+
+def main(
+    cache: Annotated[Path, typer.Argument(help="Where packages, pictures and checkpoints are kept.")],
+    seconds: Annotated[float, typer.Option(help="How long to train.")] = Recipe().seconds,
+) -> None:
+    """Make the bundled space `mini` and its pictures."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    make(cache, Recipe(seconds=seconds))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -17,6 +17,7 @@ from connector.qdrant.embedded import EmbeddedEngine
 from connector.qdrant.engine import Engine, NearestQuery
 from connector.qdrant.schema import CollectionSchema, FieldType, Fingerprint
 from connector.records import FacetCount, Point, Vector
+from tests.qdrant_standin.contract import server_by_grpc, server_by_rest, standin_by_grpc, standin_by_rest
 from tests.scratch import scratch_folder
 
 EngineFactory = Callable[[], Engine]
@@ -40,10 +41,16 @@ def embedded(request: pytest.FixtureRequest) -> EngineFactory:
     return lambda: EmbeddedEngine.open(folder / "data", collection="pictures")
 
 
-ENGINES: dict[str, Callable[[pytest.FixtureRequest], EngineFactory]] = {"embedded": embedded}
+ENGINES: dict[str, Callable[[pytest.FixtureRequest], EngineFactory]] = {
+    "embedded": embedded,
+    "standin-grpc": standin_by_grpc,
+    "standin-rest": standin_by_rest,
+    "server-grpc": server_by_grpc,
+    "server-rest": server_by_rest,
+}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.server] * name.startswith("server")) for name in ENGINES])
 def open_engine(request: pytest.FixtureRequest) -> Iterator[EngineFactory]:
     """Opens engines of one kind; those that a test leaves open are closed after it."""
     make = ENGINES[request.param](request)

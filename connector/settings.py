@@ -8,10 +8,10 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -63,9 +63,11 @@ class QdrantSettings(Section):
     """Shards of a new collection on a cluster; fixed once it is made. 12 leaves room to grow."""
     replicas: int | None = Field(default=None, ge=1)
     """Copies of each shard of a new collection on a cluster."""
-    path: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("polyglance")) / "qdrant")
+    path: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("polyglance")) / "qdrant"
+    )
     """Data folder of the embedded engine."""
-    collection: str | None = Field(default=None, pattern=r"^[\w.-]{1,200}$")
+    collection: str | None = Field(default=None, pattern=r"^\w[\w.-]{0,199}$")
     """Name of the collection; by default it is named after the space: pictures-SPACE."""
     meta_fields: dict[str, FieldType] = Field(default_factory=dict)
     """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
@@ -107,10 +109,11 @@ class Settings(BaseSettings):
         extra="forbid",
         env_prefix=PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         nested_model_default_partial_update=True,
         use_attribute_docstrings=True,
     )
-    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "s3", "web"})
+    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "s3", "web", "table"})
     """Sections that ``workers`` owns: an application ignores them."""
 
     qdrant: QdrantSettings = Field(default_factory=QdrantSettings)
@@ -128,7 +131,7 @@ class Settings(BaseSettings):
             tree: Any = nest(overrides or {})
             return cls(**tree)
         except ValidationError as error:
-            raise ConfigError(_explain(error, known=list(cls.names()))) from error
+            raise ConfigError(_explain(error, known=list(cls.names()), secret=cls.secrets())) from error
         except ValueError as error:
             raise ConfigError(f"{CONFIG_FILE} or a {PREFIX}… variable cannot be read: {error}") from error
 
@@ -140,6 +143,18 @@ class Settings(BaseSettings):
             assert isinstance(kind, type), section
             assert issubclass(kind, Section), section
             yield from (f"{section}.{name}" for name in kind.model_fields)
+
+    @classmethod
+    def secrets(cls) -> set[str]:
+        """The settings whose values are never shown, by dotted name."""
+        sections = ((section, field.annotation) for section, field in cls.model_fields.items())
+        return {
+            f"{section}.{name}"
+            for section, kind in sections
+            if isinstance(kind, type) and issubclass(kind, Section)
+            for name, field in kind.model_fields.items()
+            if SecretStr in (field.annotation, *get_args(field.annotation))
+        }
 
     @property
     def collection(self) -> str:
@@ -163,7 +178,7 @@ class Settings(BaseSettings):
         """Where each setting's value comes from: flag, the variable's name, the file's name, or default."""
         sources: list[tuple[str, PydanticBaseSettingsSource]] = [
             ("flag", InitSettingsSource(cls, nest(overrides or {}))),
-            ("environment", EnvSettingsSource(cls, env_prefix=PREFIX, env_nested_delimiter="__")),
+            ("environment", EnvSettingsSource(cls)),
             (str(CONFIG_FILE), _KnownSections(cls, foreign=cls.foreign_sections)),
         ]
         values = [(label, source()) for label, source in sources]
@@ -209,20 +224,24 @@ def check_environment_names(*, known: set[str], foreign: frozenset[str]) -> None
             continue
         if variable.upper() in variables or variable.upper().startswith(f"{PREFIX}QDRANT__META_FIELDS__"):
             continue
-        raise ConfigError(f"{variable} is not a setting. {_nearest(variable, sorted(variables))}")
+        ours = [each.removeprefix(PREFIX) for each in sorted(variables)]
+        raise ConfigError(
+            f"{variable} is not a setting. {_nearest(variable.removeprefix(PREFIX), ours, prefix=PREFIX)}"
+        )
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name.upper() if name.isupper() else name, known, n=1, cutoff=0.5)
-    return f"The nearest one is {close[0]}." if close else "`polyglance settings` lists them all."
+def _nearest(name: str, known: list[str], *, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"The nearest one is {prefix}{close[0]}." if close else "`polyglance settings` lists them all."
 
 
-def _explain(error: ValidationError, *, known: list[str]) -> str:
+def _explain(error: ValidationError, *, known: list[str], secret: set[str]) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{name} is not a setting. {_nearest(name, known)}")
         else:
-            lines.append(f"setting {name} = {problem['input']!r} does not fit: {problem['msg']}.")
+            seen = "" if name in secret else f" = {problem['input']!r}"
+            lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
     return "\n".join(lines)

@@ -1,10 +1,21 @@
 """Fixtures that more than one part of the suite uses."""
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import polyglance
+from tests.scratch import scratch_folder
 from tests.twins import Twins, write_twins
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +34,83 @@ def mini_twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
 def copied_twins(tiny_twins: Twins, tmp_path: Path) -> Twins:
     """A copy of the tiny twins that a test may break."""
     return tiny_twins.copy(tmp_path / "copy")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder in an environment without a single setting."""
+    for name in list(os.environ):
+        if name.upper().startswith("POLYGLANCE_") and not name.startswith("POLYGLANCE_TEST_"):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "workplace"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def data_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The embedded engine's data folder of this test, not yet there; the environment names it."""
+    del workplace  # its environment and no more
+    with scratch_folder() as folder:
+        monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(folder / "data"))
+        yield folder / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The last line of standard output, as JSON."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+class CommandLine:
+    """``polyglance`` in this process or, where a test needs signals and limits, in one of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *, folder: Path) -> None:
+        self._capsys = capsys
+        self._folder = folder
+
+    def __call__(self, *arguments: object) -> Ran:
+        """Run the command here."""
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            polyglance.main([str(argument) for argument in arguments])
+        captured = self._capsys.readouterr()
+        return Ran(int(left.value.code or 0), captured.out, captured.err)
+
+    def start(self, *arguments: object, before: str = "") -> "subprocess.Popen[str]":
+        """Start the command in a child, after the lines ``before``; its output is piped."""
+        code = f"{before}\nimport sys, polyglance\npolyglance.main(sys.argv[1:])"
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", code, *map(str, arguments)],
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: object, before: str = "") -> Ran:
+        """Run the command in a child and wait for it."""
+        return finish(self.start(*arguments, before=before))
+
+
+def finish(child: "subprocess.Popen[str]") -> Ran:
+    """What a child did, once it has ended."""
+    with child:
+        out, err = child.communicate(timeout=200)
+    return Ran(child.returncode, out, err)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], workplace: Path) -> CommandLine:
+    """The command line, in an empty working folder."""
+    return CommandLine(capsys, folder=workplace)

@@ -1,0 +1,20 @@
+"""Small pictures for tests that care for files and answers, not for formats (``tests.corpus`` has those)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.corpus_files import saved, scene
+
+
+def picture(seed: int, *, size: int = 48) -> bytes:
+    """A PNG that no other seed gives."""
+    return saved(scene(size, size, seed=seed), "PNG")
+
+
+def write_pictures(folder: Path, names: Iterable[str], *, first_seed: int = 0) -> list[Path]:
+    """One small picture under each of these names below ``folder``, which is made where it is missing."""
+    paths = [folder / name for name in names]
+    for seed, path in enumerate(paths, start=first_seed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(seed))
+    return paths

@@ -46,7 +46,14 @@ class Silence:
     """No answer at all until the double is closed."""
 
 
-Fault: TypeAlias = Answer | Reset | Cut | Silence
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """The real answer, its body one byte at a time with a pause after each, until the double is closed."""
+
+    pause_s: float
+
+
+Fault: TypeAlias = Answer | Reset | Cut | Silence | Drip
 
 
 def s3_error(status: int, code: str) -> Answer:
@@ -155,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 self.connection.close()
+            case Drip(pause_s=pause):
+                self._send(double.respond(self.path, headers), pause=pause)
             case Silence():
                 double.released.wait()
                 self.close_connection = True
@@ -162,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
-    def _send(self, answer: Answer, *, keep: int | None = None) -> None:
+    def _send(self, answer: Answer, *, keep: int | None = None, pause: float | None = None) -> None:
         self.send_response(answer.status)
         names = {name.lower() for name in answer.headers}
         for name, value in answer.headers.items():
@@ -171,8 +180,15 @@ class _Handler(BaseHTTPRequestHandler):
         if "content-length" not in names:
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "HEAD":
+            return
+        if pause is None:
             self.wfile.write(answer.body[:keep])
+            return
+        for byte in answer.body:
+            if self.server.double.released.wait(pause):
+                return
+            self.wfile.write(bytes([byte]))
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

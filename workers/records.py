@@ -15,7 +15,8 @@ class Ref:
     ``uri`` is canonical (``file:///abs/path.jpg``, ``s3://bucket/key``, ``https://…``, ``s3://bucket/x.tar#member``).
     ``version`` changes when the picture changes; None where only reading tells. ``stored_version`` is what the
     collection holds already, filled in by the pipeline so that a source can ask conditionally. ``meta`` is the
-    user's own metadata known at listing time. ``offset`` is where the picture begins inside its archive, in bytes.
+    user's own metadata known at listing time. ``position`` is its place in a container: the
+    byte it begins at in a tar, the row in a table. ``identity`` is what the user identifies it by, in place of the URI.
     """
 
     uri: str
@@ -27,12 +28,21 @@ class Ref:
     size: int | None = None
     stored_version: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    offset: int | None = None
+    position: int | None = None
+    identity: str | None = None
 
     @property
     def point_id(self) -> str:
-        """The id of the picture's point: the UUIDv5 of its URI, so that writing twice is harmless."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, self.uri))
+        """The id of the picture's point: the UUIDv5 of its URI, so that writing twice is harmless.
+
+        An ``identity`` that is a UUID is the id itself; of any other the UUIDv5 is made.
+        """
+        if self.identity is None:
+            return str(uuid.uuid5(uuid.NAMESPACE_URL, self.uri))
+        try:
+            return str(uuid.UUID(self.identity))
+        except ValueError:
+            return str(uuid.uuid5(uuid.NAMESPACE_URL, f"id:{self.identity}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The whole settings tree of an ingestion run: what an application needs, and the sections of the workers."""
 
+from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -60,7 +61,9 @@ class WebSettings(Section):
     """How pictures are fetched from http(s) addresses."""
 
     allow_private: bool = False
-    """Whether private, loopback and other non-public addresses may be asked."""
+    """Whether private, loopback and all other non-public addresses may be asked."""
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that are not public and may be asked all the same, such as ["10.1.0.0/16"]."""
     max_redirects: int = Field(default=5, ge=0, le=20)
     """Redirects followed for one picture."""
     timeout_s: float = Field(default=30.0, gt=0)
@@ -71,6 +74,17 @@ class WebSettings(Section):
     """Times one picture is tried when its server is busy or the connection breaks."""
 
 
+class TableSettings(Section):
+    """Which columns of a CSV, JSONL or Parquet file say what."""
+
+    path_column: str | None = None
+    """Column with the picture's path or address; none means the first that has a usual name, such as url or path."""
+    id_column: str | None = None
+    """Column that identifies a row; a UUID in it is the point's id. None means the picture's address does."""
+    metadata_columns: tuple[str, ...] | None = None
+    """Columns that become metadata; none means all others."""
+
+
 class Settings(connector.settings.Settings):
     """Every setting there is."""
 
@@ -79,3 +93,4 @@ class Settings(connector.settings.Settings):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     web: WebSettings = Field(default_factory=WebSettings)
+    table: TableSettings = Field(default_factory=TableSettings)

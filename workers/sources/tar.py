@@ -163,7 +163,7 @@ class TarSource:
             version=f"{archive.version}@{member.offset}",
             size=member.size,
             meta=meta,
-            offset=member.offset,
+            position=member.offset,
         )
 
 
@@ -205,7 +205,7 @@ def runs(refs: Sequence[Ref], *, limit: int) -> Iterator[Sequence[Ref]]:
 
 def span_of(ref: Ref) -> tuple[int, int]:
     """Where a member's bytes begin and end in its tar."""
-    start = ref.offset or 0
+    start = ref.position or 0
     return start, start + (ref.size or 0)
 
 

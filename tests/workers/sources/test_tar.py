@@ -77,7 +77,7 @@ def test_a_ref_says_where_its_member_is(tar: Path) -> None:
     assert ref.uri == f"{uri_of(tar)}#a/d%C3%B6g%20%231.jpg"
     assert ref.source == uri_of(tar)
     assert ref.object_key == f"{tar}#a/dög #1.jpg"
-    assert ref.version == f"{tar.stat().st_size}-{tar.stat().st_mtime_ns}@{ref.offset}"
+    assert ref.version == f"{tar.stat().st_size}-{tar.stat().st_mtime_ns}@{ref.position}"
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -312,7 +312,7 @@ def test_a_member_above_the_limit_is_not_read_and_its_neighbours_are(tar: Path) 
 
 
 def ref_at(offset: int, size: int, *, tar: str = "file:///a.tar", version: str = "1") -> Ref:
-    return Ref(f"{tar}#{offset}", tar, "", "", "", f"{version}@{offset}", size=size, offset=offset)
+    return Ref(f"{tar}#{offset}", tar, "", "", "", f"{version}@{offset}", size=size, position=offset)
 
 
 def test_neighbours_are_read_together_up_to_a_limit() -> None:

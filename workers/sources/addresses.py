@@ -1,0 +1,209 @@
+"""Pictures named one by one, by addresses of any kind: paths, ``file:``, ``s3:`` and ``http(s):`` URIs.
+
+What a list or table says about a picture belongs to its version: ``ETag~digest of the metadata``. So a changed
+caption brings the picture in again, and an unchanged one is asked for conditionally.
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from connector.net import CannotFetch, Web, WebLimits, WebPage, parse_url
+from workers.records import Blob, Outcome, Ref, Reject, Unchanged
+from workers.settings import Settings
+from workers.sources.disk import DiskSource, path_of, ref_of
+from workers.sources.faults import CannotRead
+from workers.sources.s3 import fetch as fetch_s3
+from workers.sources.s3_store import S3Store
+
+
+class Addresses:
+    """Turns addresses into refs and refs into pictures. ``source`` is the URI of the list they stand in.
+
+    Relative paths begin in ``base``. Clients are made when the first address needs them; ``read`` is for many threads.
+    """
+
+    def __init__(self, settings: Settings, *, source: str, base: Path) -> None:
+        self._settings = settings
+        self._source = source
+        self._base = os.fsencode(base)
+        self._limit = settings.limits.max_bytes
+        self._disk = DiskSource(base, hidden=True, max_bytes=self._limit)
+        self._s3: S3Store | None = None
+        self._web: Web | None = None
+        self._lock = threading.Lock()
+
+    def ref(
+        self, address: str, *, position: int, meta: Mapping[str, Any] | None = None, identity: str | None = None
+    ) -> Ref | Reject:
+        """The ref of the address in one row, or the reject of one that leads nowhere."""
+        try:
+            ref = self._ref(address.strip())
+        except CannotFetch as fault:
+            return Reject(_shown(address), stage="list", reason=fault.reason, detail=f"row {position}: {fault}")
+        except CannotRead as fault:
+            return _with_row(fault.reject(_shown(address), stage="list"), position)
+        if isinstance(ref, Reject):
+            return _with_row(ref, position)
+        version = None if ref.version is None else ref.version + mark_of(meta or {})
+        return replace(ref, version=version, meta=meta or {}, position=position, identity=identity)
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """One outcome for each ref, in order."""
+        for ref in refs:
+            mark = mark_of(ref.meta)
+            plain = replace(
+                ref,
+                version=ref.version.removesuffix(mark) if ref.version is not None else None,
+                stored_version=_without(mark, ref.stored_version),
+            )
+            match self._read(plain):
+                case Blob(data=data, version=version, meta=meta):
+                    yield Blob(ref, data, version + mark, meta)
+                case Unchanged():
+                    yield Unchanged(ref)
+                case Reject() as reject:
+                    yield _with_row(reject, ref.position)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in (self._s3, self._web):
+            if client is not None:
+                client.close()
+
+    def _ref(self, address: str) -> Ref | Reject:
+        scheme = address.partition(":")[0].lower() if "://" in address else ""
+        match scheme:
+            case "http" | "https":
+                return web_ref(address, source=self._source)
+            case "s3":
+                return _s3_ref(address, source=self._source)
+            case "file" | "":
+                return self._disk_ref(address)
+            case _:
+                raise CannotRead(
+                    f"{scheme}:// is not read; an address is a path or begins with file, s3, http or https",
+                    reason="bad_address",
+                )
+
+    def _disk_ref(self, address: str) -> Ref | Reject:
+        try:
+            path = os.fsencode(path_of(address)) if address.startswith("file:") else os.fsencode(address)
+        except ValueError as error:
+            raise CannotRead(str(error), reason="bad_address") from error
+        path = os.path.normpath(os.path.join(self._base, path))  # noqa: PTH118  (bytes)
+        return ref_of(path, top=self._base, source=self._source, sidecars=frozenset())
+
+    def _read(self, ref: Ref) -> Outcome:
+        match ref.uri.partition(":")[0]:
+            case "file":
+                return next(self._disk.read([ref]))
+            case "s3":
+                return fetch_s3(self._s3_store(), ref, limit=self._limit)
+            case _:
+                return read_web(self._web_client(), ref)
+
+    def _s3_store(self) -> S3Store:
+        with self._lock:
+            if self._s3 is None:
+                self._s3 = S3Store(self._settings.s3, connections=self._settings.ingest.readers)
+            return self._s3
+
+    def _web_client(self) -> Web:
+        with self._lock:
+            if self._web is None:
+                self._web = Web(limits_of(self._settings))
+            return self._web
+
+
+def limits_of(settings: Settings) -> WebLimits:
+    """What a fetch may cost, as the settings say."""
+    return WebLimits(
+        max_bytes=settings.limits.max_bytes, connections=settings.ingest.readers, **settings.web.model_dump()
+    )
+
+
+def web_ref(address: str, *, source: str) -> Ref:
+    """The ref of an http(s) address; only asking its server tells its version. Raises CannotFetch."""
+    url = parse_url(address)
+    folder, _, name = url.path.strip("/").rpartition("/")
+    uri = str(url)
+    return Ref(
+        uri=uri,
+        source=source,
+        object_key=uri.partition("://")[2],
+        folder=f"{url.host}/{folder}".rstrip("/"),
+        filename=name,
+        version=None,
+    )
+
+
+def read_web(web: Web, ref: Ref) -> Outcome:
+    """Fetch one ref, conditionally where it is stored already."""
+    kind, _, stored = (ref.stored_version or "").partition(":")
+    try:
+        page = web.get(
+            ref.uri, etag=stored if kind == "etag" else None, modified=stored if kind == "modified" else None
+        )
+    except CannotFetch as fault:
+        return Reject(ref.uri, stage="read", reason=fault.reason, detail=str(fault))
+    if page is None:
+        return Unchanged(ref)
+    version = _web_version(page)
+    return Unchanged(ref) if version == ref.stored_version else Blob(ref, page.data, version, ref.meta)
+
+
+def mark_of(meta: Mapping[str, Any]) -> str:
+    """What a list's metadata adds to the version of its picture: a digest; nothing where there is no metadata."""
+    if not meta:
+        return ""
+    text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
+    return "~" + hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+_MARK = re.compile("~[0-9a-f]{12}$")
+
+
+def _without(mark: str, stored: str | None) -> str | None:
+    """The stored version of the picture alone; None where the metadata is not what is stored: then all is new."""
+    if stored is None or not stored.endswith(mark) or (not mark and _MARK.search(stored)):
+        return None
+    return stored.removesuffix(mark)
+
+
+def _web_version(page: WebPage) -> str:
+    if page.etag:
+        return f"etag:{page.etag}"
+    if page.modified:
+        return f"modified:{page.modified}"
+    return f"bytes:{hashlib.blake2b(page.data, digest_size=16).hexdigest()}"
+
+
+def _s3_ref(address: str, *, source: str) -> Ref:
+    bucket, _, key = address[len("s3://") :].partition("/")
+    if not bucket or not key or key.endswith("/"):
+        raise CannotRead("no object is named; an address looks like s3://bucket/folder/dog.jpg", reason="bad_address")
+    folder, _, name = key.rpartition("/")
+    return Ref(
+        uri=f"s3://{bucket}/{key}",
+        source=source,
+        object_key=f"{bucket}/{key}",
+        folder=f"{bucket}/{folder}".rstrip("/"),
+        filename=name,
+        version=None,
+    )
+
+
+def _with_row(reject: Reject, position: int | None) -> Reject:
+    return reject if position is None else replace(reject, detail=f"row {position}: {reject.detail}")
+
+
+def _shown(address: str) -> str:
+    """An address for a report: of bounded length, and text that can be written down."""
+    return address[:2000].encode("utf-8", "replace").decode()

@@ -1,0 +1,88 @@
+"""Pictures on the web: one http(s) address, or a text file with an address on each line."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from connector.net import CannotFetch, Web
+from workers.errors import SourceError
+from workers.records import Outcome, Ref, Reject
+from workers.settings import Settings
+from workers.sources.addresses import Addresses, limits_of, read_web, web_ref
+from workers.sources.disk import uri_of
+
+LONGEST_LINE = 64 * 1024
+"""A longer line is no address."""
+
+
+class UrlSource:
+    """One picture by its http(s) address. Raises SourceError for what is no such address."""
+
+    def __init__(self, url: str, *, settings: Settings) -> None:
+        try:
+            self._ref = web_ref(url, source="")
+        except CannotFetch as fault:
+            raise SourceError(f"{fault}. An address looks like https://example.org/dog.jpg.") from fault
+        self._web = Web(limits_of(settings))
+
+    @property
+    def root(self) -> str:
+        """The address itself."""
+        return self._ref.uri
+
+    def list(self) -> Iterator[Ref | Reject]:
+        """The one ref; whether it leads anywhere, reading tells."""
+        yield web_ref(self._ref.uri, source=self._ref.uri)
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """Fetch the picture."""
+        return (read_web(self._web, ref) for ref in refs)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._web.close()
+
+
+class UrlListSource:
+    """A text file of addresses: http(s) and s3 URIs, and paths that begin in the file's folder.
+
+    Empty lines and those that begin with # are passed over. A line that is no address is a reject with its number.
+    """
+
+    def __init__(self, file: Path, *, settings: Settings) -> None:
+        self._file = file.absolute()
+        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent)
+
+    @property
+    def root(self) -> str:
+        """The canonical URI of the text file."""
+        return uri_of(self._file)
+
+    def list(self) -> Iterator[Ref | Reject]:
+        """The address on every line. Raises SourceError when the file cannot be opened."""
+        try:
+            with self._file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+                number = 0
+                while line := lines.readline(LONGEST_LINE):
+                    number += 1
+                    if len(line) == LONGEST_LINE:
+                        yield self._too_long(number)
+                        while line and not line.endswith("\n"):
+                            line = lines.readline(LONGEST_LINE)
+                    elif line.strip() and not line.startswith("#"):
+                        yield self._addresses.ref(line, position=number)
+        except OSError as error:
+            raise SourceError(
+                f"{self._file} cannot be read: {error.strerror}. Name a text file of addresses."
+            ) from error
+
+    def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
+        """Fetch each picture from where its address points."""
+        return self._addresses.read(refs)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._addresses.close()
+
+    def _too_long(self, number: int) -> Reject:
+        detail = f"row {number}: a line of more than {LONGEST_LINE} characters is no address"
+        return Reject(f"{self.root}#row={number}", stage="list", reason="bad_row", detail=detail)

@@ -12,7 +12,6 @@ from connector.errors import ConfigError
 from tests.conftest import CommandLine
 from workers.settings import Settings
 
-
 pytestmark = pytest.mark.usefixtures("workplace")
 
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self, TypeVar
 
-import numpy as np
 from qdrant_client import models
 from tenacity import (
     RetryCallState,
@@ -27,7 +26,7 @@ from tenacity import (
 from tenacity.nap import sleep_using_event
 from urllib3.util import Url
 
-from connector.errors import InvalidQuery, StoreRefused, StoreUnavailable
+from connector.errors import CollectionMissing, InvalidQuery, StoreRefused, StoreUnavailable
 from connector.qdrant import server_schema
 from connector.qdrant.engine import CollectionInfo, NearestQuery, Page
 from connector.qdrant.points import check_ids, check_payload, check_points, check_query_vectors
@@ -35,7 +34,8 @@ from connector.qdrant.retries import Patience, persist
 from connector.qdrant.schema import CollectionSchema
 from connector.qdrant.server_client import describe_address, open_client, parse_address
 from connector.qdrant.server_errors import FOREIGN, Call, translate
-from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
+from connector.qdrant.server_points import payload_selector, request, stored, struct
+from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,6 @@ T = TypeVar("T")
 
 BATCH = 256
 """Points in one upsert, ids in one retrieve or delete."""
-
-HNSW_EF = 128
-RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
-"""Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
 
 
 class ServerEngine:
@@ -158,11 +154,11 @@ class ServerEngine:
                 self._client.retrieve,
                 self._collection,
                 list(batch),
-                with_payload=_payload_selector(fields),
+                with_payload=payload_selector(fields),
                 with_vectors=[name] if vectors else False,
             )
             records = self._ask(read, doing=f"reading {len(batch)} points")
-            found.extend(_stored(record, vector_name=name) for record in records)
+            found.extend(stored(record, vector_name=name) for record in records)
         return found
 
     def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
@@ -171,7 +167,7 @@ class ServerEngine:
             return []
         schema = self._known_schema()
         check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-        requests = [_request(query, vector_name=schema.vector_name) for query in queries]
+        requests = [request(query, vector_name=schema.vector_name) for query in queries]
         answers = self._ask(
             lambda: self._client.query_batch_points(self._collection, requests),
             doing=f"answering {len(queries)} queries" if len(queries) > 1 else "answering a query",
@@ -195,11 +191,11 @@ class ServerEngine:
             scroll_filter=where,
             limit=min(limit, server_schema.MAX_QUERY_LIMIT),
             offset=start,
-            with_payload=_payload_selector(fields),
+            with_payload=payload_selector(fields),
             with_vectors=[name] if vectors else False,
         )
         records, following = self._ask(read, doing="scrolling")
-        points = [_stored(record, vector_name=name) for record in records]
+        points = [stored(record, vector_name=name) for record in records]
         return Page(points=points, next=None if following is None else str(following))
 
     def count(self, *, where: models.Filter | None = None) -> int:
@@ -294,7 +290,10 @@ class ServerEngine:
             return operation()
         except FOREIGN as error:
             call = Call(doing, collection=self._collection, address=self._address, secret=self._settings.api_key)
-            raise translate(error, call=call) from error
+            ours = translate(error, call=call)
+            if isinstance(ours, CollectionMissing):
+                self._schema = None  # what comes to stand there next may be another
+            raise ours from error
 
     def _exists(self) -> bool:
         return self._ask(partial(self._client.collection_exists, self._collection), doing="looking for the collection")
@@ -331,10 +330,7 @@ class ServerEngine:
     def _upsert(self, points: Sequence[Point], *, vector_name: str) -> None:
         if not points:
             return
-        structs = [
-            models.PointStruct(id=point.id, vector={vector_name: point.vector}, payload=dict(point.payload))
-            for point in points
-        ]
+        structs = [struct(point, vector_name=vector_name) for point in points]
         self._ask(
             partial(self._client.upsert, self._collection, structs, wait=True), doing=f"writing {len(points)} points"
         )
@@ -362,30 +358,6 @@ class ServerEngine:
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-
-
-def _payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
-    return True if fields is None else list(fields) or False
-
-
-def _request(query: NearestQuery, *, vector_name: str) -> models.QueryRequest:
-    return models.QueryRequest(
-        query=models.NearestQuery(nearest=query.vector.tolist()),
-        using=vector_name,
-        filter=query.where,
-        limit=query.limit,
-        offset=query.offset or None,
-        score_threshold=query.min_score,
-        params=models.SearchParams(hnsw_ef=HNSW_EF, exact=query.exact, quantization=RESCORED),
-        with_payload=True,
-    )
-
-
-def _stored(record: models.Record, *, vector_name: str) -> StoredPoint:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    values = vectors.get(vector_name)
-    vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
-    return StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector)
 
 
 def _bulk_load_of(info: models.CollectionInfo) -> dict[str, Any]:

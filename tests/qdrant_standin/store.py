@@ -129,10 +129,7 @@ class Store:
             segments_count=2,
             points_count=points,
             indexed_vectors_count=self._indexed(made, points=points),
-            payload_schema={
-                key: index.model_copy(update={"points": self._with_key(name, key)})
-                for key, index in made.indexes.items()
-            },
+            payload_schema=dict(made.indexes),  # how many points each one covers is not kept: always 0
             config=_config_of(made),
         )
 
@@ -244,10 +241,6 @@ class Store:
             return self._made[aliases.get(name, name)]
         except KeyError as error:
             raise Refusal(404, f"Not found: Collection `{name}` doesn't exist!") from error
-
-    def _with_key(self, name: str, key: str) -> int:
-        filled = models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
-        return self._client.count(name, count_filter=filled).count
 
     @staticmethod
     def _indexed(made: _Made, *, points: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
-from connector.errors import CollectionMismatch, ConfigError, StoreRefused, StoreUnavailable
+from connector.errors import CollectionMismatch, CollectionMissing, ConfigError, StoreRefused, StoreUnavailable
 from connector.qdrant.engine import NearestQuery
 from connector.qdrant.schema import CollectionSchema, Fingerprint
 from connector.qdrant.server import BATCH, ServerEngine
@@ -359,3 +359,18 @@ def test_after_a_kill_the_next_run_switches_indexing_back_on(
                 assert indexing_threshold(client, engine.collection) == 0
     assert indexing_threshold(client, engine.collection) == 20_000
     assert client.get_collection(engine.collection).config.metadata == SCHEMA.to_json()
+
+
+def test_a_collection_that_was_made_anew_is_asked_for_its_schema_again(
+    engine: ServerEngine, standin: Standin, transport: Transport
+) -> None:
+    engine.create(SCHEMA)
+    other = ServerEngine.connect(standin.settings(transport), collection=engine.collection)
+    other.drop()
+    with pytest.raises(CollectionMissing):
+        engine.count()
+    narrow = CollectionSchema(Fingerprint("mini", dims=3, image_size=64))
+    other.create(narrow)
+    other.close()
+    with pytest.raises(ValueError, match=r"the collection holds \(3,\)"):
+        engine.upsert(points(1))

@@ -119,7 +119,9 @@ def test_an_unindexed_filter_is_refused(engine: ServerEngine, client: QdrantClie
     for ask in (
         lambda: client.count(engine.collection, count_filter=UNINDEXED),
         lambda: client.scroll(engine.collection, scroll_filter=UNINDEXED),
-        lambda: client.query_points(engine.collection, query=[0.1] * 128, using="mini", query_filter=UNINDEXED),
+        lambda: client.query_batch_points(
+            engine.collection, [models.QueryRequest(query=[0.1] * 128, using="mini", filter=UNINDEXED)]
+        ),
         lambda: client.delete(engine.collection, models.FilterSelector(filter=UNINDEXED)),
     ):
         with pytest.raises(UnexpectedResponse, match="Index required"):

@@ -88,7 +88,7 @@ ADVICE: Mapping[Verdict, str] = MappingProxyType(
 )
 
 _FULL = re.compile(
-    r"no space left|out of disk|insufficient storage|quota|(disk|memory) usage is at \d+%", re.IGNORECASE
+    r"no space left|out of disk|insufficient storage|global quota|(disk|memory) usage is at \d+%", re.IGNORECASE
 )
 _TOO_LARGE = re.compile(r"larger than (allowed|max)|message larger", re.IGNORECASE)
 _ABOUT_A_COLLECTION = re.compile(r"collection", re.IGNORECASE)

@@ -109,6 +109,7 @@ def test_every_http_status_has_a_verdict(status: HTTPStatus) -> None:
     ("rest", "code", "said", "kind"),
     [
         (400, grpc.StatusCode.INVALID_ARGUMENT, 'Bad request: Index required but not found for "x"', StoreRefused),
+        (400, grpc.StatusCode.INVALID_ARGUMENT, 'Index required but not found for "meta.quota"', StoreRefused),
         (422, grpc.StatusCode.INVALID_ARGUMENT, "Validation error in JSON body", StoreRefused),
         (401, grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT", StoreRefused),
         (403, grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Write access is required", StoreRefused),

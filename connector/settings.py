@@ -43,6 +43,8 @@ class QdrantSettings(Section):
     """Address of a Qdrant server or cluster, such as http://localhost:6333; none means the embedded engine."""
     api_key: SecretStr | None = None
     """Key of the server."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust for an https address, where the server's is signed by an authority of your own."""
     transport: Literal["grpc", "rest"] = "grpc"
     """How to talk to the server."""
     grpc_port: int = Field(default=6334, ge=1, le=65535)

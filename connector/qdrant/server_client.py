@@ -3,6 +3,9 @@
 import ipaddress
 import logging
 import math
+import ssl
+from pathlib import Path
+from typing import Any
 
 from qdrant_client import QdrantClient
 from urllib3.exceptions import LocationParseError
@@ -29,6 +32,11 @@ def open_client(settings: QdrantSettings, *, address: Url) -> QdrantClient:
     key = settings.api_key.get_secret_value() if settings.api_key is not None else None
     if key and address.scheme == "http" and not _is_local(address.host):
         log.warning("api_key_in_clear address=%s advice='use https'", address.netloc)
+    grpc_options: dict[str, Any] = {**_GRPC_OPTIONS}
+    rest_options: dict[str, Any] = {}
+    if settings.ca_file is not None:
+        grpc_options["root_certificates"] = _read_certificates(settings.ca_file)
+        rest_options["verify"] = ssl.create_default_context(cafile=settings.ca_file)
     client = QdrantClient(
         url=address.url,
         port=REST_PORT,
@@ -37,12 +45,22 @@ def open_client(settings: QdrantSettings, *, address: Url) -> QdrantClient:
         timeout=math.ceil(settings.timeout_s),
         # not as api_key=: the client would warn once more of http, on standard error
         headers={"api-key": key} if key else None,
-        grpc_options=_GRPC_OPTIONS.copy(),
+        grpc_options=grpc_options,
         check_compatibility=False,
+        **rest_options,
     )
     if settings.transport == "grpc":  # now, not in a race of the first calls
         client.grpc_points, client.grpc_collections  # noqa: B018
     return client
+
+
+def _read_certificates(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        ssl.create_default_context(cadata=content.decode("ascii"))
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"qdrant.ca_file = {str(path)!r} holds no PEM certificates: {error}.") from error
+    return content
 
 
 def parse_address(url: str | None) -> Url:

@@ -32,7 +32,9 @@ FOREIGN: tuple[type[Exception], ...] = (
 )
 """What a call of qdrant-client may raise that is not a mistake in the call."""
 
-Verdict = Literal["no_answer", "busy", "garbled", "denied", "missing", "full", "too_large", "exists", "refused"]
+Verdict = Literal[
+    "no_answer", "busy", "garbled", "untrusted", "denied", "missing", "full", "too_large", "exists", "refused"
+]
 
 BY_STATUS: Mapping[int, Verdict] = MappingProxyType(
     {
@@ -78,6 +80,7 @@ ADVICE: Mapping[Verdict, str] = MappingProxyType(
         "no_answer": "Check that the server runs and that POLYGLANCE_QDRANT__URL names it.",
         "busy": "The server asks for fewer requests: POLYGLANCE_QDRANT__IN_FLIGHT sends fewer at a time.",
         "garbled": "This is not how Qdrant answers: look for a proxy in between, or another service at this address.",
+        "untrusted": "Where the server's certificate is of your own authority, name it in POLYGLANCE_QDRANT__CA_FILE.",
         "denied": "Check POLYGLANCE_QDRANT__API_KEY; writing takes a key that may write.",
         "missing": "`polyglance ingest FOLDER` makes and fills it.",
         "full": "Make room (delete points, add disk or memory) or raise the server's quota.",
@@ -90,6 +93,7 @@ ADVICE: Mapping[Verdict, str] = MappingProxyType(
 _FULL = re.compile(
     r"no space left|out of disk|insufficient storage|global quota|(disk|memory) usage is at \d+%", re.IGNORECASE
 )
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _TOO_LARGE = re.compile(r"larger than (allowed|max)|message larger", re.IGNORECASE)
 _ABOUT_A_COLLECTION = re.compile(r"collection", re.IGNORECASE)
 _LONGEST_QUOTE = 300
@@ -127,7 +131,7 @@ def translate(error: Exception, *, call: Call) -> StoreError:
             return StoreFull(story)
         case "missing":
             return CollectionMissing(story)
-        case "denied" | "too_large" | "exists" | "refused":
+        case "untrusted" | "denied" | "too_large" | "exists" | "refused":
             return StoreRefused(story)
 
 
@@ -170,13 +174,15 @@ def _read_source(error: Exception) -> _Reading:
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             return _Reading("refused", f"the request cannot be sent: {error}")
         case httpx.TransportError():
-            return _Reading("no_answer", f"{type(error).__name__}: {error}")
+            return _Reading(_sharpen("no_answer", str(error)), f"{type(error).__name__}: {error}")
         case _:
             return _Reading("garbled", f"an answer that cannot be read ({type(error).__name__}: {error})")
 
 
 def _sharpen(verdict: Verdict, said: str) -> Verdict:
     """One status has several meanings; the server's words tell them apart."""
+    if verdict == "no_answer" and _UNTRUSTED in said:
+        return "untrusted"
     if verdict in ("refused", "no_answer", "busy") and _TOO_LARGE.search(said):
         return "too_large"
     if verdict in ("refused", "no_answer", "busy") and _FULL.search(said):

@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 from tests.qdrant_standin.faults import Script
 from tests.qdrant_standin.rest import Keys, RestServer
@@ -22,13 +23,16 @@ def main() -> None:
     parser.add_argument("--grpc-port", type=int, default=0)
     parser.add_argument("--api-key")
     parser.add_argument("--read-only-api-key")
+    parser.add_argument("--certificate", type=Path, help="PEM: key and chain; turns TLS on for both transports")
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning, module="qdrant_client")
 
     store, script = Store(), Script()
     keys = Keys(full=chosen.api_key, read_only=chosen.read_only_api_key)
     rest = RestServer(chosen.rest_port, store=store, script=script, keys=keys)
-    rpc, grpc_port = serve(chosen.grpc_port, store=store, script=script, keys=keys)
+    if chosen.certificate is not None:
+        rest.use_tls(chosen.certificate)
+    rpc, grpc_port = serve(chosen.grpc_port, store=store, script=script, keys=keys, certificate=chosen.certificate)
     threading.Thread(target=rest.serve_forever, daemon=True).start()
     sys.stdout.write(json.dumps({"rest_port": rest.port, "grpc_port": grpc_port}) + "\n")
     sys.stdout.flush()

@@ -3,10 +3,12 @@
 import json
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -165,6 +167,12 @@ class RestServer(ThreadingHTTPServer):
     def port(self) -> int:
         """The port that was chosen."""
         return int(self.server_address[1])
+
+    def use_tls(self, certificate: Path) -> None:
+        """Speak https from now on; ``certificate`` holds the key and the chain."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news: faults make them do so."""

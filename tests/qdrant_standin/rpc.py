@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -50,14 +51,21 @@ _FIELD_TYPES: Mapping[int, models.PayloadSchemaType] = MappingProxyType(
 COMPLETED = qdrant.UpdateResult(operation_id=0, status=qdrant.UpdateStatus.Completed)
 
 
-def serve(port: int, *, store: Store, script: Script, keys: Keys) -> tuple[grpc.Server, int]:
-    """A started gRPC server and the port that was chosen."""
+def serve(
+    port: int, *, store: Store, script: Script, keys: Keys, certificate: Path | None = None
+) -> tuple[grpc.Server, int]:
+    """A started gRPC server and the port that was chosen; with a ``certificate`` (key and chain) it speaks TLS."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(16), options=unlimited)
     door = _Door(script, keys)
     qdrant.add_PointsServicer_to_server(_Points(store, door), server)  # type: ignore[no-untyped-call]
     qdrant.add_CollectionsServicer_to_server(_Collections(store, door), server)  # type: ignore[no-untyped-call]
-    chosen = server.add_insecure_port(f"127.0.0.1:{port}")
+    address = f"127.0.0.1:{port}"
+    if certificate is None:
+        chosen = server.add_insecure_port(address)
+    else:
+        pem = certificate.read_bytes()
+        chosen = server.add_secure_port(address, grpc.ssl_server_credentials([(pem, pem)]))
     server.start()
     return server, chosen
 

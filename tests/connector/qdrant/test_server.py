@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
@@ -18,7 +20,7 @@ from connector.qdrant.server import BATCH, ServerEngine
 from connector.settings import QdrantSettings
 from tests.qdrant_standin.faults import Fault
 from tests.qdrant_standin.pictures import DIMS, SCHEMA, points
-from tests.qdrant_standin.standin import ROOT, TRANSPORTS, Standin, Transport
+from tests.qdrant_standin.standin import ROOT, TRANSPORTS, Standin, Transport, running
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -83,6 +85,51 @@ def test_neither_engine_nor_settings_show_the_key() -> None:
     assert repr(engine) == "ServerEngine('photos' at https://db.example:6334 (gRPC))"
     assert "key-17aa" not in f"{engine!r} {settings!r} {settings.model_dump_json()}"
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that no machine trusts by itself."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def secured(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
+    """A stand-in that speaks TLS only, with a certificate of that authority."""
+    certificate = tmp_path_factory.mktemp("tls") / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    with running("--certificate", str(certificate)) as standin:
+        yield standin
+
+
+def test_tls_is_spoken_over_both_transports_to_a_server_that_is_trusted(
+    secured: Standin, authority: trustme.CA, transport: Transport, tmp_path: Path
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    url = f"https://localhost:{secured.rest_port}"
+    settings = secured.settings(transport, url=url, ca_file=tmp_path / "ca.pem")
+    engine = ServerEngine.connect(settings, collection=f"tls-{transport}")
+    engine.create(SCHEMA)
+    engine.upsert(points(3))
+    assert engine.count() == 3
+    engine.close()
+
+
+def test_a_server_that_is_not_trusted_is_refused_at_once(secured: Standin, transport: Transport) -> None:
+    url = f"https://localhost:{secured.rest_port}"
+    engine = ServerEngine.connect(secured.settings(transport, url=url), collection="tls")
+    with pytest.raises(StoreRefused, match="name it in POLYGLANCE_QDRANT__CA_FILE"):
+        engine.count()
+    engine.close()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate", "-----BEGIN CERTIFICATE-----\nbroken\n"])
+def test_a_file_without_certificates_is_refused_at_once(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match="holds no PEM certificates"):
+        ServerEngine.connect(QdrantSettings(url="https://db.example", ca_file=path), collection="photos")
 
 
 def test_a_closed_engine_says_so(engine: ServerEngine) -> None:

@@ -1,0 +1,145 @@
+"""Ingestion from end to end, against the plain script, and its memory as the library grows.
+
+Both embed the same JPEGs with the same full-size random-weight ViT-B/32, one after the other, round by round; the
+ratio of each round is what counts. Beside it stands what the arithmetic allows on this machine: decoding and the
+forward pass measured alone on one thread, perfectly overlapped over all cores.
+
+    python -m benchmarks.bench_ingest [--rounds 3] [--images 96] [--skip-memory]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.photos import SIZES, make_photos
+from benchmarks.record import spread, write
+from connector.records import Pixels
+from connector.settings import ModelSettings
+from connector.spaces.image_tower import ImageTower, canonical_pixels
+from connector.spaces.pixels import decode
+from tests.twins import write_twins
+from workers.pipeline import usable_cores
+
+MEMORY_COUNTS = (1_000, 20_000)
+
+
+def main() -> None:
+    """Run what the options ask for and write ``results/ingest.json``."""
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as work:
+        folder = Path(work)
+        twins = write_twins(folder / "models", size="full")
+        results: dict[str, Any] = {"against_plain_script": {}}
+        for name, size in SIZES.items():
+            photos = make_photos(folder / "photos" / name, size=size, count=options.images)
+            results["against_plain_script"][name] = _compare(photos, twins.image, rounds=options.rounds, folder=folder)
+            print(name, json.dumps(results["against_plain_script"][name], indent=1), flush=True)
+        if not options.skip_memory:
+            results["memory"] = _memory(folder)
+            print("memory", json.dumps(results["memory"], indent=1), flush=True)
+        print(write("ingest", results))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--skip-memory", action="store_true")
+    return parser.parse_args()
+
+
+def _compare(photos: Path, model: Path, *, rounds: int, folder: Path) -> dict[str, Any]:
+    plain, ours, ratios = [], [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=folder) as store:
+            plain.append(_plain_rate(photos, model, Path(store) / "plain"))
+            ours.append(_our_rate(photos, model, Path(store) / "ours"))
+        ratios.append(ours[-1] / plain[-1])
+    limit = _limit(photos, model)
+    reached = sorted(ours)[len(ours) // 2] / limit["images_per_second"]
+    return {
+        "plain_images_per_second": spread(plain),
+        "polyglance_images_per_second": spread(ours),
+        "ratio": spread(ratios),
+        "limit": limit,
+        "share_of_limit": round(reached, 3),
+    }
+
+
+def _plain_rate(photos: Path, model: Path, store: Path) -> float:
+    done = _last_line([sys.executable, "-m", "benchmarks.plain_script", str(photos), str(model), str(store)])
+    return float(done["images"] / done["seconds"])
+
+
+def _our_rate(photos: Path, model: Path, store: Path) -> float:
+    settings = {"model.image_model": model, "qdrant.path": store}
+    return float(_last_line(_ingest_command(photos, settings))["images_per_second"])
+
+
+def _ingest_command(photos: Path, settings: Mapping[str, object]) -> list[str]:
+    pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    return [sys.executable, "-m", "polyglance", "ingest", str(photos), "--json", *pairs]
+
+
+def _last_line(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _limit(photos: Path, model: Path) -> dict[str, float]:
+    """What perfect overlap over all cores would give: cores / (decode + forward), each on one thread, in seconds."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        decoding = _decode_seconds(sorted(photos.rglob("*.jpg"))[:24])
+        forward = _forward_seconds(ImageTower.load(ModelSettings(image_model=str(model))))
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "decode_seconds": round(decoding, 5),
+        "forward_seconds": round(forward, 5),
+        "images_per_second": round(usable_cores() / (decoding + forward), 3),
+    }
+
+
+def _decode_seconds(paths: list[Path]) -> float:
+    blobs = [path.read_bytes() for path in paths]
+    decode(blobs[0], size=224, max_pixels=10**9)
+    started = time.perf_counter()
+    for blob in blobs:
+        decode(blob, size=224, max_pixels=10**9)
+    return (time.perf_counter() - started) / len(blobs)
+
+
+def _forward_seconds(tower: ImageTower) -> float:
+    batch: Pixels = canonical_pixels(224).repeat(8, axis=0)  # (32, 224, 224, 3)
+    tower.embed(batch)
+    started = time.perf_counter()
+    for _ in range(3):
+        tower.embed(batch)
+    return (time.perf_counter() - started) / (3 * len(batch))
+
+
+def _memory(folder: Path) -> dict[str, Any]:
+    """Peak resident memory of an ingestion of many small pictures with the bundled space, in MiB."""
+    peaks = {}
+    for count in MEMORY_COUNTS:
+        photos = make_photos(folder / "small" / str(count), size=(240, 180), count=count)
+        settings = {"model.space": "mini", "qdrant.path": folder / "small-store" / str(count)}
+        probe = [sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)]
+        peaks[str(count)] = _last_line(probe)
+    few, many = (peaks[str(count)]["peak_mib"] for count in MEMORY_COUNTS)
+    return {"by_pictures": peaks, "growth": round(many / few - 1, 4)}
+
+
+if __name__ == "__main__":
+    main()

@@ -81,3 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(error: PolyglanceError, *, code: int) -> None:
     typer.echo(f"polyglance: {error}", err=True)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -54,7 +54,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
                 image_size=64,
                 image_model=str(_MINI / "image"),
                 text_models={"multilingual": str(_MINI / "text")},
-                languages="54 languages",
+                languages="53 languages",
                 licence="Apache-2.0",
                 bundled=True,
             ),

@@ -4,30 +4,72 @@ from pathlib import Path
 
 from workers.errors import SourceError
 from workers.settings import Settings
-from workers.sources.disk import DiskSource
+from workers.sources.disk import DiskSource, path_of
 from workers.sources.source import Source
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 def open_source(where: str, *, settings: Settings) -> Source:
-    """The source that ``where`` names: a folder, a file, ``s3://bucket/prefix``, ``shards-{000..099}.tar``.
+    """The source that ``where`` names.
 
+    A folder or a picture, ``s3://bucket/prefix``, ``https://host/dog.jpg``, a text file of addresses (``.txt``), a
+    table (``.csv .tsv .jsonl .ndjson .parquet``), or tars on disk or S3 (``shards-{000..099}.tar``).
     Raises SourceError, here or at listing, for anything else.
     """
     name = where.lower()
+    scheme = name.partition("://")[0] if "://" in name else ""
     if name.endswith(_COMPRESSED):
         raise SourceError(
-            f"{where} is compressed, so its pictures cannot be found by position. Unpack it to a plain .tar."
+            f"{where} is compressed: no picture in it can be found by position. Unpack it to a plain .tar."
         )
-    if name.endswith(".tar"):
+    if name.endswith(".tar") and scheme in ("", "s3"):
         return _open_tar(where, settings=settings)
-    if name.startswith("s3://"):
-        return _open_s3(where, settings=settings)
-    return DiskSource(Path(where).expanduser(), hidden=settings.ingest.hidden, max_bytes=settings.limits.max_bytes)
+    match scheme:
+        case "s3" if name.endswith((*_TABLES, ".txt")):
+            raise SourceError(f"{where} is a list or table; those are read from disk. Copy it here first.")
+        case "s3":
+            return _open_s3(where, settings=settings)
+        case "http" | "https":
+            return _open_url(where, settings=settings)
+        case "file":
+            return _open_path(_path(where), settings=settings)
+        case "":
+            return _open_path(Path(where).expanduser(), settings=settings)
+    raise SourceError(
+        f"{where!r} is no source: {scheme}:// is not read. Name a folder, a file, or an address that begins with "
+        "s3, http or https."
+    )
 
 
-# boto3 takes a quarter of a second to import, so the sources that need it are imported when they are asked for.
+def _path(uri: str) -> Path:
+    try:
+        return path_of(uri)
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+
+
+def _open_path(path: Path, *, settings: Settings) -> Source:
+    kind = path.suffix.lower()
+    if path.is_dir() or kind not in (*_TABLES, ".txt"):
+        return DiskSource(path, hidden=settings.ingest.hidden, max_bytes=settings.limits.max_bytes)
+    if kind == ".txt":
+        from workers.sources.urls import UrlListSource
+
+        return UrlListSource(path, settings=settings)
+    from workers.sources.table import TableSource
+
+    return TableSource(path, settings=settings)
+
+
+def _open_url(where: str, *, settings: Settings) -> Source:
+    from workers.sources.urls import UrlSource
+
+    return UrlSource(where, settings=settings)
+
+
+# boto3 and httpx take a quarter of a second to import: sources that need them are imported when they are asked for.
 
 
 def _open_s3(where: str, *, settings: Settings) -> Source:

@@ -1,0 +1,190 @@
+"""The rows of CSV, JSON Lines and Parquet files, one at a time, each with its number.
+
+What is wrong with one row is a ``BadRow``; what is wrong with the file raises SourceError.
+"""
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from workers.errors import SourceError
+
+SAMPLE = 1000
+"""Rows looked at to tell the columns and, in CSV, their types."""
+LONGEST_LINE = 16 * 1024 * 1024
+"""Characters of a JSON line above which it is a bad row."""
+_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row by column. ``number`` is the line in a text file (the header is line 1), the row from 1 in Parquet."""
+
+    number: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be understood, and why."""
+
+    number: int
+    detail: str
+
+
+Rows: TypeAlias = Generator[Row | BadRow, None, None]
+
+
+def read_csv(file: Path) -> Rows:
+    """The rows of a CSV or TSV file with a header.
+
+    A column is of integers, floats or booleans when all of the first thousand rows say so; dates and ids with leading
+    zeros stay text. An empty cell is no value.
+    """
+    rows = _csv_rows(file)
+    sample = [*itertools.islice(rows, SAMPLE)]
+    kinds = _kinds(sample)
+    for row in itertools.chain(sample, rows):
+        if isinstance(row, BadRow):
+            yield row
+        else:
+            yield Row(row.number, {k: v if v is None else kinds.get(k, str)(v) for k, v in row.values.items()})
+
+
+def read_jsonl(file: Path) -> Rows:
+    """The rows of a file with one JSON object on each line. Empty lines are passed over."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+        for number in itertools.count(1):
+            line = lines.readline(LONGEST_LINE)
+            if not line:
+                return
+            if len(line) == LONGEST_LINE:
+                while line and not line.endswith("\n"):
+                    line = lines.readline(LONGEST_LINE)
+                yield BadRow(number, f"longer than {LONGEST_LINE} characters")
+            elif line.strip():
+                yield _json_row(line, number)
+
+
+def read_parquet(file: Path) -> Rows:
+    """The rows of a Parquet file, batch by batch, without columns of bytes. Raises SourceError without pyarrow."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise SourceError('Parquet needs one more package: pip install "polyglance[parquet]"') from error
+    try:
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            kept = [column for column in parquet.schema_arrow if not _holds_bytes(pyarrow, column.type)]
+            # Python's own datetime holds microseconds: nanoseconds are cut.
+            schema = pyarrow.schema([column.with_type(_in_microseconds(pyarrow, column.type)) for column in kept])
+            number = itertools.count(1)
+            for batch in parquet.iter_batches(batch_size=_BATCH, columns=[column.name for column in kept]):
+                for values in pyarrow.Table.from_batches([batch]).cast(schema, safe=False).to_pylist():
+                    yield Row(next(number), values)
+    except pyarrow.ArrowException as error:
+        raise SourceError(f"{file} is no Parquet file, or a broken one: {error}") from error
+
+
+READERS: Mapping[str, Callable[[Path], Rows]] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".parquet": read_parquet,
+}
+"""The reader of each kind of table, by extension in lower case."""
+SPARSE = (".jsonl", ".ndjson")
+"""Kinds in which a column may be missing from any number of rows."""
+
+
+# ---- CSV
+
+
+def _csv_rows(file: Path) -> Rows:
+    # A path in a table need not be UTF-8: surrogates carry its bytes to the file system and never further.
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        head = lines.readline(LONGEST_LINE)
+        lines.seek(0)
+        reader = csv.reader(lines, delimiter=_delimiter(head, file=file))
+        columns = [name.strip() for name in next(reader, [])]
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                yield BadRow(reader.line_num, str(error))
+                continue
+            if cells is None:
+                return
+            if len(cells) > len(columns):
+                yield BadRow(reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
+            elif cells:
+                yield Row(reader.line_num, {k: v or None for k, v in itertools.zip_longest(columns, cells)})
+
+
+def _delimiter(head: str, *, file: Path) -> str:
+    """A tab in a .tsv; else whichever usual one the header has most of."""
+    return "\t" if file.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
+
+
+_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
+_FLOAT = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _integer(cell: str) -> int | str:
+    return int(cell) if _INTEGER.fullmatch(cell) else cell
+
+
+def _float(cell: str) -> float | str:
+    return float(cell) if _FLOAT.fullmatch(cell) else cell
+
+
+def _boolean(cell: str) -> bool | str:
+    return _BOOLEANS.get(cell.lower(), cell)
+
+
+def _kinds(sample: Sequence[Row | BadRow]) -> Mapping[str, Callable[[str], Any]]:
+    """The reader of each column's cells: the narrowest that fits every cell seen."""
+    cells: dict[str, list[str]] = {}
+    for row in sample:
+        for name, cell in row.values.items() if isinstance(row, Row) else ():
+            if cell is not None:
+                cells.setdefault(name, []).append(cell)
+    return {name: _kind(column) for name, column in cells.items()}
+
+
+def _kind(column: Sequence[str]) -> Callable[[str], Any]:
+    readers: tuple[Callable[[str], Any], ...] = (_integer, _float, _boolean)
+    for reader in readers:
+        if not any(isinstance(reader(cell), str) for cell in column):
+            return reader
+    return str
+
+
+# ---- JSON Lines and Parquet
+
+
+def _json_row(line: str, number: int) -> Row | BadRow:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return BadRow(number, f"no JSON: {error}")
+    if not isinstance(value, dict):
+        return BadRow(number, f"a JSON object is wanted, this is {type(value).__name__}")
+    return Row(number, value)
+
+
+def _holds_bytes(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+
+
+def _in_microseconds(pyarrow: Any, kind: Any) -> Any:
+    nanoseconds = pyarrow.types.is_timestamp(kind) and kind.unit == "ns"
+    return pyarrow.timestamp("us", tz=kind.tz) if nanoseconds else kind

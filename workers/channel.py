@@ -122,7 +122,8 @@ class Crew:
     def wait(self) -> None:
         """Wait until every thread has returned. An interrupt gets through."""
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # else the system refused to start it, and that is under way as an error
+                thread.join()
 
     def _fail(self, failure: BaseException) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ thread and is raised. Memory is bounded by the settings: no channel grows with t
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import torch
 
 from connector.errors import ModelError, UnreadableImage
 from connector.qdrant.engine import Engine
+from connector.qdrant.points import SHORTEST
 from connector.records import Pixels, Point
 from connector.settings import LimitsSettings
 from connector.spaces.image_tower import ImageTower
@@ -196,13 +198,13 @@ class Pipeline:
             raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
         points = []
         for picture, vector in zip(pictures, vectors, strict=True):
-            if np.isfinite(vector).all():
+            length = float(np.linalg.norm(vector))
+            if SHORTEST <= length < math.inf:
                 points.append(Point(picture.ref.point_id, vector, picture.payload))
-            else:
-                detail = (
-                    f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector with NaN or infinity"
-                )
-                meter.rejected(Reject(picture.ref.uri, stage="embed", reason="not_finite", detail=detail))
+                continue
+            reason = "zero_vector" if length < SHORTEST else "not_finite"
+            detail = f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector of length {length}"
+            meter.rejected(Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail))
         return points
 
     def _upsert(self, lanes: _Lanes) -> None:

@@ -23,7 +23,7 @@ class IngestSettings(Section):
     shard_size: int = Field(default=10_000, ge=1, le=1_000_000)
     """Pictures in one shard, the unit of a run's books."""
     optimize_from: int = Field(default=10_000, ge=1)
-    """Points a run must have stored before it builds the search graph at its end."""
+    """Points outside the search graph from which a run builds it at its end."""
     hidden: bool = False
     """Whether files and folders whose name begins with a dot are ingested too."""
 

@@ -10,6 +10,7 @@ import typer
 from pydantic import SecretStr
 
 import connector.cli
+import connector.collection_cli
 import workers.cli
 from connector import options
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(workers.cli.app)
 app.add_typer(connector.cli.app)
+app.add_typer(connector.collection_cli.app, name="collection")
 
 
 @app.callback()

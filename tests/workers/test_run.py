@@ -1,0 +1,187 @@
+"""A run: listing, shards and books, from a source to a collection."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from connector.errors import StoreFull
+from connector.qdrant.embedded import EmbeddedEngine
+from connector.records import Pixels
+from tests.ingest_doubles import ROOT, ColourTower, MemorySource, full_engine, new_collection, pipeline
+from tests.pictures import picture
+from tests.scratch import scratch_folder
+from workers.errors import ItemsLost, SourceError
+from workers.pipeline import Pipeline
+from workers.records import Ref, Reject, Tally
+from workers.run import Progress, Run
+from workers.shards import RunFolder
+
+PICTURE = picture(1)
+NOWHERE = Reject(f"{ROOT}/link.png", stage="list", reason="missing", detail="a link to nowhere")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch_folder() as scratch:
+        yield scratch
+
+
+@pytest.fixture
+def engine(folder: Path) -> Iterator[EmbeddedEngine]:
+    engine = EmbeddedEngine.open(folder, collection="pictures")
+    new_collection(engine)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Whatever happens, every thread is home afterwards."""
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def album(count: int, *, rejects: Sequence[Reject] = ()) -> MemorySource:
+    return MemorySource({f"{number}.png": PICTURE for number in range(count)}, rejects=rejects)
+
+
+def run_of(source: MemorySource, pipeline: Pipeline, folder: Path, *, shard_size: int = 10) -> Run:
+    return Run(source, pipeline=pipeline, folder=RunFolder(folder / "run"), shard_size=shard_size)
+
+
+def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngine, folder: Path) -> None:
+    source = album(35, rejects=[NOWHERE])
+    source.files["bad.png"] = b"no picture"
+    run = run_of(source, pipeline(engine), folder)
+
+    report = run.go()
+
+    assert report.tally == Tally(listed=37, stored=35, rejected=2)
+    assert report.reasons == {"missing": 1, "not_an_image": 1}
+    assert report.threads["list"] == 1
+    assert report.busy["list"] > 0
+    assert {reject.reason for reject in RunFolder(folder / "run").rejects()} == {"missing", "not_an_image"}
+    assert engine.count() == 35
+
+
+def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: EmbeddedEngine, folder: Path) -> None:
+    source = album(12)
+    source.files["3.png"] = b"no picture"
+    run_of(source, pipeline(engine), folder).go()
+    source.files["3.png"] = PICTURE
+
+    assert run_of(source, pipeline(engine), folder).go().tally == Tally(listed=12, stored=1, unchanged=11)
+    assert list(RunFolder(folder / "run").rejects()) == []
+
+
+def test_an_empty_source_is_done_at_once(engine: EmbeddedEngine, folder: Path) -> None:
+    assert run_of(album(0), pipeline(engine), folder).go().tally == Tally()
+
+
+def test_the_seconds_are_those_of_the_clock(engine: EmbeddedEngine, folder: Path) -> None:
+    """A listing that everybody waits for belongs to the run's time."""
+    report = run_of(album(30), pipeline(engine), folder).go()
+
+    assert report.seconds >= report.busy["list"]
+    assert all(report.seconds * report.threads[stage] >= busy for stage, busy in report.busy.items())
+
+
+def test_progress_goes_up_and_ends_with_the_books(engine: EmbeddedEngine, folder: Path) -> None:
+    seen: list[Progress] = []
+
+    def look(_: Pixels) -> None:
+        seen.append(run.progress())
+
+    source = album(40, rejects=[NOWHERE])
+    run = run_of(source, pipeline(engine, tower=ColourTower(before=look), batch_size=4), folder)
+    report = run.go()
+
+    assert len(seen) >= 10
+    done = [each.report.tally.stored + each.report.tally.rejected for each in seen]
+    assert done[0] < done[-1] <= 41
+    assert run.progress().report.tally == report.tally
+    assert (run.progress().total, run.progress().listed_all) == (41, True)
+
+
+def test_progress_may_be_asked_while_shards_come_and_go(engine: EmbeddedEngine, folder: Path) -> None:
+    """The bar is drawn by another thread: what is stored never goes down."""
+    run = run_of(album(60), pipeline(engine), folder, shard_size=2)
+    over = threading.Event()
+    counts: list[int] = []
+
+    def watch() -> None:
+        while not over.is_set():
+            counts.append(run.progress().report.tally.stored)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run.go()
+    over.set()
+    watcher.join()
+
+    assert counts == sorted(counts)
+
+
+def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: EmbeddedEngine, folder: Path) -> None:
+    source = album(50, rejects=[NOWHERE])
+    source.files["4.png"] = b"no picture"
+    main = threading.main_thread().ident or 0
+
+    def interrupt(ref: Ref) -> Reject:
+        signal.pthread_kill(main, signal.SIGINT)
+        return Reject(ref.uri, stage="read", reason="missing", detail="")
+
+    source.outcomes["33.png"] = interrupt
+    run = run_of(source, pipeline(engine, readers=1, chunk=1), folder)
+    with pytest.raises(KeyboardInterrupt):
+        run.go()
+
+    kept = engine.count()
+    assert 29 <= run.progress().report.tally.stored <= kept
+    assert {"missing", "not_an_image"} <= {reject.reason for reject in RunFolder(folder / "run").rejects()}
+    source.outcomes.clear()
+    again = run_of(source, pipeline(engine), folder).go()
+    assert again.tally == Tally(listed=51, stored=49 - kept, unchanged=kept, rejected=2)
+
+
+def test_a_full_store_ends_the_run_with_what_it_knew_of_bad_pictures(folder: Path) -> None:
+    engine = full_engine(folder, room=25)
+    source = album(50)
+    source.files["4.png"] = b"no picture"
+    with pytest.raises(StoreFull):
+        run_of(source, pipeline(engine), folder).go()
+
+    assert [reject.reason for reject in RunFolder(folder / "run").rejects()] == ["not_an_image"]
+    assert not (folder / "run" / "report.json").exists()
+    engine.close()
+
+
+def test_a_listing_that_breaks_ends_the_run(engine: EmbeddedEngine, folder: Path) -> None:
+    class Broken(MemorySource):
+        def list(self) -> Iterator[Ref | Reject]:
+            yield NOWHERE
+            yield from self.refs()
+            raise SourceError("the bucket is gone")
+
+    with pytest.raises(SourceError, match="the bucket is gone"):
+        run_of(Broken(album(30).files), pipeline(engine), folder).go()
+
+    assert list(RunFolder(folder / "run").rejects()) == [NOWHERE]
+
+
+def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, folder: Path) -> None:
+    class Losing(RunFolder):
+        """Loses the last ref of every shard."""
+
+        def take_shard(self, path: Path) -> list[Ref]:
+            return super().take_shard(path)[:-1]
+
+    source = album(5)
+    run = Run(source, pipeline=pipeline(engine), folder=Losing(folder / "run"), shard_size=10)
+
+    with pytest.raises(ItemsLost, match=r"listed 5 pictures, but the books .*listed=4, stored=4"):
+        run.go()

@@ -681,7 +681,7 @@ def test_an_expression_selects_what_a_naive_evaluation_selects(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(contents=CONTENTS, tests=MANY_TESTS)
 def test_many_expressions_select_what_a_naive_evaluation_selects(
     library: EmbeddedEngine, contents: list[dict[str, Any]], tests: list[Test]

@@ -35,8 +35,8 @@ from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.settings import IngestSettings
 from workers.sources.source import Source
 
-UPSERT_POINTS = 256
-"""Points in one write; Qdrant advises 64 to 256."""
+UPSERT_POINTS = 1024
+"""Points in one call at most; the server engine sends them in several batches at a time."""
 
 
 @dataclass(frozen=True, slots=True)

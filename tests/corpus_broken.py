@@ -98,7 +98,8 @@ def _jpeg_cases() -> list[Case]:
         cut("start.jpg", "the signature alone", lambda: b"\xff\xd8\xff"),
         cut("header.jpg", "the headers alone", lambda: plain()[: plain().index(b"\xff\xda")]),
         cut("lastblock.jpg", "without its last 12 bytes", lambda: plain()[:-12]),
-        cut("zeros.jpg", "half of it, then zeros", lambda: _part("jpeg-huge.jpg", 50) + bytes(50_000)),
+        cut("zeros.jpg", "half of it, then zeros", lambda: _part("jpeg-baseline.jpg", 50) + bytes(50_000)),
+        cut("restart.jpg", "cut at a restart marker", lambda: _whole("jpeg-restarts.jpg").rpartition(b"\xff\xd3")[0]),
         cut("lastscan.jpg", "progressive, without its last scan", _without_last_scan),
         _case("jpeg", "too_many_pixels", "bomb.jpg", "a header of 65500x65500 pixels", _jpeg_bomb),
         corrupt("flat.jpg", "0 pixels high", lambda: files.jpeg_with_size(plain(), width=96, height=0)),
@@ -208,6 +209,7 @@ def _remaining_cases() -> list[Case]:
             "an unknown compression",
             lambda: files.bmp((4, 2), bytes(24), bits=24, compression=9),
         ),
+        _case("jpeg2000", "truncated", "tiles.j2k", "without its last tiles", _without_last_tiles),
         _case("jpeg2000", "truncated", "start.jp2", "the signature alone", lambda: _whole("jpeg2000-plain.jp2")[:12]),
         _case(
             "jpeg2000",
@@ -253,6 +255,11 @@ def _flipped(data: bytes, *, at: int) -> bytes:
 def _without_last_scan() -> bytes:
     data = _whole("jpeg-progressive.jpg")
     return data[: data.rindex(b"\xff\xda")]
+
+
+def _without_last_tiles() -> bytes:
+    data = saved(scene(W, H), "JPEG2000", no_jp2=True, tile_size=(64, 64))
+    return data[: data.rindex(b"\xff\x90\0\x0a")]
 
 
 def _jpeg_bomb() -> bytes:

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ class Case:
 
 def scene(width: int, height: int, *, seed: int = 0) -> Image.Image:
     """A picture such as a camera gives: gradients, shapes with hard edges, fine texture and a little noise. RGB."""
+    return _scene(width, height, seed).copy()
+
+
+@cache
+def _scene(width: int, height: int, seed: int) -> Image.Image:
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(width, height)
     colours = np.stack([x, y, (x + y) / 2], axis=-1) * 200 + 20

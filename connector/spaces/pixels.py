@@ -81,8 +81,8 @@ _ORIENTATIONS = {
 class Decoded:
     """A picture ready for a tower. ``width`` and ``height`` are the original's, as a viewer shows it.
 
-    ``format`` is jpeg, png, webp, avif, gif, tiff, bmp, jpeg2000 or heic. ``exif`` is empty where absent or broken; a TIFF's
-    keeps the file's bytes alive.
+    ``format`` is jpeg, png, webp, avif, gif, tiff, bmp, jpeg2000 or heic. ``exif`` is empty where absent or broken;
+    that of a TIFF keeps the file's bytes alive.
     """
 
     pixels: Pixels  # (size, size, 3) uint8 RGB
@@ -180,23 +180,19 @@ def _load_jpeg(image: JpegImageFile, *, size: int) -> JpegImageFile:
 
 
 _JPEG_SCAN = b"\xff\xda"
+_JPEG_RESTARTS = b"\xff\xdd"
 
 
 def _lacks_only_its_end(data: bytes) -> bool:
     """Whether every pixel of a JPEG without end mark is there: then whatever bits follow change none of them.
 
-    That its last bytes do matter shows that the file ends with its picture, not with padding after half of one.
-    A picture of several scans is never complete without its end: a later scan could be missing.
+    Of several scans or restart intervals a later one could be missing whole: those are never complete without the end.
     """
     data = data.removesuffix(b"\xff")
     picture = JpegImageFile(io.BytesIO(data))
     scan = data.rfind(_JPEG_SCAN)
-    if "progressive" in picture.info or data[scan + 4] != picture.layers:
+    if "progressive" in picture.info or data[scan + 4] != picture.layers or _JPEG_RESTARTS in data[:scan]:
         return False
-    return _is_settled(data) and not _is_settled(data[:-8])
-
-
-def _is_settled(data: bytes) -> bool:
     return len({_checksum(data + bits + JPEG_END) for bits in _ANY_BITS}) == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
@@ -306,7 +306,7 @@ PHOTO = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     main=st.dictionaries(st.sampled_from(MAIN), garbage),
     photo=st.dictionaries(st.sampled_from(PHOTO), garbage),
@@ -319,7 +319,7 @@ def test_whatever_exif_and_metadata_hold_the_payload_is_plain_json(
     assert is_plain(payload(exif_of(main, photo=photo, place=place), meta=meta))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(data=st.data())
 def test_exif_with_broken_bytes_never_costs_the_picture(data: st.DataObject) -> None:
     exif = exif_of(

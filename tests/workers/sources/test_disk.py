@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import SourceError
@@ -148,6 +148,7 @@ def test_a_folder_whose_name_is_no_text_is_walked(tmp_path: Path) -> None:
     assert same.uri == ref.uri
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=60).filter(lambda name: b"\0" not in name))
 @example(b"%2e%2e")
 def test_every_path_survives_the_way_to_a_uri_and_back(name: bytes) -> None:

@@ -67,5 +67,10 @@ def _show(hits: Sequence["Hit"], *, title: str) -> None:
     table.add_column("score", justify="right", style="cyan")
     table.add_column("picture", overflow="fold")
     for hit in hits:
-        table.add_row(f"{hit.score:.3f}", Text(str(hit.payload.get("object_key", hit.uri))))
+        table.add_row(f"{hit.score:.3f}", Text(_printable(str(hit.payload.get("object_key", hit.uri)))))
     Console().print(table)
+
+
+def _printable(name: str) -> str:
+    """A file's name on one line of a terminal: nothing in it moves the cursor or changes a colour."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

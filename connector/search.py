@@ -4,6 +4,8 @@ The rule: opening loads no model. The first question in words loads the text tow
 tower, and both stay until the search is closed.
 """
 
+import math
+import stat
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from connector.filters import parse_filter
 from connector.qdrant.engine import CollectionInfo, Engine, NearestQuery
 from connector.qdrant.open import open_engine
 from connector.qdrant.schema import Fingerprint
-from connector.records import Hit, Vector, Vectors
+from connector.records import Hit, Pixels, Vector, Vectors
 from connector.settings import Settings
 from connector.spaces.catalog import find_space
 
@@ -42,6 +44,8 @@ class ImageSearch:
         self._settings = settings
         self._engine = engine
         self._loading = threading.Lock()
+        self._speaking = threading.Lock()  # a tower serves one caller at a time
+        self._looking = threading.Lock()
         self._text_tower: TextTower | None = None
         self._image_tower: ImageTower | None = None
 
@@ -96,11 +100,17 @@ class ImageSearch:
         min_score: float | None = None,
     ) -> list[list[Hit]]:
         """An answer to each text, in one pass through the model and one call to the store. Raises InvalidQuery."""
+        if isinstance(texts, str):
+            raise InvalidQuery("texts is one string, not a list of them; for a single text there is text().")
         for number, text in enumerate(texts):
             _check_text(text, number=number, of=len(texts))
-        _check_reach(limit=limit, offset=offset)
+        _check_reach(limit=limit, offset=offset, min_score=min_score)
         condition = self._condition(where)
-        vectors = self._text().embed(texts)
+        if not texts:
+            return []
+        tower = self._text()
+        with self._speaking:
+            vectors = tower.embed(texts)
         return self._nearest(vectors, limit=limit, offset=offset, where=condition, min_score=min_score)
 
     def image(
@@ -116,17 +126,12 @@ class ImageSearch:
 
         Raises InvalidQuery for what cannot be read, and its subclass UnreadableImage for what is no picture.
         """
-        from connector.spaces.pixels import decode, prepare
-
-        _check_reach(limit=limit, offset=offset)
+        _check_reach(limit=limit, offset=offset, min_score=min_score)
         condition = self._condition(where)
-        size = find_space(self._settings.model.space).image_size
-        if isinstance(image, str | Path | bytes):
-            data = image if isinstance(image, bytes) else self._bytes_of(Path(image))
-            pixels = decode(data, size=size, max_pixels=self._settings.limits.max_pixels).pixels
-        else:
-            pixels = prepare(image, size=size)
-        vectors = self._image().embed(pixels[None])  # (1, size, size, 3)
+        pixels = self._pixels_of(image)
+        tower = self._image()
+        with self._looking:
+            vectors = tower.embed(pixels[None])  # (1, size, size, 3)
         return self._nearest(vectors, limit=limit, offset=offset, where=condition, min_score=min_score)[0]
 
     def like(
@@ -141,9 +146,10 @@ class ImageSearch:
         """The pictures nearest to a stored one, itself left out. Raises InvalidQuery for an id that is not there."""
         from qdrant_client.models import Filter, HasIdCondition
 
-        _check_reach(limit=limit, offset=offset)
-        vector = self._stored_vector(point_id)
-        itself = HasIdCondition(has_id=[point_id])
+        _check_reach(limit=limit, offset=offset, min_score=min_score)
+        known = _as_point_id(point_id)
+        vector = self._stored_vector(known)
+        itself = HasIdCondition(has_id=[known])
         condition = self._condition(where)
         others = Filter(must=[condition] if condition else None, must_not=[itself])
         return self._nearest(vector[None], limit=limit, offset=offset, where=others, min_score=min_score)[0]
@@ -176,11 +182,21 @@ class ImageSearch:
             return where
         return parse_filter(where, indexes=self._engine.info().schema.indexes)
 
+    def _pixels_of(self, image: "str | Path | bytes | Image") -> Pixels:
+        from PIL.Image import Image
+
+        from connector.spaces.pixels import decode, prepare
+
+        size = find_space(self._settings.model.space).image_size
+        if isinstance(image, Image):
+            return prepare(image, size=size)
+        if isinstance(image, str | Path):
+            image = self._bytes_of(Path(image))
+        if not isinstance(image, bytes):
+            raise InvalidQuery(f"the picture is {type(image).__name__}; a path, bytes or a PIL image is wanted.")
+        return decode(image, size=size, max_pixels=self._settings.limits.max_pixels).pixels
+
     def _stored_vector(self, point_id: str) -> Vector:
-        try:
-            uuid.UUID(point_id)
-        except (ValueError, AttributeError, TypeError):
-            raise InvalidQuery(f"{point_id!r} is no point id; one looks like {uuid.UUID(int=0)}.") from None
         found = self._engine.retrieve([point_id], fields=[], vectors=True)
         if not found or found[0].vector is None:
             raise InvalidQuery(f"collection {self._engine.collection!r} has no point {point_id}.")
@@ -189,12 +205,14 @@ class ImageSearch:
     def _bytes_of(self, path: Path) -> bytes:
         limit = self._settings.limits.max_bytes
         try:
-            size = path.stat().st_size
-            if size <= limit:
+            found = path.stat()
+            if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
                 return path.read_bytes()
-        except OSError as error:
-            raise InvalidQuery(f"the picture {str(path)!r} cannot be read: {error.strerror}.") from error
-        raise InvalidQuery(f"the picture {str(path)!r} has {size} bytes; limits.max_bytes allows {limit}.")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise InvalidQuery(f"the picture {str(path)!r} cannot be read: {error}.") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidQuery(f"the picture {str(path)!r} is no file.")
+        raise InvalidQuery(f"the picture {str(path)!r} has {found.st_size} bytes; limits.max_bytes allows {limit}.")
 
     def _text(self) -> "TextTower":
         with self._loading:
@@ -235,8 +253,18 @@ def _check_text(text: str, *, number: int, of: int) -> None:
         raise InvalidQuery(f"{which} has {len(text)} characters; {MAX_TEXT} are allowed.")
 
 
-def _check_reach(*, limit: int, offset: int) -> None:
+def _as_point_id(text: str) -> str:
+    """The id in the one form that the store knows it by."""
+    try:
+        return str(uuid.UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidQuery(f"{text!r} is no point id; one looks like {uuid.UUID(int=0)}.") from None
+
+
+def _check_reach(*, limit: int, offset: int, min_score: float | None) -> None:
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidQuery(f"limit is {limit}; it must be between 1 and {MAX_LIMIT}.")
     if not 0 <= offset <= MAX_LIMIT:
         raise InvalidQuery(f"offset is {offset}; it must be between 0 and {MAX_LIMIT}.")
+    if min_score is not None and math.isnan(min_score):
+        raise InvalidQuery("min_score is not a number; a cosine lies between -1 and 1.")

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import pytest
 import polyglance
 from tests.scratch import scratch_folder
 from tests.twins import Twins, write_twins
+from workers.demo import tour
+from workers.ingest import ingest
+from workers.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,21 +90,23 @@ class CommandLine:
         captured = self._capsys.readouterr()
         return Ran(int(left.value.code or 0), captured.out, captured.err)
 
-    def start(self, *arguments: object, before: str = "") -> "subprocess.Popen[str]":
-        """Start the command in a child, after the lines ``before``; its output is piped."""
-        code = f"{before}\nimport sys, polyglance\npolyglance.main(sys.argv[1:])"
+    def start(
+        self, *arguments: object, under: Sequence[str] = (), out: int = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
+        """Start the command in a child, under another command where one is given; its output is piped."""
+        code = "import sys, polyglance; polyglance.main(sys.argv[1:])"
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", code, *map(str, arguments)],
+            [*under, sys.executable, "-P", "-c", code, *map(str, arguments)],
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=out,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *arguments: object, before: str = "") -> Ran:
+    def run(self, *arguments: object, under: Sequence[str] = ()) -> Ran:
         """Run the command in a child and wait for it."""
-        return finish(self.start(*arguments, before=before))
+        return finish(self.start(*arguments, under=under))
 
 
 def finish(child: "subprocess.Popen[str]") -> Ran:
@@ -114,3 +120,20 @@ def finish(child: "subprocess.Popen[str]") -> Ran:
 def cli(capsys: pytest.CaptureFixture[str], workplace: Path) -> CommandLine:
     """The command line, in an empty working folder."""
     return CommandLine(capsys, folder=workplace)
+
+
+@pytest.fixture(scope="session")
+def noto() -> Iterator[Settings]:
+    """The settings of a collection that holds the bundled Noto pictures, in space mini. Nobody has it open."""
+    with scratch_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = Settings.load(
+            {"model.space": "mini", "qdrant.path": str(folder / "data"), "qdrant.meta_fields": tour.META_FIELDS}
+        )
+        report = ingest([str(tour.PICTURES)], settings=settings, recreate=False, show=_unseen, wait=_unseen)
+        assert report.tally.stored == report.tally.listed > 1000
+        yield settings
+
+
+def _unseen(_: object) -> AbstractContextManager[None]:
+    return nullcontext()

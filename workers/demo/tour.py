@@ -4,6 +4,7 @@ Every answer is a real search through the public doors; nothing here knows what 
 """
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -13,10 +14,12 @@ from jinja2 import Environment
 from rich.table import Table
 from rich.text import Text
 
+from connector.errors import ConfigError
 from connector.qdrant.schema import FieldType
 from connector.records import Hit
 from connector.search import ImageSearch
 from connector.settings import Settings
+from workers.sources.disk import uri_of
 
 PICTURES = files("workers.demo") / "pictures"
 
@@ -84,10 +87,12 @@ def ask(questions: Sequence[Question], *, settings: Settings) -> list[Answer]:
 
 
 def _hits(question: Question, *, search: ImageSearch) -> list[Hit]:
-    if question.picture is None:
-        return search.text(question.words or "", limit=ANSWERS, where=question.where)
-    with as_file(PICTURES / question.picture) as path:
-        return search.image(path, limit=ANSWERS, where=question.where)
+    with as_file(PICTURES) as folder:
+        bundled = f'source == "{uri_of(folder.absolute())}"'  # the collection may hold the user's own pictures too
+        where = f"{bundled} and ({question.where})" if question.where else bundled
+        if question.picture is None:
+            return search.text(question.words or "", limit=ANSWERS, where=where)
+        return search.image(folder / question.picture, limit=ANSWERS, where=where)
 
 
 def table(answers: Sequence[Answer]) -> Table:
@@ -101,6 +106,12 @@ def table(answers: Sequence[Answer]) -> Table:
         names = ", ".join(name_of(hit) for hit in answer.hits[:3])
         rows.add_row(Text(question.words or str(question.picture)), Text(about), Text(names))
     return rows
+
+
+def check_page(path: Path) -> None:
+    """Raise ConfigError where ``write_page`` could not write."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"the page cannot be written to {path}; name a file in a folder that is there with --page.")
 
 
 def write_page(answers: Sequence[Answer], *, to: Path) -> None:

@@ -30,6 +30,20 @@ MAX_EXIF_TEXT = 200
 MAX_DEPTH = 16
 """Levels of nesting kept of the user's metadata."""
 
+CONTENT_FIELDS = (
+    "format",
+    "width",
+    "height",
+    "bytes",
+    "content_hash",
+    "taken_at",
+    "camera",
+    "lens",
+    "exposure",
+    "location",
+)
+"""What the bytes alone decide: equal bytes have equal values."""
+
 Known = TypeVar("Known")
 
 # What Pillow's lazy EXIF reader has been seen to raise on broken data, and the warning it may be told to raise.
@@ -53,6 +67,26 @@ def describe(blob: Blob, decoded: "Decoded", *, content_hash: str, now: datetime
     ``now`` is the time of writing, with its time zone. The user's ``tags``, when they are a list of words, become the
     field of that name; the rest of the user's metadata stays together under ``meta``.
     """
+    content = {
+        "format": decoded.format,
+        "width": decoded.width,
+        "height": decoded.height,
+        "bytes": len(blob.data),
+        "content_hash": content_hash,
+        **read_exif(decoded.exif),
+    }
+    return _payload(blob, content, now=now)
+
+
+def describe_alike(blob: Blob, known: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """The payload of a picture whose very bytes another point has: what ``known``, its payload, says of the content.
+
+    The blob's own bytes are not looked at.
+    """
+    return _payload(blob, {name: known[name] for name in CONTENT_FIELDS if name in known}, now=now)
+
+
+def _payload(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     ref = blob.ref
     meta = clean(blob.meta)
     tags = meta.get("tags")
@@ -66,13 +100,8 @@ def describe(blob: Blob, decoded: "Decoded", *, content_hash: str, now: datetime
         "source": ref.source,
         "folder": clean(ref.folder),
         "filename": clean(ref.filename),
-        "format": decoded.format,
-        "width": decoded.width,
-        "height": decoded.height,
-        "bytes": len(blob.data),
         "version": blob.version,
-        "content_hash": content_hash,
-        **read_exif(decoded.exif),
+        **content,
         "tags": tags,
         "ingested_at": now.isoformat(),
         "meta": meta,

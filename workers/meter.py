@@ -18,7 +18,8 @@ class Report:
     """The books and the clock of a shard or a run.
 
     ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
-    ``reasons`` counts the rejects by reason, most frequent first.
+    ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored pictures of known content,
+    which were not embedded again.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -26,6 +27,7 @@ class Report:
     seconds: float = 0.0
     busy: Mapping[Stage, float] = field(default_factory=dict)
     threads: Mapping[Stage, int] = field(default_factory=dict)
+    copied: int = 0
 
     @property
     def shares(self) -> dict[Stage, float]:
@@ -56,6 +58,7 @@ class Report:
                 rejected=self.tally.rejected + other.tally.rejected,
             ),
             reasons=dict((Counter(self.reasons) + Counter(other.reasons)).most_common()),
+            copied=self.copied + other.copied,
             seconds=self.seconds + other.seconds,
             busy={
                 s: self.busy.get(s, 0.0) + other.busy.get(s, 0.0) for s in STAGES if s in self.busy or s in other.busy
@@ -72,7 +75,7 @@ class Meter:
         self._threads = dict(threads)
         self._busy: dict[Stage, float] = dict.fromkeys(threads, 0.0)
         self._rejects: list[Reject] = []
-        self._listed = self._stored = self._unchanged = 0
+        self._listed = self._stored = self._unchanged = self._copied = 0
         self._started = time.perf_counter()
 
     def listed(self, count: int) -> None:
@@ -89,6 +92,11 @@ class Meter:
         """Count pictures that the collection holds already."""
         with self._lock:
             self._unchanged += count
+
+    def copied(self, count: int) -> None:
+        """Count pictures whose vector was copied from an equal one."""
+        with self._lock:
+            self._copied += count
 
     def rejected(self, reject: Reject) -> None:
         """Keep a reject."""
@@ -118,6 +126,7 @@ class Meter:
             return Report(
                 tally=Tally(self._listed, self._stored, self._unchanged, len(self._rejects)),
                 reasons=dict(Counter(reject.reason for reject in self._rejects).most_common()),
+                copied=self._copied,
                 seconds=time.perf_counter() - self._started,
                 busy=dict(self._busy),
                 threads=dict(self._threads),

@@ -28,8 +28,9 @@ from connector.settings import LimitsSettings
 from connector.spaces.image_tower import ImageTower
 from connector.spaces.pixels import decode
 from workers.channel import Channel, Crew
+from workers.content import Alike, Hashed, Known, SameContent
 from workers.errors import ItemsLost, StageFailed
-from workers.metadata import describe
+from workers.metadata import describe, describe_alike
 from workers.meter import Meter, Report
 from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.settings import IngestSettings
@@ -53,8 +54,9 @@ class _Lanes:
     """One shard on its way: its source, the channels between the stages, and the meter that watches them."""
 
     source: Source
+    same: SameContent
     refs: Channel[Ref]
-    blobs: Channel[Blob]
+    blobs: Channel[Hashed]
     pictures: Channel[Picture]
     points: Channel[Point]
     meter: Meter
@@ -100,8 +102,9 @@ class Pipeline:
         """
         lanes = _Lanes(
             source=source,
+            same=SameContent(self._engine),
             refs=Channel(len(shard)),
-            blobs=Channel(self._settings.buffer_bytes, weigh=lambda blob: len(blob.data)),
+            blobs=Channel(self._settings.buffer_bytes, weigh=lambda one: len(one.blob.data)),
             pictures=Channel(2 * self._batch_size),
             points=Channel(2 * UPSERT_POINTS),
             meter=meter,
@@ -129,8 +132,11 @@ class Pipeline:
             with lanes.meter.busy("read"):
                 fresh = self._without_stored(refs, lanes.meter)
             outcomes = lanes.source.read(fresh)
-            for blobs in self._bundles(outcomes, lanes.meter):
-                lanes.blobs.put(blobs)
+            for bundle in self._bundles(outcomes, lanes.meter):
+                with lanes.meter.busy("read"):
+                    claimed, alike = lanes.same.claim([Hashed(blob, _hash_of(blob)) for blob in bundle])
+                lanes.blobs.put(claimed)
+                lanes.points.put(self._copies(alike, lanes.meter))
 
     def _without_stored(self, refs: Sequence[Ref], meter: Meter) -> list[Ref]:
         """The refs whose picture the collection does not hold in this version; each learns the stored version."""
@@ -163,48 +169,74 @@ class Pipeline:
                 yield bundle
                 bundle, weight = [], 0
 
+    def _copies(self, alike: Sequence[Alike], meter: Meter) -> list[Point]:
+        """Points of pictures whose content is known."""
+        meter.copied(len(alike))
+        now = self._clock()
+        return [
+            Point(
+                one.hashed.blob.ref.point_id,
+                one.known.vector,
+                describe_alike(one.hashed.blob, one.known.payload, now=now),
+            )
+            for one in alike
+        ]
+
     def _decode(self, lanes: _Lanes) -> None:
         torch.set_num_threads(1)
         while blobs := lanes.blobs.get(self._settings.chunk // 4 or 1):
             with lanes.meter.busy("decode"):
-                outcomes = [self._picture(blob) for blob in blobs]
+                outcomes = [(one.content_hash, self._picture(one)) for one in blobs]
             del blobs
-            for outcome in outcomes:
+            for content_hash, outcome in outcomes:
                 if isinstance(outcome, Reject):
-                    lanes.meter.rejected(outcome)
-            lanes.pictures.put([outcome for outcome in outcomes if isinstance(outcome, Picture)])
+                    self._reject(outcome, content_hash, lanes=lanes)
+            lanes.pictures.put([outcome for _, outcome in outcomes if isinstance(outcome, Picture)])
 
-    def _picture(self, blob: Blob) -> Picture | Reject:
+    def _picture(self, hashed: Hashed) -> Picture | Reject:
+        blob = hashed.blob
         try:
             decoded = decode(blob.data, size=self._tower.space.image_size, max_pixels=self._limits.max_pixels)
         except UnreadableImage as error:
             return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error))
-        content_hash = hashlib.blake2b(blob.data, digest_size=16).hexdigest()
-        payload = describe(blob, decoded, content_hash=content_hash, now=self._clock())
+        payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
         return Picture(blob.ref, decoded.pixels, payload)
+
+    def _reject(self, reject: Reject, content_hash: str, *, lanes: _Lanes) -> None:
+        """Reject a picture, and all that have the same content, for the same reason."""
+        lanes.meter.rejected(reject)
+        for one in lanes.same.drop(content_hash):
+            lanes.meter.rejected(replace(reject, uri=one.blob.ref.uri))
 
     def _embed(self, lanes: _Lanes) -> None:
         if self._tower.device == "cpu":
             torch.set_num_threads(1)
         while pictures := lanes.pictures.get(self._batch_size, at_least=self._batch_size):
             with lanes.meter.busy("embed"):
-                points = self._points(pictures, lanes.meter)
+                points = self._points(pictures, lanes)
             lanes.points.put(points)
 
-    def _points(self, pictures: Sequence[Picture], meter: Meter) -> list[Point]:
+    def _points(self, pictures: Sequence[Picture], lanes: _Lanes) -> list[Point]:
         try:
             vectors = self._tower.embed(np.stack([picture.pixels for picture in pictures]))
         except ModelError as error:
             raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
         points = []
         for picture, vector in zip(pictures, vectors, strict=True):
+            content_hash = picture.payload["content_hash"]
             length = float(np.linalg.norm(vector))
             if SHORTEST <= length < math.inf:
-                points.append(Point(picture.ref.point_id, vector, picture.payload))
+                known = Known(vector, picture.payload)
+                waited = [Alike(one, known) for one in lanes.same.settle(content_hash, known)]
+                points += [
+                    Point(picture.ref.point_id, vector, picture.payload),
+                    *self._copies(waited, lanes.meter),
+                ]
                 continue
             reason = "zero_vector" if length < SHORTEST else "not_finite"
             detail = f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector of length {length}"
-            meter.rejected(Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail))
+            reject = Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail)
+            self._reject(reject, content_hash, lanes=lanes)
         return points
 
     def _upsert(self, lanes: _Lanes) -> None:
@@ -212,6 +244,10 @@ class Pipeline:
             with lanes.meter.busy("upsert"):
                 self._engine.upsert(points)
             lanes.meter.stored(len(points))
+
+
+def _hash_of(blob: Blob) -> str:
+    return hashlib.blake2b(blob.data, digest_size=16).hexdigest()
 
 
 def usable_cores() -> int:

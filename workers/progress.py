@@ -64,6 +64,8 @@ def summary(report: Report) -> str:
             f"{report.seconds:.1f} s, {report.rate:,.1f} images/s; busy: {shares}; "
             f"the bottleneck is {report.bottleneck}"
         )
+    if report.copied:
+        lines.append(f"{report.copied:,} of the stored have the content of another and were not embedded again")
     if report.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
         lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")

@@ -1,0 +1,104 @@
+"""SameContent: equal bytes are embedded once, however many places they lie in.
+
+The rule: a content belongs to whoever claims it first. Whoever comes later waits here without its bytes, and is handed
+back when the first has its outcome; what the collection holds already is nobody's work.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from qdrant_client.models import FieldCondition, Filter, MatchAny
+
+from connector.qdrant.engine import Engine
+from connector.records import Payload, Vector
+from workers.records import Blob
+
+REMEMBERED = 8192
+"""Contents kept after their outcome: more than can be on their way to the store, where they are found from then on."""
+SCROLLED = 1024
+"""Points read to find contents that are stored; one that lies in more places may be embedded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A picture's bytes and their hash."""
+
+    blob: Blob
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The vector of a content, and the payload of a point that has it."""
+
+    vector: Vector
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """A picture whose content is known."""
+
+    hashed: Hashed
+    known: Known
+
+
+class SameContent:
+    """Who works on which content. Safe to use from many threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Hashed]] = {}
+        self._settled: OrderedDict[str, Known] = OrderedDict()
+
+    def claim(self, pictures: Sequence[Hashed]) -> tuple[list[Hashed], list[Alike]]:
+        """Split pictures into those that the caller is to work on, and those whose content is known.
+
+        The rest wait until their content is settled or dropped; each claimed content must be one or the other.
+        """
+        claimed: list[Hashed] = []
+        alike: list[Alike] = []
+        with self._lock:
+            for picture in pictures:
+                known = self._settled.get(picture.content_hash)
+                if known is not None:
+                    alike.append(Alike(picture, known))
+                elif picture.content_hash in self._waiting:
+                    light = replace(picture, blob=replace(picture.blob, data=b""))
+                    self._waiting[picture.content_hash].append(light)
+                else:
+                    self._waiting[picture.content_hash] = []
+                    claimed.append(picture)
+        stored = self._stored([picture.content_hash for picture in claimed])
+        for picture in claimed:
+            known = stored.get(picture.content_hash)
+            if known is not None:
+                alike += [Alike(one, known) for one in (picture, *self.settle(picture.content_hash, known))]
+        return [picture for picture in claimed if picture.content_hash not in stored], alike
+
+    def settle(self, content_hash: str, known: Known) -> list[Hashed]:
+        """Say what a claimed content is; returns those that waited for it."""
+        with self._lock:
+            self._settled[content_hash] = known
+            if len(self._settled) > REMEMBERED:
+                self._settled.popitem(last=False)
+            return self._waiting.pop(content_hash, [])
+
+    def drop(self, content_hash: str) -> list[Hashed]:
+        """Say that a claimed content was rejected; returns those that waited for it."""
+        with self._lock:
+            return self._waiting.pop(content_hash, [])
+
+    def _stored(self, hashes: Sequence[str]) -> Mapping[str, Known]:
+        if not hashes:
+            return {}
+        where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*hashes]))])
+        page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)
+        return {
+            str(point.payload["content_hash"]): Known(point.vector, point.payload)
+            for point in page.points
+            if point.vector is not None
+        }

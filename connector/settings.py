@@ -30,6 +30,10 @@ TEST_PREFIX = "POLYGLANCE_TEST_"
 """Names under this prefix belong to the test suite and are not settings."""
 
 
+MetaField = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+"""A metadata key that can be indexed and stands in a filter without quotes."""
+
+
 class Section(BaseModel):
     """A frozen group of settings; an unknown name in it is an error."""
 
@@ -71,7 +75,7 @@ class QdrantSettings(Section):
     """Data folder of the embedded engine."""
     collection: str | None = Field(default=None, pattern=r"^\w[\w.-]{0,199}$")
     """Name of the collection; by default it is named after the space: pictures-SPACE."""
-    meta_fields: dict[str, FieldType] = Field(default_factory=dict)
+    meta_fields: dict[MetaField, FieldType] = Field(default_factory=dict)
     """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
 
 

@@ -52,7 +52,7 @@ def ingest(
                 folder = RunFolder.of(source.root, qdrant=settings.qdrant, collection=settings.collection)
                 run = Run(source, pipeline=pipeline, folder=folder, shard_size=settings.ingest.shard_size)
                 runs.append(run)
-                with show(run.progress):
+                with show(run.progress), _loading(engine, bulk=settings.ingest.bulk):
                     total += run.go()
             if total.tally.stored and _unindexed(engine) >= settings.ingest.optimize_from:
                 with wait("building the search graph"):
@@ -80,6 +80,15 @@ def _pipeline(engine: Engine, *, settings: Settings, recreate: bool, wait: Wait)
         limits=settings.limits,
         batch_size=settings.model.batch_size,
     )
+
+
+def _loading(engine: Engine, *, bulk: bool) -> AbstractContextManager[None]:
+    """Put off a server's indexing for as long as the context lasts; the embedded engine indexes at the end anyway."""
+    if not bulk:
+        return contextlib.nullcontext()
+    from connector.qdrant.server import ServerEngine
+
+    return engine.bulk_load() if isinstance(engine, ServerEngine) else contextlib.nullcontext()
 
 
 def _unindexed(engine: Engine) -> int:

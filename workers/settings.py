@@ -24,6 +24,8 @@ class IngestSettings(Section):
     """Pictures in one shard, the unit of a run's books."""
     optimize_from: int = Field(default=10_000, ge=1)
     """Points outside the search graph from which a run builds it at its end."""
+    bulk: bool = False
+    """Whether a server's indexing waits for the end of the run; it is switched back on however the run ends."""
     hidden: bool = False
     """Whether files and folders whose name begins with a dot are ingested too."""
 

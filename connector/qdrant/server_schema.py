@@ -10,7 +10,7 @@ from typing import Any
 from qdrant_client import models
 
 from connector.errors import CollectionMismatch
-from connector.qdrant.schema import CollectionSchema, FieldType
+from connector.qdrant.schema import TENANT_FIELD, CollectionSchema, FieldType
 
 HNSW = models.HnswConfigDiff(m=16, ef_construct=100, memory=models.Memory.CACHED)
 QUANTIZATION = models.TurboQuantization(
@@ -34,7 +34,6 @@ BULK_LOAD = "bulk_load"
 
 _INDEX_TYPES: Mapping[FieldType, models.PayloadSchemaType] = MappingProxyType(
     {
-        "keyword": models.PayloadSchemaType.KEYWORD,
         "integer": models.PayloadSchemaType.INTEGER,
         "float": models.PayloadSchemaType.FLOAT,
         "bool": models.PayloadSchemaType.BOOL,
@@ -57,10 +56,15 @@ def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
 
 
 def index_params(name: str, kind: FieldType) -> models.PayloadSchemaType | models.KeywordIndexParams:
-    """What to ask of the server for one payload index; points of one ``tenant`` are stored together."""
-    if name == "tenant":
-        return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-    return _INDEX_TYPES[kind]
+    """What to ask of the server for one payload index.
+
+    Keywords can be matched by their beginning (``startswith``); points of one ``tenant`` are stored together.
+    """
+    if kind != "keyword":
+        return _INDEX_TYPES[kind]
+    return models.KeywordIndexParams(
+        type=models.KeywordIndexType.KEYWORD, prefix=True, is_tenant=True if name == TENANT_FIELD else None
+    )
 
 
 def missing_indexes(schema: CollectionSchema, info: models.CollectionInfo) -> dict[str, FieldType]:

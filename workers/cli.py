@@ -22,9 +22,34 @@ app = typer.Typer()
 
 @app.command()
 def ingest(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="A folder or a file.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder, a file, s3://bucket/prefix, a web address, urls.txt, a table (csv, jsonl, parquet), "
+            "or tars: 'shards-{000..099}.tar'.",
+        ),
+    ],
     hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
     recreate: Annotated[bool, typer.Option("--recreate", help="Delete the collection first.")] = False,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
+    ] = False,
+    endpoint_url: Annotated[
+        str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Named profile of the AWS configuration.")] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Ask S3 without keys, for public buckets.")] = False,
+    requester_pays: Annotated[
+        bool, typer.Option("--requester-pays", help="Agree to pay for requests to the bucket.")
+    ] = False,
+    path_column: Annotated[
+        str | None, typer.Option("--path-column", help="Column of a table with the picture's address.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="Column that identifies a table's row.")] = None,
+    metadata_column: Annotated[
+        list[str] | None, typer.Option("--metadata-column", help="Column to keep as metadata; all others by default.")
+    ] = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -38,9 +63,18 @@ def ingest(
     from workers.settings import Settings
 
     given = options.overrides(space=space, collection=collection, settings=settings)
-    if hidden:
-        given["ingest.hidden"] = True
-    loaded = Settings.load(given)
+    flags = {
+        "ingest.hidden": hidden,
+        "ingest.bulk": bulk,
+        "s3.endpoint_url": endpoint_url,
+        "s3.profile": profile,
+        "s3.anonymous": anonymous,
+        "s3.requester_pays": requester_pays,
+        "table.path_column": path_column,
+        "table.id_column": id_column,
+        "table.metadata_columns": metadata_column,
+    }
+    loaded = Settings.load({**given, **{name: value for name, value in flags.items() if value}})
     report = _ingest(sources, settings=loaded, recreate=recreate)
     if not report.tally.listed:
         typer.echo(f"no pictures found in {', '.join(sources)}; nothing was done.", err=True)
@@ -100,14 +134,16 @@ def demo(
     loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, **given})
     console = Console(highlight=False)
     console.print("[bold]1.[/] The bundled pictures are read, embedded and stored.")
+    tour.check_page(page)
     with as_file(tour.PICTURES) as folder:
         report = _ingest([str(folder)], settings=loaded, recreate=False)
-    console.print(summary(report))
+    console.print(summary(report), markup=False)
     console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the pictures.")
     answers = tour.ask(tour.QUESTIONS, settings=loaded)
     console.print(tour.table(answers))
     tour.write_page(answers, to=page)
-    console.print(f"\n[bold]3.[/] The same as a page for the browser: {page}", soft_wrap=True)
+    console.print("\n[bold]3.[/] The same as a page for the browser: ", end="")
+    console.print(str(page), markup=False, soft_wrap=True)
     console.print("\nWhat to try next:")
     console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
 
@@ -133,6 +169,7 @@ def _books(report: "Report", *, collection: str) -> dict[str, Any]:
         "images_per_second": round(report.rate, 2),
         "busy": {stage: round(share, 3) for stage, share in report.shares.items()},
         "bottleneck": report.bottleneck,
+        "copied": report.copied,
         "reasons": dict(report.reasons),
     }
 

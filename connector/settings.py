@@ -107,6 +107,13 @@ class LimitsSettings(Section):
     """Size of a file above which it is not read."""
 
 
+class ServeSettings(Section):
+    """The service that hands out pictures."""
+
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """Its address as a browser reaches it; with it, every new point carries a thumbnail_url for Qdrant's dashboard."""
+
+
 class Settings(BaseSettings):
     """The tree as an application sees it; ``workers.settings.Settings`` adds the sections of ingestion."""
 
@@ -125,6 +132,7 @@ class Settings(BaseSettings):
     qdrant: QdrantSettings = Field(default_factory=QdrantSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:

@@ -79,6 +79,7 @@ def _pipeline(engine: Engine, *, settings: Settings, recreate: bool, wait: Wait)
         settings=settings.ingest,
         limits=settings.limits,
         batch_size=settings.model.batch_size,
+        public_url=settings.serve.public_url,
     )
 
 

@@ -23,7 +23,7 @@ import torch
 from connector.errors import ModelError, UnreadableImage
 from connector.qdrant.engine import Engine
 from connector.qdrant.points import SHORTEST
-from connector.records import Pixels, Point
+from connector.records import Pixels, Point, Vector
 from connector.settings import LimitsSettings
 from connector.spaces.image_tower import ImageTower
 from connector.spaces.pixels import decode
@@ -77,6 +77,7 @@ class Pipeline:
         settings: IngestSettings,
         limits: LimitsSettings,
         batch_size: int,
+        public_url: str | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self._tower = tower
@@ -84,6 +85,7 @@ class Pipeline:
         self._settings = settings
         self._limits = limits
         self._batch_size = batch_size
+        self._thumbnails = None if public_url is None else f"{public_url.rstrip('/')}/thumbnails"
         self._clock = clock
         cores = usable_cores()
         self.threads: dict[Stage, int] = {
@@ -174,13 +176,16 @@ class Pipeline:
         meter.copied(len(alike))
         now = self._clock()
         return [
-            Point(
-                one.hashed.blob.ref.point_id,
-                one.known.vector,
-                describe_alike(one.hashed.blob, one.known.payload, now=now),
+            self._point(
+                one.hashed.blob.ref, one.known.vector, describe_alike(one.hashed.blob, one.known.payload, now=now)
             )
             for one in alike
         ]
+
+    def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any]) -> Point:
+        if self._thumbnails is not None:
+            payload = {**payload, "thumbnail_url": f"{self._thumbnails}/{ref.point_id}.webp"}
+        return Point(ref.point_id, vector, payload)
 
     def _decode(self, lanes: _Lanes) -> None:
         torch.set_num_threads(1)
@@ -229,7 +234,7 @@ class Pipeline:
                 known = Known(vector, picture.payload)
                 waited = [Alike(one, known) for one in lanes.same.settle(content_hash, known)]
                 points += [
-                    Point(picture.ref.point_id, vector, picture.payload),
+                    self._point(picture.ref, vector, picture.payload),
                     *self._copies(waited, lanes.meter),
                 ]
                 continue

@@ -18,7 +18,7 @@ from connector.qdrant.embedded_folder import RESERVE
 from connector.qdrant.schema import CollectionSchema, Fingerprint
 from tests import corpus
 from tests.conftest import CommandLine, Ran, finish
-from tests.pictures import picture, write_pictures
+from tests.pictures import numbered, picture, write_pictures
 
 pytestmark = [
     pytest.mark.usefixtures("data_folder"),
@@ -430,8 +430,9 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_ends_it(
     """Each picture has 200 KB of metadata, so that some hundred fill the disk."""
     album, disk = workplace / "album", workplace / "disk"
     write_pictures(album, ["a.png"])
+    one = picture(1)
     for number in range(600):
-        (album / f"{number}.png").hardlink_to(album / "a.png")
+        (album / f"{number}.png").write_bytes(numbered(one, number))
         (album / f"{number}.json").write_text(json.dumps(dict.fromkeys("abcdef", "x" * 32_000)))
     monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(disk / "data"))
     monkeypatch.setenv("POLYGLANCE_MODEL__BATCH_SIZE", "8")
@@ -460,9 +461,10 @@ def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     cli: CommandLine, workplace: Path, stop: signal.Signals
 ) -> None:
     album = workplace / "album"
-    write_pictures(album, ["a.png"])
-    for number in range(499):
-        (album / f"{number}.png").hardlink_to(album / "a.png")
+    album.mkdir()
+    one = picture(1)
+    for number in range(500):
+        (album / f"{number}.png").write_bytes(numbered(one, number))
     child = cli.start("-v", "ingest", album, "--space", "mini", "--json", "--set", "ingest.shard_size=20")
     assert child.stderr is not None
     for line in child.stderr:

@@ -71,14 +71,22 @@ def test_nothing_done_has_no_bottleneck_and_no_rate() -> None:
 
 
 def test_the_rate_counts_every_outcome() -> None:
-    assert Report(Tally(listed=6, stored=1, unchanged=2, rejected=3), seconds=2).rate == 3
+    assert Report(tally=Tally(listed=6, stored=1, unchanged=2, rejected=3), seconds=2).rate == 3
 
 
 def test_reports_add_up_and_an_empty_one_changes_nothing() -> None:
-    one = Report(Tally(3, 1, 1, 1), {"empty": 1}, 2.0, {"read": 1.0}, {"read": 4})
-    two = Report(Tally(1, 1, 0, 0), {}, 3.0, {"read": 1.0, "embed": 2.0}, {"read": 4, "embed": 1})
+    one = Report(tally=Tally(3, 1, 1, 1), reasons={"empty": 1}, seconds=2.0, busy={"read": 1.0}, threads={"read": 4})
+    two = Report(
+        tally=Tally(1, 1, 0, 0), seconds=3.0, busy={"read": 1.0, "embed": 2.0}, threads={"read": 4, "embed": 1}
+    )
 
-    assert one + two == Report(Tally(4, 2, 1, 1), {"empty": 1}, 5.0, {"read": 2.0, "embed": 2.0}, two.threads)
+    assert one + two == Report(
+        tally=Tally(4, 2, 1, 1),
+        reasons={"empty": 1},
+        seconds=5.0,
+        busy={"read": 2.0, "embed": 2.0},
+        threads=two.threads,
+    )
     assert one + Report() == Report() + one == one
 
 

@@ -13,7 +13,7 @@ from connector.qdrant.embedded import EmbeddedEngine
 from connector.records import Pixels, Point, StoredPoint, Vectors
 from tests.corpus_files import saved, scene
 from tests.ingest_doubles import ColourTower, MemorySource, full_engine, new_collection, pipeline
-from tests.pictures import picture
+from tests.pictures import numbered, picture
 from tests.scratch import scratch_folder
 from workers.errors import ItemsLost, SourceError, StageFailed
 from workers.meter import Meter, Report
@@ -322,7 +322,7 @@ class SlowSource(MemorySource):
     """Tells when the last picture was read."""
 
     def __init__(self, count: int, data: bytes) -> None:
-        super().__init__({f"{number}.png": data for number in range(count)})
+        super().__init__({f"{number}.png": numbered(data, number) for number in range(count)})
         self.all_read = threading.Event()
 
     def blob(self, ref: Ref) -> Blob:
@@ -333,7 +333,7 @@ class SlowSource(MemorySource):
 
 def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(folder: Path) -> None:
     """A megabyte may wait; the pictures are 16 KB each, so some eighty of a thousand are held at most."""
-    data = saved(scene(64, 64), "BMP") + bytes(3700)
+    data = saved(scene(64, 64), "BMP") + bytes(3696)
     source = SlowSource(1000, data)
 
     class SlowEngine(EmbeddedEngine):

@@ -10,11 +10,11 @@ from workers.records import Tally
 from workers.run import Progress
 
 REPORT = Report(
-    Tally(listed=1234, stored=1200, unchanged=4, rejected=30),
-    {"truncated": 20, "empty": 10},
-    10.0,
-    {"read": 1.0, "embed": 19.0},
-    {"read": 1, "embed": 2},
+    tally=Tally(listed=1234, stored=1200, unchanged=4, rejected=30),
+    reasons={"truncated": 20, "empty": 10},
+    seconds=10.0,
+    busy={"read": 1.0, "embed": 19.0},
+    threads={"read": 1, "embed": 2},
 )
 
 
@@ -70,4 +70,6 @@ def test_the_summary_has_the_books_the_speed_the_bottleneck_and_the_reasons() ->
 
 
 def test_a_run_without_rejects_says_nothing_of_them() -> None:
-    assert "`polyglance rejected`" not in summary(Report(Tally(1, 1), {}, 1.0, {"read": 1.0}, {"read": 1}))
+    assert "`polyglance rejected`" not in summary(
+        Report(tally=Tally(1, 1), seconds=1.0, busy={"read": 1.0}, threads={"read": 1})
+    )

@@ -11,7 +11,7 @@ from connector.errors import StoreFull
 from connector.qdrant.embedded import EmbeddedEngine
 from connector.records import Pixels
 from tests.ingest_doubles import ROOT, ColourTower, MemorySource, full_engine, new_collection, pipeline
-from tests.pictures import picture
+from tests.pictures import numbered, picture
 from tests.scratch import scratch_folder
 from workers.errors import ItemsLost, SourceError
 from workers.pipeline import Pipeline
@@ -46,7 +46,7 @@ def no_thread_left() -> Iterator[None]:
 
 
 def album(count: int, *, rejects: Sequence[Reject] = ()) -> MemorySource:
-    return MemorySource({f"{number}.png": PICTURE for number in range(count)}, rejects=rejects)
+    return MemorySource({f"{number}.png": numbered(PICTURE, number) for number in range(count)}, rejects=rejects)
 
 
 def run_of(source: MemorySource, pipeline: Pipeline, folder: Path, *, shard_size: int = 10) -> Run:

@@ -101,7 +101,7 @@ def test_a_run_without_rejects_has_none(folder: RunFolder, tmp_path: Path) -> No
 def test_a_new_run_forgets_the_last_one(folder: RunFolder) -> None:
     folder.add_rejects([reject()])
     folder.write_shard(3, [ref(0)])
-    folder.finish(Report(Tally(1, 1)))
+    folder.finish(Report(tally=Tally(1, 1)))
 
     folder.begin("memory://album")
 
@@ -118,7 +118,9 @@ def test_a_line_that_a_crash_left_half_written_is_no_reject(folder: RunFolder) -
 
 
 def test_the_closing_report_is_json(folder: RunFolder) -> None:
-    folder.finish(Report(Tally(3, 1, 1, 1), {"empty": 1}, 2.0, {"read": 1.0}, {"read": 4}))
+    folder.finish(
+        Report(tally=Tally(3, 1, 1, 1), reasons={"empty": 1}, seconds=2.0, busy={"read": 1.0}, threads={"read": 4})
+    )
 
     assert json.loads((folder.path / "report.json").read_text()) == {
         "tally": {"listed": 3, "stored": 1, "unchanged": 1, "rejected": 1},

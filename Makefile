@@ -37,7 +37,7 @@ bench: setup ## compare this pipeline with a plain script; writes benchmarks/res
 	$(BIN)/python -m benchmarks.bench_ingest
 
 mini-space: setup ## make the bundled model and pictures again (fetches from npm, trains for about an hour)
-	$(BIN)/python -m demo.make
+	$(BIN)/python -m demo.make .cache/mini-space
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

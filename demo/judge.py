@@ -119,13 +119,14 @@ def summarise(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
 
 def table(lines: Sequence[Line], facts: Mapping[str, Any]) -> str:
     """The page RECALL.md."""
-    summary, training = summarise(lines), facts["training"]
+    summary, training, polish = summarise(lines), facts["training"], facts["training"]["polish"]
     most = max(line.names for line in lines)
     text = [
         "# Recall of `mini`",
         "",
         f"Made by `python -m demo.judge` on {facts['cores']} cores, from a model trained for {training['seconds']:,} s "
-        f"({training['steps']:,} steps) by `python -m demo.train`. Every name is a query over a library of "
+        f"({training['steps']:,} steps) by `python -m demo.train` and taught words for {polish['seconds']:,.0f} s "
+        f"({polish['steps']:,} steps) by `python -m demo.polish`. Every name is a query over a library of "
         f"{most:,} pictures, one of each concept; it is right when its own picture is the first answer (@1) or among "
         "the first ten (@10). Noto is what is bundled, and training has seen it; Twemoji it has never seen.",
         "",

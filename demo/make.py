@@ -15,6 +15,7 @@ from demo.concepts import read_concepts
 from demo.fetch import fetch_packages
 from demo.judge import write
 from demo.pictures import write_pictures
+from demo.polish import Polish, polish_words
 from demo.render import render_styles
 from demo.train import Recipe, train
 
@@ -24,7 +25,7 @@ SPACE = HERE.parent / "connector" / "spaces" / "mini"
 PICTURES = HERE.parent / "workers" / "demo" / "pictures"
 
 
-def make(cache: Path, recipe: Recipe) -> None:
+def make(cache: Path, recipe: Recipe, polish: Polish) -> None:
     """Fetch, render, bundle, train, install and judge."""
     sources, pictures, run = cache / "packages", cache / "pictures", cache / "run"
     log.info("fetching the packages")
@@ -37,6 +38,8 @@ def make(cache: Path, recipe: Recipe) -> None:
     if not (run / "training.json").exists():
         log.info("training for %.0f s", recipe.seconds)
         train(cache, run, recipe)
+        log.info("teaching words for %.0f s", polish.seconds)
+        polish_words(cache, run, polish)
     install(run)
     log.info("judging")
     write(cache, PICTURES, HERE)
@@ -52,11 +55,12 @@ def install(run: Path) -> None:
 
 def main(
     cache: Annotated[Path, typer.Argument(help="Where packages, pictures and checkpoints are kept.")],
-    seconds: Annotated[float, typer.Option(help="How long to train.")] = Recipe().seconds,
+    seconds: Annotated[float, typer.Option(help="How long to train both towers.")] = Recipe().seconds,
+    words: Annotated[float, typer.Option(help="How long to teach words afterwards.")] = Polish().seconds,
 ) -> None:
     """Make the bundled space `mini` and its pictures."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    make(cache, Recipe(seconds=seconds))
+    make(cache, Recipe(seconds=seconds), Polish(seconds=words))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Polish:
     """Everything that decides what the second phase makes, but the machine."""
 
-    seconds: float = 900.0
+    seconds: float = 1080.0
     names: int = 256  # a step: concepts, by one of their names or keywords each
     strings: int = 256  # a step: drawn besides from all strings
     scale: float = 20.0  # of cosines, before a softmax

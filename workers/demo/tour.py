@@ -59,8 +59,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question("German", "ein Hund", "a dog"),
     Question("Russian", "поезд", "train"),
     Question("Arabic", "فراشة", "butterfly"),
-    Question("Hindi", "हाथी", "elephant"),
-    Question("Japanese", "ゆきだるま", "snowman"),
+    Question("Hindi", "मछली", "fish"),
+    Question("Japanese", "雪だるま", "snowman"),
     Question("Chinese", "苹果", "apple"),
     Question("Korean", "고양이", "cat"),
     Question("Hebrew", "עץ", "tree"),
@@ -74,7 +74,7 @@ QUESTIONS: tuple[Question, ...] = (
 
 NEXT_COMMANDS = (
     'polyglance search "собака" --space mini',
-    'polyglance search --space mini --where \'meta.category == "Food & Drink"\' "something sweet"',
+    'polyglance search --space mini --where \'meta.category == "Food & Drink"\' "dessert"',
     "polyglance ingest ~/Pictures --space mini",
 )
 """What a newcomer would type next."""

@@ -125,7 +125,7 @@ def _write(engine: Engine, points: list[Point], *, batch: int) -> dict[str, floa
 def _query_times(engine: Engine) -> list[float]:
     vectors = structured_vectors(QUERIES, seed=1)
     engine.query([NearestQuery(vectors[0])])
-    return [_timed(lambda vector=vector: engine.query([NearestQuery(vector)])) for vector in vectors]  # type: ignore[misc]
+    return [_timed(lambda vector=vector: engine.query([NearestQuery(vector)])) for vector in vectors]
 
 
 def _bare_edge_times(shard: edge.EdgeShard) -> list[float]:
@@ -134,7 +134,7 @@ def _bare_edge_times(shard: edge.EdgeShard) -> list[float]:
 
     vectors = structured_vectors(QUERIES, seed=1)
     ask(vectors[0].tolist())
-    return [_timed(lambda vector=vector: ask(vector.tolist())) for vector in vectors]  # type: ignore[misc]
+    return [_timed(lambda vector=vector: ask(vector.tolist())) for vector in vectors]
 
 
 def _edge_request(vector: list[float]) -> edge.QueryRequest:
@@ -162,7 +162,7 @@ def _bare_client_times(client: QdrantClient, name: str) -> list[float]:
 
     vectors = structured_vectors(QUERIES, seed=1)
     ask(vectors[0])
-    return [_timed(lambda vector=vector: ask(vector)) for vector in vectors]  # type: ignore[misc]
+    return [_timed(lambda vector=vector: ask(vector)) for vector in vectors]
 
 
 def _timed(work: Any) -> float:

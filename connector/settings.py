@@ -138,12 +138,14 @@ class Settings(BaseSettings):
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read the settings once; ``overrides`` maps dotted names to values and beats every other source.
 
-        Raises ConfigError for an unknown name (naming the nearest known one) or a value that does not fit.
+        What belongs to ``foreign_sections`` is left alone, wherever it stands. Raises ConfigError for an unknown
+        name (naming the nearest known one) or a value that does not fit.
         """
         check_environment_names(known=set(cls.names()), foreign=cls.foreign_sections)
         try:
-            tree: Any = nest(overrides or {})
-            return cls(**tree)
+            tree = nest(overrides or {})
+            own: Any = {section: values for section, values in tree.items() if section not in cls.foreign_sections}
+            return cls(**own)
         except ValidationError as error:
             raise ConfigError(_explain(error, known=list(cls.names()), secret=cls.secrets())) from error
         except ValueError as error:

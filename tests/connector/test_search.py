@@ -176,6 +176,7 @@ def test_every_way_to_write_an_id_means_the_same_picture(search: ImageSearch, fo
     known = search.image(SAILBOAT, limit=1)[0].id
 
     assert [hit.id for hit in search.like(form(known))] == [hit.id for hit in search.like(known)]
+    assert known not in {hit.id for hit in search.like(form(known))}
 
 
 def test_an_unknown_id_is_told(search: ImageSearch) -> None:

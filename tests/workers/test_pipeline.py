@@ -17,7 +17,7 @@ from tests.pictures import numbered, picture
 from tests.scratch import scratch_folder
 from workers.errors import ItemsLost, SourceError, StageFailed
 from workers.meter import Meter, Report
-from workers.pipeline import Pipeline
+from workers.pipeline import UPSERT_POINTS, Pipeline
 from workers.records import Blob, Outcome, Ref, Reject, Tally, Unchanged
 
 LONG = 30.0
@@ -332,9 +332,10 @@ class SlowSource(MemorySource):
 
 
 def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(folder: Path) -> None:
-    """A megabyte may wait; the pictures are 16 KB each, so some eighty of a thousand are held at most."""
+    """A megabyte may wait; the pictures are 16 KB each, so some eighty of thousands are held at most."""
     data = saved(scene(64, 64), "BMP") + bytes(3696)
-    source = SlowSource(1000, data)
+    count = 3 * UPSERT_POINTS  # twice as many points may wait for the store, without their pictures' bytes
+    source = SlowSource(count, data)
 
     class SlowEngine(EmbeddedEngine):
         first = True
@@ -349,7 +350,7 @@ def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(fo
     new_collection(engine)
     pipe = pipeline(engine, batch_size=4, readers=2, decoders=2, buffer_bytes=1024 * 1024, chunk=16)
 
-    assert run(pipe, source).tally.stored == 1000
+    assert run(pipe, source).tally.stored == count
     waiting = 1024 * 1024 // len(data)
     bundles = 2 * 2 * (waiting // 16 + 2)
     decoding = 2 * 4

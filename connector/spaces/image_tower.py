@@ -31,7 +31,10 @@ LEAST_COSINE = 0.9999
 
 
 class ImageTower:
-    """The image half of a space, loaded and ready. One caller at a time; a call is one forward pass."""
+    """The image half of a space, loaded and ready; a call is one forward pass.
+
+    On a CPU many threads may call at once, best with one torch thread each; on a GPU one at a time.
+    """
 
     def __init__(
         self,

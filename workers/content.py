@@ -13,9 +13,10 @@ from qdrant_client.models import FieldCondition, Filter, MatchAny
 
 from connector.qdrant.engine import Engine
 from connector.records import Payload, Vector
+from workers.metadata import CONTENT_FIELDS
 from workers.records import Blob
 
-REMEMBERED = 8192
+REMEMBERED = 4096
 """Contents kept after their outcome: more than can be on their way to the store, where they are found from then on."""
 SCROLLED = 1024
 """Points read to find contents that are stored; one that lies in more places may be embedded again."""
@@ -31,10 +32,15 @@ class Hashed:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The vector of a content, and the payload of a point that has it."""
+    """The vector of a content, and what a payload says of the content itself."""
 
     vector: Vector
     payload: Payload
+
+    @classmethod
+    def of(cls, vector: Vector, payload: Payload) -> "Known":
+        """Keep of a point's payload what every place of its content shares."""
+        return cls(vector, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class SameContent:
         where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*hashes]))])
         page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)
         return {
-            str(point.payload["content_hash"]): Known(point.vector, point.payload)
+            str(point.payload["content_hash"]): Known.of(point.vector, point.payload)
             for point in page.points
             if point.vector is not None
         }

@@ -79,11 +79,11 @@ def describe(blob: Blob, decoded: "Decoded", *, content_hash: str, now: datetime
 
 
 def describe_alike(blob: Blob, known: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The payload of a picture whose very bytes another point has: what ``known``, its payload, says of the content.
+    """The payload of a picture whose very bytes another point has; ``known`` are that point's ``CONTENT_FIELDS``.
 
     The blob's own bytes are not looked at.
     """
-    return _payload(blob, {name: known[name] for name in CONTENT_FIELDS if name in known}, now=now)
+    return _payload(blob, known, now=now)
 
 
 def _payload(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:

@@ -36,6 +36,9 @@ from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.settings import IngestSettings
 from workers.sources.source import Source
 
+CPU_BATCH = 8
+"""Pictures in one forward pass on a CPU at most: more are no faster there, and fewer spread evenly over the cores."""
+
 UPSERT_POINTS = 1024
 """Points in one call at most; the server engine sends them in several batches at a time."""
 
@@ -84,7 +87,7 @@ class Pipeline:
         self._engine = engine
         self._settings = settings
         self._limits = limits
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, CPU_BATCH) if tower.device == "cpu" else batch_size
         self._thumbnails = None if public_url is None else f"{public_url.rstrip('/')}/thumbnails"
         self._clock = clock
         cores = usable_cores()
@@ -107,7 +110,7 @@ class Pipeline:
             same=SameContent(self._engine),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=lambda one: len(one.blob.data)),
-            pictures=Channel(2 * self._batch_size),
+            pictures=Channel(2 * self._batch_size * self.threads["embed"]),
             points=Channel(2 * UPSERT_POINTS),
             meter=meter,
         )
@@ -231,7 +234,7 @@ class Pipeline:
             content_hash = picture.payload["content_hash"]
             length = float(np.linalg.norm(vector))
             if SHORTEST <= length < math.inf:
-                known = Known(vector, picture.payload)
+                known = Known.of(vector, picture.payload)
                 waited = [Alike(one, known) for one in lanes.same.settle(content_hash, known)]
                 points += [
                     self._point(picture.ref, vector, picture.payload),

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, normalize
+from torch.nn.functional import normalize
 
 from demo.concepts import read_concepts, read_vocabulary
 from demo.muon import Muon
 from demo.tokens import read_tokenizer
 from demo.towers import TextTower, export_text_tower
-from demo.train import LANES, Album, Clock, Recipe, Towers, glance, open_album
+from demo.train import LANES, Album, Clock, Recipe, Towers, cross_entropy, glance, open_album
 from demo.words import Lexicon, Phrases
 
 log = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ class Pupil:
         phrases = self._phrases()
         meant = torch.from_numpy(phrases.targets)
         read = self.texts(phrases.texts)
-        drawn = _cross_entropy(polish.scale * read @ self._gallery.draw(self._rng).T, meant)
-        learned = _cross_entropy(polish.scale * read @ self._gallery.prototypes.T, meant)
+        drawn = cross_entropy(polish.scale * read @ self._gallery.draw(self._rng).T, meant)
+        learned = cross_entropy(polish.scale * read @ self._gallery.prototypes.T, meant)
         loss = polish.prototypes * learned + (1.0 - polish.prototypes) * drawn
         return loss.item(), torch.autograd.grad(loss, list(self.texts.parameters()), allow_unused=True)
 
@@ -125,10 +125,6 @@ class Pupil:
         named = self._lexicon.named(places, rng=self._rng)
         drawn = self._lexicon.drawn(self._polish.strings, rng=self._rng)
         return Phrases(named.texts + drawn.texts, np.concatenate((named.targets, drawn.targets)))
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return -(targets * log_softmax(logits, dim=-1)).sum(-1).mean()
 
 
 def run_pupil(pupil: Pupil, reader: Reader, clock: Clock, *, stop: threading.Event) -> None:

@@ -189,8 +189,8 @@ class Lane:
         seen, read = towers.images(pictures), towers.texts(named.texts + drawn.texts)
         table = normalize(towers.prototypes, dim=-1)
         losses = {
-            "image": _cross_entropy(recipe.scale * seen @ table.T, shown),
-            "text": _cross_entropy(recipe.scale * read @ table.T, meant),
+            "image": cross_entropy(recipe.scale * seen @ table.T, shown),
+            "text": cross_entropy(recipe.scale * read @ table.T, meant),
             "contrast": contrast(recipe.scale * seen @ read.T, shown @ meant.T),
         }
         loss = losses["image"] + losses["text"] + recipe.contrast * losses["contrast"]
@@ -219,7 +219,7 @@ class Lane:
         return pictures, shown + share.view(-1, 1) * (other[1] - shown)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over rows of the cross entropy to soft targets."""
     return -(targets * log_softmax(logits, dim=-1)).sum(-1).mean()
 
@@ -232,7 +232,7 @@ def contrast(logits: Tensor, relation: Tensor) -> Tensor:
 def _related(logits: Tensor, relation: Tensor) -> Tensor:
     total = relation.sum(-1)
     some = total > 0.05  # a string about nothing that is shown says nothing
-    return _cross_entropy(logits[some], relation[some] / total[some].unsqueeze(-1))
+    return cross_entropy(logits[some], relation[some] / total[some].unsqueeze(-1))
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from connector.spaces.pixels import decode
 from tests.twins import write_twins
 from workers.pipeline import usable_cores
 
-MEMORY_COUNTS = (1_000, 20_000)
+MEMORY_COUNTS = (1_000, 20_000, 60_000)
 
 
 def main() -> None:
@@ -137,8 +137,9 @@ def _memory(folder: Path) -> dict[str, Any]:
         settings = {"model.space": "mini", "qdrant.path": folder / "small-store" / str(count)}
         probe = [sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)]
         peaks[str(count)] = _last_line(probe)
-    few, many = (peaks[str(count)]["peak_mib"] for count in MEMORY_COUNTS)
-    return {"by_pictures": peaks, "growth": round(many / few - 1, 4)}
+    first = peaks[str(MEMORY_COUNTS[0])]["peak_mib"]
+    growth = {count: round(found["peak_mib"] / first - 1, 4) for count, found in peaks.items()}
+    return {"by_pictures": peaks, "growth": growth}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 
 from connector.errors import CollectionMissing
+from connector.memory import share_heaps
 from connector.qdrant.engine import Engine
 from connector.qdrant.open import open_engine
 from connector.qdrant.schema import CollectionSchema
@@ -38,6 +39,7 @@ def ingest(
     ``recreate`` drops the collection first. ``show`` and ``wait`` display a run and a pause. Raises SourceError for
     a place that cannot be listed, before anything is written; RunIncomplete when interrupted.
     """
+    share_heaps()
     find_space(settings.model.space)
     runs: list[Run] = []
     try:

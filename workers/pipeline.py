@@ -39,6 +39,9 @@ from workers.sources.source import Source
 CPU_BATCH = 16
 """Pictures in one forward pass on a CPU at most: more are no faster there, and fewer spread evenly over the cores."""
 
+WAITING_CHUNKS = 4
+"""Chunks of read pictures that may wait for each decoder: more would only take memory until it is their turn."""
+
 UPSERT_POINTS = 1024
 """Points in one call at most; the server engine sends them in several batches at a time."""
 
@@ -109,7 +112,7 @@ class Pipeline:
             source=source,
             same=SameContent(self._engine),
             refs=Channel(len(shard)),
-            blobs=Channel(self._settings.buffer_bytes, weigh=lambda one: len(one.blob.data)),
+            blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
             pictures=Channel(2 * self._batch_size * self.threads["embed"]),
             points=Channel(2 * UPSERT_POINTS),
             meter=meter,
@@ -131,6 +134,11 @@ class Pipeline:
         if not report.tally.balanced:
             raise ItemsLost(f"the books of this shard do not balance: {report.tally}. This is a defect: report it.")
         return report
+
+    def _share_of_buffer(self, one: Hashed) -> int:
+        """Bytes that a read picture counts for: its own, and at least its share of the buffer by number."""
+        pictures = WAITING_CHUNKS * self._settings.chunk * self.threads["decode"]
+        return max(len(one.blob.data), self._settings.buffer_bytes // pictures)
 
     def _read(self, lanes: _Lanes) -> None:
         while refs := lanes.refs.get(self._settings.chunk):

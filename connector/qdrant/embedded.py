@@ -4,9 +4,11 @@ The one rule: a single lock serialises every call, because Edge holds the interp
 ``optimize`` closes the shard under everyone's feet. Opening touches no file; the first call does.
 
 Durability: an upsert returns when it is in the write-ahead log and can be read back, so a killed process loses
-nothing that was acknowledged. Every ``FLUSH_EVERY`` points the log is written through, which bounds its size.
+nothing that was acknowledged. Every ``SEAL_EVERY`` points what was written last is sealed: the log is written through
+and the points move out of memory, so that neither grows with the collection.
 """
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import qdrant_edge as edge
 
-from connector.errors import StoreRefused
+from connector.errors import StoreError, StoreRefused
+from connector.memory import give_back
 from connector.qdrant.embedded_errors import edge_errors
 from connector.qdrant.embedded_folder import CollectionFolder, add_indexes
 from connector.qdrant.embedded_optimize import optimize_apart
@@ -28,8 +31,11 @@ from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vect
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
-FLUSH_EVERY = 10_000
-"""Points between two flushes: the log stays near 100 MB, and a restart after a crash replays for under a second."""
+log = logging.getLogger(__name__)
+
+SEAL_EVERY = 5_000
+"""Points between two seals. Their indexes take some 5 KB each in memory until then; the log stays near 50 MB, and a
+restart after a crash replays for under a second."""
 
 CANDIDATES = 100
 """Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
@@ -44,7 +50,8 @@ class EmbeddedEngine:
         self._alone = threading.RLock()
         self._shard: edge.EdgeShard | None = None
         self._schema: CollectionSchema | None = None
-        self._unflushed = 0
+        self._unsealed = 0
+        self._sealed_size = 0
         self._closed = False
 
     @classmethod
@@ -79,7 +86,8 @@ class EmbeddedEngine:
         """Schema and size. Raises CollectionMissing."""
         with self._use() as (shard, schema):
             numbers = shard.info()
-            return CollectionInfo(schema=schema, points=numbers.points_count, indexed=numbers.indexed_vectors_count)
+            covered = max(0, numbers.indexed_vectors_count - self._folder.sealed)  # Edge counts sealed points too
+            return CollectionInfo(schema=schema, points=numbers.points_count, indexed=covered)
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id. Raises ValueError, StoreFull; then nothing was written."""
@@ -89,10 +97,9 @@ class EmbeddedEngine:
             name = schema.vector_name
             records = [edge.Point(p.id, {name: p.vector.tolist()}, dict(p.payload)) for p in points]
             shard.update(edge.UpdateOperation.upsert_points(records))
-            self._unflushed += len(points)
-            if self._unflushed >= FLUSH_EVERY:
-                shard.flush()
-                self._unflushed = 0
+            self._unsealed += len(points)
+            if self._unsealed >= SEAL_EVERY:
+                self._seal()
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
         """Merge ``payload``, by its top-level keys, into one point's payload."""
@@ -171,7 +178,8 @@ class EmbeddedEngine:
         with self._use():
             self._folder.require_room(2 * self._folder.size())
             self._close_shard()  # the child opens it; our lock keeps others out, and the next call opens it again
-            optimize_apart(self._folder.shard_path)
+            optimize_apart(self._folder.path, kind="graph")
+            self._folder.remember_sealed(0)
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
@@ -206,6 +214,7 @@ class EmbeddedEngine:
             self._folder.acquire()
             try:
                 self._schema = self._folder.read_schema()
+                self._sealed_size = self._folder.size()
                 self._shard = self._folder.load()
             except BaseException:
                 self._folder.release()
@@ -214,10 +223,23 @@ class EmbeddedEngine:
 
     def _close_shard(self) -> None:
         shard, self._shard = self._shard, None
-        self._unflushed = 0
+        self._unsealed = 0
         if shard is not None:
             shard.flush()
             shard.close()
+
+    def _seal(self) -> None:
+        """Move what was written last out of memory. Where that cannot be done now, the next time comes as well."""
+        points, grown = self._unsealed, self._folder.size() - self._sealed_size
+        self._close_shard()
+        try:
+            with edge_errors(self._folder.path):
+                self._folder.require_room(max(0, grown))
+                self._folder.remember_sealed(self._folder.sealed + points)
+                optimize_apart(self._folder.path, kind="seal")
+        except StoreError as error:
+            log.warning("not_sealed collection=%s points=%d: %s", self.collection, points, error)
+        give_back()
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)

@@ -1,39 +1,77 @@
-"""Optimize a shard in a process of its own: Edge holds the interpreter lock for as long as it works.
+"""Optimize or seal a collection in a process of its own: Edge holds the interpreter lock for as long as it works.
 
-Run as ``python -m connector.qdrant.embedded_optimize SHARD``. Killing it is safe: the shard keeps what it had.
+Run as ``python -m connector.qdrant.embedded_optimize graph|seal COLLECTION``. Killing it is safe: the shard keeps
+what it had.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-
-import qdrant_edge as edge
+from typing import Literal, TypeAlias
 
 from connector.errors import StoreRefused
 from connector.qdrant.embedded_errors import translated
+from connector.qdrant.embedded_folder import CollectionFolder
+
+Kind: TypeAlias = Literal["graph", "seal"]
+"""``graph`` builds the search graph over everything; ``seal`` moves what was written last out of memory."""
 
 
-def optimize_apart(shard_path: Path) -> None:
-    """Optimize a shard that nobody has open, in a child process, and wait for it.
+def optimize_apart(collection: Path, *, kind: Kind) -> None:
+    """Optimize the shard in this collection's folder, which nobody has open, in a child process, and wait for it.
 
     Raises our error for whatever the child died of; when the wait is interrupted, the child is killed.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(shard_path)]
+    command = [sys.executable, "-P", "-m", __name__, kind, str(collection)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
-    child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    child = _started(command, environment=environment)
+    try:
+        _, said = child.communicate()
+    except BaseException:
+        _end(child)
+        raise
     if child.returncode < 0:
         raise StoreRefused(
-            f"optimizing {shard_path} was killed by signal {-child.returncode} (9 often means: out of memory). "
+            f"optimizing {collection} was killed by signal {-child.returncode} (9 often means: out of memory). "
             "Nothing is lost; searches are exact but slower until `polyglance collection optimize` succeeds."
         )
     if child.returncode:
-        raise translated((child.stderr.strip().splitlines() or ["no message"])[-1], folder=shard_path.parent)
+        raise translated((said.strip().splitlines() or ["no message"])[-1], folder=collection)
 
 
-def main(shard_path: str) -> None:
-    """Build the graph over what it does not cover yet, and merge what was deleted away."""
-    shard = edge.EdgeShard.load(shard_path, None)
+def _started(command: list[str], *, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a child, in a thread that no interrupt reaches: between fork and handle it would leave an orphan."""
+    start = partial(
+        subprocess.Popen,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    pool = ThreadPoolExecutor(1)
+    starting = pool.submit(start, command)
+    try:
+        pool.shutdown()
+        return starting.result()
+    except KeyboardInterrupt:
+        _end(starting.result())
+        raise
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.communicate()
+
+
+def main(kind: str, collection: Path) -> None:
+    """Do what ``kind`` says, and merge what was deleted away. The collection's lock is the caller's."""
+    folder = CollectionFolder(collection.parent, collection=collection.name)
+    shard = folder.load_to_seal() if kind == "seal" else folder.load()
     try:
         shard.optimize()
     finally:
@@ -42,6 +80,6 @@ def main(shard_path: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(sys.argv[1], Path(sys.argv[2]))
     except Exception as error:  # noqa: BLE001  (the outermost frame: the message goes to the parent)
         sys.exit(str(error))

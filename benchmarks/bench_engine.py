@@ -148,17 +148,15 @@ def _edge_request(vector: list[float]) -> edge.QueryRequest:
 
 
 def _bare_client_times(client: QdrantClient, name: str) -> list[float]:
+    params = models.SearchParams(
+        hnsw_ef=128, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+    )
+
     def ask(vector: Any) -> Any:
-        return client.query_points(
-            name,
-            query=vector,
-            using=SCHEMA.vector_name,
-            limit=10,
-            with_payload=True,
-            search_params=models.SearchParams(
-                hnsw_ef=128, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
-            ),
+        request = models.QueryRequest(
+            query=vector, using=SCHEMA.vector_name, limit=10, with_payload=True, params=params
         )
+        return client.query_batch_points(name, requests=[request])
 
     vectors = structured_vectors(QUERIES, seed=1)
     ask(vectors[0])

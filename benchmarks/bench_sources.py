@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -33,6 +34,7 @@ from workers.sources.source import Source
 ROUNDS = 5
 THREADS = 4
 CHUNK = 32
+READERS: tuple[Literal["boto3", "obstore"], ...] = ("boto3", "obstore")
 MAX_BYTES = 1 << 28
 
 
@@ -48,10 +50,9 @@ def main() -> None:
         results: dict[str, Any] = {"threads": THREADS, "image": "500x375", "decode": _decoding(photos)}
         results["disk"] = _measured(lambda: DiskSource(photos, hidden=False, max_bytes=MAX_BYTES))
         with _s3(photos, copies=options.copies) as settings:
-            results["s3"] = _measured(
-                lambda: S3Source("s3://bucket", settings=settings, threads=THREADS, hidden=False, max_bytes=MAX_BYTES),
-                at_most=2 * options.images,
-            )
+            for reader in READERS:
+                chosen = settings.model_copy(update={"reader": reader})
+                results[f"s3 by {reader}"] = _measured(partial(_bucket, chosen), at_most=2 * options.images)
     print(json.dumps(results, indent=1))
     print(write("sources", results))
 
@@ -66,6 +67,10 @@ def _decoding(photos: Path) -> dict[str, Any]:
             )
 
     return {"images_per_second": spread([_rate(decode_all) for _ in range(ROUNDS)])}
+
+
+def _bucket(settings: S3Settings) -> S3Source:
+    return S3Source("s3://bucket", settings=settings, threads=THREADS, hidden=False, max_bytes=MAX_BYTES)
 
 
 def _measured(open_source: Callable[[], Source], *, at_most: int | None = None) -> dict[str, Any]:

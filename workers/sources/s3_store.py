@@ -2,13 +2,16 @@
 
 The one rule: what boto3 raises is translated here and nowhere else. A fault of one object becomes ``CannotRead``,
 what would stop every object becomes ``SourceError`` with what to do. boto3 repeats requests, we repeat broken bodies.
+Where obstore is installed it reads the objects that nothing is wrong with: see ``s3_quick``.
 """
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as botocore
@@ -17,9 +20,11 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from connector.errors import ConfigError
 from workers.errors import SourceError
 from workers.settings import S3Settings
 from workers.sources.faults import CannotRead, ReadFault
+from workers.sources.s3_quick import Got, QuickReader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -120,7 +125,9 @@ class S3Store:
 
     def __init__(self, settings: S3Settings, *, connections: int) -> None:
         self._settings = settings
-        self._client = _connect(settings, connections=connections)
+        session = _session(settings)
+        self._client = _connect(session, settings, connections=connections)
+        self._quick = _quick_reader(session, settings, client=self._client)
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
 
     def list_page(
@@ -163,9 +170,13 @@ class S3Store:
 
         Raises CannotRead, too_large above ``limit`` bytes among others, and SourceError.
         """
+        etag = None if stored_version is None else _etag_of(stored_version)
+        got = self._quick and self._quick.get(bucket, key, limit=limit, etag=etag)
+        if got:
+            return _fetched(got, limit=limit)
         asked: dict[str, Any] = {"Bucket": bucket, "Key": key, **self._payer}
-        if stored_version is not None:
-            asked["IfNoneMatch"] = _etag_of(stored_version)
+        if etag is not None:
+            asked["IfNoneMatch"] = etag
         return self._repeat(asked, limit=limit)
 
     def fetch_span(self, bucket: str, key: str, *, start: int, stop: int, version: str) -> bytes:
@@ -212,7 +223,7 @@ class S3Store:
         with body:
             size = answer.get("ContentLength", 0)
             if size > limit:
-                raise CannotRead(f"{size} bytes; limits.max_bytes is {limit}", reason="too_large")
+                raise _too_large(size, limit=limit)
             try:
                 data = body.read()
             except _FOREIGN as error:
@@ -247,7 +258,43 @@ def _etag_of(version: str) -> str:
     return f'"{version.rpartition("-")[0]}"'
 
 
-def _connect(settings: S3Settings, *, connections: int) -> "S3Client":
+def _fetched(got: Got, *, limit: int) -> Fetched | None:
+    if got.state == "too_large":
+        raise _too_large(got.size, limit=limit)
+    if got.data is None:
+        return None
+    meta = {name: _decoded(value) for name, value in (got.meta or {}).items()}
+    return Fetched(got.data, version_of(got.etag, size=got.size), meta)
+
+
+def _too_large(size: int, *, limit: int) -> CannotRead:
+    return CannotRead(f"{size} bytes; limits.max_bytes is {limit}", reason="too_large")
+
+
+def _quick_reader(session: boto3.Session, settings: S3Settings, *, client: "S3Client") -> QuickReader | None:
+    """obstore, where it is there and wanted; it knows no tags, and no virtual addressing at another vendor's."""
+    endpoint = client.meta.endpoint_url
+    elsewhere = not (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
+    if settings.reader == "boto3" or settings.tags or (settings.addressing == "virtual" and elsewhere):
+        return None
+    if importlib.util.find_spec("obstore") is None:
+        if settings.reader == "obstore":
+            raise ConfigError("s3.reader = obstore needs obstore: pip install 'polyglance[obstore]'.")
+        return None
+    return QuickReader(
+        settings, session=session, region=client.meta.region_name, endpoint=endpoint if elsewhere else None
+    )
+
+
+def _session(settings: S3Settings) -> boto3.Session:
+    try:
+        return boto3.Session(profile_name=settings.profile, region_name=settings.region)
+    except botocore.ProfileNotFound as error:
+        known = ", ".join(boto3.Session().available_profiles) or "none"
+        raise SourceError(f"s3.profile {settings.profile!r} is not configured; known profiles: {known}.") from error
+
+
+def _connect(session: boto3.Session, settings: S3Settings, *, connections: int) -> "S3Client":
     # Other vendors' stores stumble over the checksums that boto3 asks of AWS by default.
     checksums: Literal["when_supported", "when_required"] = (
         "when_supported" if settings.endpoint_url is None else "when_required"
@@ -263,11 +310,7 @@ def _connect(settings: S3Settings, *, connections: int) -> "S3Client":
         s3={"addressing_style": settings.addressing},
     )
     try:
-        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
         return session.client("s3", config=config, endpoint_url=settings.endpoint_url)
-    except botocore.ProfileNotFound as error:
-        known = ", ".join(boto3.Session().available_profiles) or "none"
-        raise SourceError(f"s3.profile {settings.profile!r} is not configured; known profiles: {known}.") from error
     except (botocore.BotoCoreError, ValueError) as error:
         raise SourceError(f"the S3 settings cannot be used: {error}. Check s3.endpoint_url and s3.region.") from error
 

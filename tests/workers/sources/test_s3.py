@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 def settings(line: WebServer, **changes: object) -> S3Settings:
     return S3Settings.model_validate(
-        {"endpoint_url": line.url, "retry_mode": "standard", "read_timeout_s": 0.5, "attempts": 3} | changes
+        {"endpoint_url": line.url, "reader": "boto3", "retry_mode": "standard", "read_timeout_s": 0.5, "attempts": 3}
+        | changes
     )
+
+
+@pytest.fixture(params=["boto3", "obstore"])
+def reader(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def source(where: str, config: S3Settings, *, hidden: bool = False, max_bytes: int = 1000) -> S3Source:
@@ -44,10 +50,10 @@ def keys(of: S3Source) -> list[str]:
 
 
 @pytest.fixture
-def one(s3: "S3Client", bucket: str, line: WebServer) -> Iterator[tuple[S3Source, Ref]]:
+def one(s3: "S3Client", bucket: str, line: WebServer, reader: str) -> Iterator[tuple[S3Source, Ref]]:
     """A bucket with one picture, listed."""
     put(s3, bucket, "dog.jpg")
-    with closing(source(f"s3://{bucket}", settings(line))) as of:
+    with closing(source(f"s3://{bucket}", settings(line, reader=reader))) as of:
         (ref,) = refs(of)
         yield of, ref
 
@@ -83,9 +89,9 @@ def test_one_object_is_taken_whatever_its_extension(s3: "S3Client", bucket: str,
 
 
 @pytest.mark.parametrize("key", ['it\'s "quoted".jpg', "%41 + & ?.jpg", "象.jpg", "../up.jpg", "a//b.jpg"])
-def test_any_key_is_listed_and_read(s3: "S3Client", bucket: str, line: WebServer, key: str) -> None:
+def test_any_key_is_listed_and_read(s3: "S3Client", bucket: str, line: WebServer, reader: str, key: str) -> None:
     put(s3, bucket, key)
-    of = source(f"s3://{bucket}", settings(line, addressing="path"))
+    of = source(f"s3://{bucket}", settings(line, reader=reader, addressing="path"))
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
@@ -138,11 +144,13 @@ def test_a_listing_given_up_early_leaves_no_thread(s3: "S3Client", bucket: str, 
     assert not any(thread.name.startswith("list") for thread in threading.enumerate())
 
 
-def test_reading_gives_bytes_version_and_user_metadata(s3: "S3Client", bucket: str, line: WebServer) -> None:
+def test_reading_gives_bytes_version_and_user_metadata(
+    s3: "S3Client", bucket: str, line: WebServer, reader: str
+) -> None:
     s3.put_object(
         Bucket=bucket, Key="dog.jpg", Body=b"picture", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
     )
-    of = source(f"s3://{bucket}", settings(line))
+    of = source(f"s3://{bucket}", settings(line, reader=reader))
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
@@ -162,10 +170,12 @@ def test_tags_are_read_on_request(s3: "S3Client", bucket: str, line: WebServer) 
     assert line.count("tagging") == 1
 
 
-def test_a_new_version_of_an_object_has_another_version(s3: "S3Client", bucket: str, line: WebServer) -> None:
+def test_a_new_version_of_an_object_has_another_version(
+    s3: "S3Client", bucket: str, line: WebServer, reader: str
+) -> None:
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     put(s3, bucket, "dog.jpg", data=b"first")
-    of = source(f"s3://{bucket}", settings(line))
+    of = source(f"s3://{bucket}", settings(line, reader=reader))
     (before,) = refs(of)
     put(s3, bucket, "dog.jpg", data=b"after")
     (now,) = refs(of)
@@ -188,9 +198,9 @@ def test_an_object_of_unknown_version_is_asked_for_conditionally(one: tuple[S3So
     assert isinstance(other, Blob)
 
 
-def test_an_object_above_the_limit_is_not_downloaded(s3: "S3Client", bucket: str, line: WebServer) -> None:
+def test_an_object_above_the_limit_is_not_downloaded(s3: "S3Client", bucket: str, line: WebServer, reader: str) -> None:
     put(s3, bucket, "big.jpg", data=b"x" * 1001)
-    of = source(f"s3://{bucket}", settings(line))
+    of = source(f"s3://{bucket}", settings(line, reader=reader))
     (ref,) = refs(of)
     for asked in (ref, replace(ref, size=None)):
         (reject,) = of.read([asked])
@@ -236,11 +246,11 @@ def test_a_fault_that_passes_is_lived_through(
     ],
 )
 def test_a_fault_that_stays_rejects_one_picture_and_not_the_next(
-    s3: "S3Client", one: tuple[S3Source, Ref], line: WebServer, bucket: str, fault: Fault, reason: str
+    s3: "S3Client", one: tuple[S3Source, Ref], line: WebServer, bucket: str, fault: Fault, reason: str, reader: str
 ) -> None:
     of, ref = one
     put(s3, bucket, "emu.jpg")
-    line.script("dog.jpg", *[fault] * 3)
+    line.script("dog.jpg", *[fault] * (3 + (reader == "obstore")))
     bad, good = of.read(refs(of))
     assert isinstance(bad, Reject)
     assert (bad.uri, bad.stage, bad.reason) == (ref.uri, "read", reason)
@@ -258,10 +268,10 @@ def test_a_fault_that_stays_rejects_one_picture_and_not_the_next(
     ],
 )
 def test_what_would_stop_every_picture_stops_the_run_and_says_how_to_go_on(
-    one: tuple[S3Source, Ref], line: WebServer, fault: Fault, advice: str
+    one: tuple[S3Source, Ref], line: WebServer, fault: Fault, advice: str, reader: str
 ) -> None:
     of, ref = one
-    line.script("dog.jpg", fault)
+    line.script("dog.jpg", *[fault] * (2 if reader == "obstore" else 1))
     with pytest.raises(SourceError, match=advice):
         list(of.read([ref]))
 
@@ -312,13 +322,13 @@ def test_missing_keys_are_an_error_that_says_where_to_put_them(
 
 
 def test_a_public_bucket_is_read_unsigned(
-    s3: "S3Client", bucket: str, line: WebServer, monkeypatch: pytest.MonkeyPatch
+    s3: "S3Client", bucket: str, line: WebServer, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
     s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"picture", ACL="public-read")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    of = source(f"s3://{bucket}", settings(line, anonymous=True))
+    of = source(f"s3://{bucket}", settings(line, reader=reader, anonymous=True))
     assert [type(outcome) for outcome in of.read(refs(of))] == [Blob]
     assert not any("authorization" in headers for headers in line.headers)
 
@@ -330,6 +340,7 @@ def test_an_unknown_profile_is_an_error_that_names_the_known_ones(line: WebServe
 
 def test_a_profile_gives_the_keys(
     line: WebServer,
+    reader: str,
     s3: "S3Client",
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -339,13 +350,14 @@ def test_a_profile_gives_the_keys(
     file = tmp_path_factory.mktemp("aws") / "credentials"
     file.write_text("[holiday]\naws_access_key_id = of-the-profile\naws_secret_access_key = secret\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    refs(source(f"s3://{bucket}", settings(line, profile="holiday")))
+    of = source(f"s3://{bucket}", settings(line, reader=reader, profile="holiday"))
+    assert [type(outcome) for outcome in of.read(refs(of))] == [Blob]
     assert all("of-the-profile" in headers["authorization"] for headers in line.headers)
 
 
-def test_requester_pays_is_said_with_every_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
+def test_requester_pays_is_said_with_every_request(s3: "S3Client", bucket: str, line: WebServer, reader: str) -> None:
     put(s3, bucket, "a/dog.jpg")
-    of = source(f"s3://{bucket}/a", settings(line, requester_pays=True))
+    of = source(f"s3://{bucket}/a", settings(line, reader=reader, requester_pays=True))
     list(of.read(refs(of)))
     assert all(headers["x-amz-request-payer"] == "requester" for headers in line.headers)
 
@@ -356,9 +368,9 @@ def test_an_address_without_a_proper_bucket_is_an_error(where: str, line: WebSer
         list(source(where, settings(line)).list())
 
 
-def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, line: WebServer) -> None:
+def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, line: WebServer, reader: str) -> None:
     put(s3, bucket, *(f"{n}.jpg" for n in range(16)))
-    of = source(f"s3://{bucket}", settings(line))
+    of = source(f"s3://{bucket}", settings(line, reader=reader))
     listed = refs(of)
     outcomes: list[object] = []
     threads = [threading.Thread(target=lambda: outcomes.extend(of.read(listed))) for _ in range(4)]
@@ -368,3 +380,19 @@ def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, 
         thread.join()
     assert len(outcomes) == 64
     assert all(isinstance(outcome, Blob) for outcome in outcomes)
+
+
+def test_obstore_is_not_asked_again_where_it_meets_nothing_but_faults(
+    s3: "S3Client", bucket: str, line: WebServer
+) -> None:
+    put(s3, bucket, *(f"{n:02d}.jpg" for n in range(12)))
+    of = source(f"s3://{bucket}", settings(line, reader="obstore"))
+    listed = refs(of)
+    for ref in listed[:8]:
+        line.script(ref.filename, s3_error(500, "InternalError"))
+    before = line.count(".jpg")
+    assert all(isinstance(outcome, Blob) for outcome in of.read(listed[:8]))
+    line.script(listed[8].filename, *[s3_error(500, "InternalError")] * 3)
+    (after,) = of.read(listed[8:9])  # boto3 alone: its three attempts are all there are
+    assert isinstance(after, Reject)
+    assert line.count(".jpg") - before == 16 + 3

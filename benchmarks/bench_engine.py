@@ -21,7 +21,7 @@ import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
 from benchmarks.record import spread, write
-from connector.qdrant.embedded import EmbeddedEngine
+from connector.qdrant.embedded import CANDIDATES, EmbeddedEngine
 from connector.qdrant.engine import Engine, NearestQuery
 from connector.qdrant.schema import CollectionSchema, Fingerprint
 from connector.qdrant.server import ServerEngine
@@ -138,7 +138,7 @@ def _bare_edge_times(shard: edge.EdgeShard) -> list[float]:
 
 
 def _edge_request(vector: list[float]) -> edge.QueryRequest:
-    rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=2.0)
+    rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=CANDIDATES / 10)
     return edge.QueryRequest(
         limit=10,
         query=edge.Query.Nearest(vector, using=SCHEMA.vector_name),

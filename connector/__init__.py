@@ -26,16 +26,21 @@ from connector.errors import (
 )
 
 if TYPE_CHECKING:
-    from connector.records import FacetCount, Hit
+    from connector.blend import Blend, picture, point, words
+    from connector.records import FacetCount, Hit, HitGroup
     from connector.search import ImageSearch
+    from connector.search_async import AsyncImageSearch
     from connector.settings import Settings
 
 __all__ = [
+    "AsyncImageSearch",
+    "Blend",
     "CollectionMismatch",
     "CollectionMissing",
     "ConfigError",
     "FacetCount",
     "Hit",
+    "HitGroup",
     "ImageSearch",
     "InvalidQuery",
     "ModelError",
@@ -47,13 +52,22 @@ __all__ = [
     "StoreRefused",
     "StoreUnavailable",
     "UnreadableImage",
+    "picture",
+    "point",
+    "words",
 ]
 
 _LAZY = {
+    "AsyncImageSearch": "connector.search_async",
+    "Blend": "connector.blend",
     "FacetCount": "connector.records",
     "Hit": "connector.records",
+    "HitGroup": "connector.records",
     "ImageSearch": "connector.search",
     "Settings": "connector.settings",
+    "picture": "connector.blend",
+    "point": "connector.blend",
+    "words": "connector.blend",
 }
 
 

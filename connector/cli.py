@@ -1,17 +1,16 @@
 """The commands that ask: a thin reading of ``connector.search``."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from connector import options
+from connector.cli_output import show_counts, show_groups, show_hits, show_points
 from connector.errors import InvalidQuery
 
 if TYPE_CHECKING:
-    from connector.records import Hit
+    from connector.blend import Blend
 
 app = typer.Typer()
 
@@ -19,58 +18,77 @@ app = typer.Typer()
 @app.command()
 def search(
     text: Annotated[str | None, typer.Argument(help="What the picture shows, in any language.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="Ask by this picture instead of words.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Ask by this picture: a file or an address.")] = None,
+    like: Annotated[str | None, typer.Option("--like", help="Ask by this stored picture: the id of its point.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Words to lead away from; may be given again.")
+    ] = None,
     where: Annotated[
         str | None, typer.Option("--where", help="Filter, such as 'width >= 1024 and folder == \"holiday\"'.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many pictures.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many pictures, groups or values.")] = 10,
+    offset: Annotated[int, typer.Option("--offset", help="How many to pass over.")] = 0,
+    min_score: Annotated[float | None, typer.Option("--min-score", help="Leave out hits below this cosine.")] = None,
+    diversity: Annotated[
+        float, typer.Option("--diversity", help="From 0 to 1: hits that do not repeat one another.")
+    ] = 0.0,
+    group_by: Annotated[str | None, typer.Option("--group-by", help="Group the hits by this field.")] = None,
+    facet: Annotated[
+        str | None, typer.Option("--facet", help="Count this field's values, among the nearest if you ask for any.")
+    ] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", help="No question: the greatest of this number or date first.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="No question: pictures picked at random.")] = False,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find pictures by words in any language, or by a picture.
+    """Find pictures by words in any language, by a picture, or by a mixture of these.
 
     polyglance search "ein Hund im Schnee" --where 'width >= 1024'
+
+    polyglance search "a beach" --image mine.jpg --without people --diversity 0.4
+
+    polyglance search "a beach" --group-by folder
+
+    polyglance search --facet camera
     """
     from connector.search import ImageSearch
 
-    if (text is None) == (image is None):
-        raise InvalidQuery("give either words or --image FILE.")
-    given = options.overrides(space=space, collection=collection, settings=settings)
-    with ImageSearch.open(overrides=given) as opened:
-        if image is not None:
-            hits = opened.image(image, limit=limit, where=where)
-        else:
-            hits = opened.text(text or "", limit=limit, where=where)
-    query = text if image is None else str(image)
-    if as_json:
-        answer = {"query": query, "hits": [_plain(hit) for hit in hits]}
-        typer.echo(json.dumps(answer, ensure_ascii=False))
-    else:
-        _show(hits, title=query or "")
+    question = _question(text, image=image, like=like, without=without or [])
+    purposes = {"--group-by": group_by, "--facet": facet, "--order-by": order_by, "--sample": sample or None}
+    given = [name for name, value in purposes.items() if value is not None]
+    if len(given) > 1:
+        raise InvalidQuery(f"{' and '.join(given)} exclude one another; give one of them.")
+    if question is None and (group_by is not None or not given):
+        raise InvalidQuery("give words, --image FILE or --like ID.")
+    if question is not None and (order_by is not None or sample):
+        raise InvalidQuery(f"{given[0]} takes no question; leave the words, --image and --like out.")
+    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    with ImageSearch.open(overrides=overrides) as opened:
+        if facet is not None:
+            counts = opened.facets(facet, of=question, where=where, limit=limit)
+            show_counts(counts, field=facet, as_json=as_json)
+        elif order_by is not None:
+            show_points(opened.ordered(order_by, limit=limit, offset=offset, where=where), as_json=as_json)
+        elif sample:
+            show_points(opened.sample(limit, where=where), as_json=as_json)
+        elif question is not None and group_by is not None:
+            show_groups(opened.groups(question, by=group_by, limit=limit, where=where), as_json=as_json)
+        elif question is not None:
+            hits = opened.blend(
+                question, limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity
+            )
+            show_hits(hits, query=text or image or like or "", as_json=as_json)
 
 
-def _plain(hit: "Hit") -> dict[str, object]:
-    return {"id": hit.id, "score": hit.score, "uri": hit.uri, "payload": dict(hit.payload)}
+def _question(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Blend | None":
+    from connector.blend import picture, point, words
 
-
-def _show(hits: Sequence["Hit"], *, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not hits:
-        typer.echo("no picture matches; a --where that is too narrow is the usual reason.", err=True)
-        return
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column("score", justify="right", style="cyan")
-    table.add_column("picture", overflow="fold")
-    for hit in hits:
-        table.add_row(f"{hit.score:.3f}", Text(_printable(str(hit.payload.get("object_key", hit.uri)))))
-    Console().print(table)
-
-
-def _printable(name: str) -> str:
-    """A file's name on one line of a terminal: nothing in it moves the cursor or changes a colour."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    parts = [make(given) for make, given in ((words, text), (picture, image), (point, like)) if given is not None]
+    parts += [-0.5 * words(each) for each in without]
+    if without and len(parts) == len(without):
+        raise InvalidQuery("--without needs something to lead away from: words, --image or --like.")
+    return sum(parts[1:], parts[0]) if parts else None

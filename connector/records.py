@@ -53,6 +53,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class HitGroup:
+    """The best hits that share one value of a field."""
+
+    value: str | int | float | bool
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FacetCount:
     """How many points have this value in the field that was asked for."""
 

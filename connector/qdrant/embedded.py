@@ -24,7 +24,14 @@ from connector.qdrant.embedded_errors import edge_errors
 from connector.qdrant.embedded_folder import CollectionFolder, add_indexes
 from connector.qdrant.embedded_optimize import optimize_apart
 from connector.qdrant.engine import CollectionInfo, NearestQuery, Page
-from connector.qdrant.points import check_facet, check_ids, check_payload, check_points, check_query_vectors
+from connector.qdrant.points import (
+    check_facet,
+    check_ids,
+    check_order,
+    check_payload,
+    check_points,
+    check_query_vectors,
+)
 from connector.qdrant.schema import CollectionSchema
 from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vector
 
@@ -170,6 +177,24 @@ class EmbeddedEngine:
             counts = [FacetCount(value=hit.value, count=hit.count) for hit in answer.hits]
             return sorted(counts, key=lambda each: (-each.count, each.value))
 
+    def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
+        """Points picked at random."""
+        picked = edge.Sample.Random
+        return self._picked(edge.QueryRequest(limit=limit, query=picked, filter=_edge_filter(where), with_payload=True))
+
+    def ordered(
+        self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
+    ) -> list[StoredPoint]:
+        """Points in the order of an indexed number or date."""
+        direction = edge.Direction.Desc if descending else edge.Direction.Asc
+        order = edge.OrderBy(key, direction)
+        request = edge.QueryRequest(
+            limit=limit, offset=offset, query=order, filter=_edge_filter(where), with_payload=True
+        )
+        with self._use() as (_, schema):
+            check_order(key, indexes=schema.indexes)
+            return self._picked(request)
+
     def optimize(self) -> None:
         """Build the search graph in a child process; other threads' calls wait until it is done.
 
@@ -240,6 +265,10 @@ class EmbeddedEngine:
         except StoreError as error:
             log.warning("not_sealed collection=%s points=%d: %s", self.collection, points, error)
         give_back()
+
+    def _picked(self, request: edge.QueryRequest) -> list[StoredPoint]:
+        with self._use() as (shard, _):
+            return [StoredPoint(id=str(point.id), payload=_payload(point)) for point in shard.query(request)]
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)

@@ -104,6 +104,14 @@ class Engine(Protocol):
         Raises InvalidQuery where the field has no index that counts values (keyword, integer and bool do).
         """
 
+    def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
+        """Points picked at random, others each time."""
+
+    def ordered(
+        self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
+    ) -> list[StoredPoint]:
+        """Points in the order of an indexed number or date; those without a value are left out."""
+
     def optimize(self) -> None:
         """Build the search graph over what is not covered yet; returns when it is done."""
 

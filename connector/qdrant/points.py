@@ -20,6 +20,8 @@ SHORTEST = 1e-6
 
 COUNTED: tuple[FieldType, ...] = ("keyword", "integer", "bool")
 """The index types that can count their values."""
+ORDERED: tuple[FieldType, ...] = ("integer", "float", "datetime")
+"""The index types that keep points in order."""
 
 
 def check_points(points: Sequence[Point], *, dims: int) -> None:
@@ -64,6 +66,15 @@ def check_facet(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     countable = ", ".join(name for name, kind in indexes.items() if kind in COUNTED)
     seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
     raise InvalidQuery(f"the values of {key!r} cannot be counted: it {seen}. Fields that can be: {countable}.")
+
+
+def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
+    """Raise InvalidQuery for a field that no index keeps in order."""
+    if indexes.get(key) in ORDERED:
+        return
+    orderly = ", ".join(name for name, kind in indexes.items() if kind in ORDERED)
+    seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
+    raise InvalidQuery(f"points cannot be put in the order of {key!r}: it {seen}. Fields that can be: {orderly}.")
 
 
 def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) -> None:

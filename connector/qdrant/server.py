@@ -29,7 +29,7 @@ from urllib3.util import Url
 from connector.errors import CollectionMissing, InvalidQuery, StoreRefused, StoreUnavailable
 from connector.qdrant import server_schema
 from connector.qdrant.engine import CollectionInfo, NearestQuery, Page
-from connector.qdrant.points import check_ids, check_payload, check_points, check_query_vectors
+from connector.qdrant.points import check_ids, check_order, check_payload, check_points, check_query_vectors
 from connector.qdrant.retries import Patience, persist
 from connector.qdrant.schema import CollectionSchema
 from connector.qdrant.server_client import describe_address, open_client, parse_address
@@ -215,6 +215,22 @@ class ServerEngine:
         count = partial(self._client.facet, self._collection, key, facet_filter=where, limit=limit, exact=True)
         return [FacetCount(hit.value, hit.count) for hit in self._ask(count, doing=f"counting values of {key}").hits]
 
+    def sample(self, limit: int, *, where: models.Filter | None = None) -> list[StoredPoint]:
+        """Points picked at random."""
+        picked = models.SampleQuery(sample=models.Sample.RANDOM)
+        return self._picked(models.QueryRequest(query=picked, filter=where, limit=limit, with_payload=True))
+
+    def ordered(
+        self, key: str, *, descending: bool, limit: int, offset: int = 0, where: models.Filter | None = None
+    ) -> list[StoredPoint]:
+        """Points in the order of an indexed number or date."""
+        check_order(key, indexes=self._known_schema().indexes)
+        direction = models.Direction.DESC if descending else models.Direction.ASC
+        order = models.OrderByQuery(order_by=models.OrderBy(key=key, direction=direction))
+        return self._picked(
+            models.QueryRequest(query=order, filter=where, limit=limit, offset=offset or None, with_payload=True)
+        )
+
     def optimize(self) -> None:
         """Switch indexing on and wait until the server has built its graph; progress goes to the log.
 
@@ -294,6 +310,11 @@ class ServerEngine:
             if isinstance(ours, CollectionMissing):
                 self._schema = None  # what comes to stand there next may be another
             raise ours from error
+
+    def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:
+        ask = partial(self._client.query_batch_points, self._collection, requests=[request])
+        (answer,) = self._ask(ask, doing="picking points")
+        return [StoredPoint(id=str(point.id), payload=point.payload or {}) for point in answer.points]
 
     def _exists(self) -> bool:
         return self._ask(partial(self._client.collection_exists, self._collection), doing="looking for the collection")

@@ -47,6 +47,27 @@ def test_a_picture_in_json(cli: CommandLine) -> None:
 
 
 @pytest.mark.usefixtures("on_noto")
+def test_every_way_to_ask_answers_in_json_and_as_a_table(cli: CommandLine) -> None:
+    mixed = cli("search", "boat", "--image", SAILBOAT, "--without", "person", "--diversity", 0.3, "--json").json
+    assert len(mixed["hits"]) == 10
+    first = mixed["hits"][0]["id"]
+    assert first not in [hit["id"] for hit in cli("search", "--like", first, "--json").json["hits"]]
+    assert cli("search", "boat", "--min-score", 2, "--json").json["hits"] == []
+    page = cli("search", "boat", "--offset", 1, "--json").json["hits"]
+    assert page[0] == cli("search", "boat", "-n", 2, "--json").json["hits"][1]
+    groups = cli("search", "boat", "--group-by", "folder", "-n", 2, "--json").json["groups"]
+    assert [len(group["hits"]) > 0 for group in groups] == [True, True]
+    counts = cli("search", "--facet", "folder", "-n", 3, "--json").json
+    assert counts["field"] == "folder"
+    assert len(counts["counts"]) == 3
+    assert len(cli("search", "--sample", "-n", 3, "--json").json["points"]) == 3
+    sizes = [each["payload"]["bytes"] for each in cli("search", "--order-by", "bytes", "--json").json["points"]]
+    assert sizes == sorted(sizes, reverse=True)
+    for arguments in (["boat", "--group-by", "folder"], ["--facet", "folder"], ["--sample"]):
+        assert cli("search", *arguments).out.count("\n") > 3
+
+
+@pytest.mark.usefixtures("on_noto")
 def test_a_table_for_people(cli: CommandLine) -> None:
     ran = cli("search", "--image", SAILBOAT, "--limit", "2")
 
@@ -77,8 +98,15 @@ def test_no_hit_says_what_the_usual_reason_is(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either words or --image FILE"),
-        (["dog", "--image", "x.jpg"], "give either words or --image FILE"),
+        ([], "give words, --image FILE or --like ID"),
+        (["--group-by", "folder"], "give words, --image FILE or --like ID"),
+        (["--without", "people"], "--without needs something to lead away from"),
+        (["dog", "--sample"], "--sample takes no question"),
+        (["--facet", "folder", "--sample"], "--facet and --sample exclude one another"),
+        (["dog", "--diversity", "2"], "diversity is 2.0; it must be between 0 and 1"),
+        (["dog", "--image", "x.jpg"], "'x.jpg' cannot be read"),
+        (["--like", "no-id"], "'no-id' is no point id"),
+        (["--order-by", "folder"], "cannot be put in the order of 'folder'"),
         (["  "], "the text is empty"),
         (["dog", "--where", "width >="], "width >="),
         (["dog", "--where", "colour == 1"], "colour"),

@@ -169,9 +169,24 @@ def test_a_further_meta_field_is_indexed_and_the_old_ones_stay(engine: Engine) -
         lambda engine: engine.scroll(limit=1),
         lambda engine: engine.count(),
         lambda engine: engine.facet("format"),
+        lambda engine: engine.sample(1),
+        lambda engine: engine.ordered("width", descending=True, limit=1),
         lambda engine: engine.optimize(),
     ],
-    ids=["info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll", "count", "facet", "optimize"],
+    ids=[
+        "info",
+        "upsert",
+        "set_payload",
+        "delete",
+        "retrieve",
+        "query",
+        "scroll",
+        "count",
+        "facet",
+        "sample",
+        "ordered",
+        "optimize",
+    ],
 )
 def test_a_collection_that_does_not_exist_is_missing(missing: Engine, ask: Callable[[Engine], object]) -> None:
     with pytest.raises(CollectionMissing, match="polyglance ingest"):
@@ -396,6 +411,35 @@ def test_values_without_a_counting_index_are_not_counted(engine: Engine, key: st
 # filters
 
 PLACES = {0: (48.2, 16.37), 1: (10.0, 179.5), 2: (10.0, -179.5), 3: (-33.9, 151.2)}
+
+
+def test_a_sample_holds_points_that_match_and_each_once(engine: Engine) -> None:
+    engine.upsert(points(50))
+    where = parse_filter("width < 30", indexes=SCHEMA.indexes)
+
+    picked = [each.id for each in engine.sample(10, where=where)]
+
+    assert len(set(picked)) == 10
+    assert all(number < 30 for number in numbers(picked))
+    assert len(engine.sample(100)) == 50
+    assert len({tuple(each.id for each in engine.sample(10)) for _ in range(5)}) > 1
+
+
+def test_points_come_in_the_order_of_a_number_page_by_page(engine: Engine) -> None:
+    engine.upsert(points(20, payload=lambda n: {"width": n * 7 % 20} if n else {}))
+
+    widths = [each.payload["width"] for each in engine.ordered("width", descending=True, limit=50)]
+    assert widths == list(range(19, 0, -1))  # point 0 has none
+    second = engine.ordered("width", descending=False, limit=5, offset=5)
+    assert [each.payload["width"] for each in second] == [6, 7, 8, 9, 10]
+    where = parse_filter("width > 15", indexes=SCHEMA.indexes)
+    assert len(engine.ordered("width", descending=False, limit=9, where=where)) == 4
+
+
+@pytest.mark.parametrize("key", ["format", "exposure", "nonsense"])
+def test_points_have_no_order_without_an_index_that_keeps_one(engine: Engine, key: str) -> None:
+    with pytest.raises(InvalidQuery, match="cannot be put in the order"):
+        engine.ordered(key, descending=True, limit=1)
 
 
 def payload_for_filters(number: int) -> dict[str, Any]:

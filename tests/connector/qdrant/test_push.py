@@ -66,6 +66,7 @@ class Breaking:
         self.collection = engine.collection
         self.create, self.info, self.retrieve = engine.create, engine.info, engine.retrieve
         self.query, self.scroll, self.count, self.facet = engine.query, engine.scroll, engine.count, engine.facet
+        self.sample, self.ordered = engine.sample, engine.ordered
         self.set_payload, self.delete = engine.set_payload, engine.delete
         self.optimize, self.drop, self.close = engine.optimize, engine.drop, engine.close
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-all lint setup bench mini-space clean
+.PHONY: help demo test test-all browser lint setup bench mini-space clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,11 +12,18 @@ help: ## what can be made here
 demo: setup ## ingest the bundled pictures, ask in a dozen languages, write polyglance-demo.html
 	$(BIN)/polyglance demo
 
-test: lint ## lint, types and every quick test (under 10 minutes)
+test: lint browser ## lint, types and every quick test (under 10 minutes)
 	$(BIN)/pytest -m "not slow"
 
-test-all: lint ## everything, the slow tests too
+test-all: lint browser ## everything, the slow tests too
 	$(BIN)/pytest
+
+# The gallery is tested in a real browser. Where none can be had, those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "== installing chromium for the gallery's tests" \
+	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium >/dev/null; } \
+	  || echo "== no chromium: the gallery's tests will be skipped"
 
 lint: setup
 	$(BIN)/ruff check .

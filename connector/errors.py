@@ -34,7 +34,14 @@ class ConfigError(PolyglanceError):
 
 
 class InvalidQuery(PolyglanceError):
-    """A query that cannot be answered as asked; the message names the part that is wrong."""
+    """A query that cannot be answered as asked; the message names the part that is wrong.
+
+    ``position`` is where in a filter expression that is, counted from 1, None for anything else.
+    """
+
+    def __init__(self, message: str, *, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class UnreadableImage(InvalidQuery):

@@ -151,7 +151,8 @@ class Source:
         place = f"column {column}" if "\n" not in self.text.strip() else f"line {number}, column {column}"
         shown, before = _window(line, column - 1)
         carets = "^" * max(1, min(_cells(self.text[start : span.end]), _cells(shown) - _cells(before)))
-        return InvalidQuery(f"{message} ({place} of the filter)\n  {shown}\n  {' ' * _cells(before)}{carets}")
+        said = f"{message} ({place} of the filter)\n  {shown}\n  {' ' * _cells(before)}{carets}"
+        return InvalidQuery(said, position=start + 1)
 
 
 _BEFORE, _AFTER = 40, 40

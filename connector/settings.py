@@ -108,10 +108,28 @@ class LimitsSettings(Section):
 
 
 class ServeSettings(Section):
-    """The service that hands out pictures."""
+    """The service that answers over HTTP and hands out pictures."""
 
     public_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     """Its address as a browser reaches it; with it, every new point carries a thumbnail_url for Qdrant's dashboard."""
+    host: str = "127.0.0.1"
+    """Address to listen on; beyond this machine only with api_keys."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    api_keys: tuple[SecretStr, ...] = ()
+    """Keys that callers of the REST interface must send; none means that nobody need send one."""
+    open_to_all: bool = False
+    """Whether the service may listen beyond this machine without keys, behind a proxy that asks for them."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the REST interface, such as ["https://app.example.org"]."""
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """Size of a request above which it is refused."""
+    queue: int = Field(default=256, ge=1, le=100_000)
+    """Questions that may wait for the text tower; one more is asked to come again."""
+    thumbnail_px: int = Field(default=320, ge=16, le=2048)
+    """Longer side of a thumbnail."""
+    thumbnail_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Bytes of thumbnails kept in memory."""
 
 
 class Settings(BaseSettings):

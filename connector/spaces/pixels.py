@@ -98,15 +98,8 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
     A picture of more than ``max_pixels`` is refused from its header. Raises UnreadableImage with its ``reason``.
     """
     name = recognise(data)
-    _hush_pillow()
-    with _translated(name, data):
-        image = _OPENERS[name](io.BytesIO(data))
+    image = _open(data, name=name, max_pixels=max_pixels)
     width, height = image.size
-    if width * height > max_pixels:
-        raise UnreadableImage(
-            f"{width}x{height} is {width * height:,} pixels, more than limits.max_pixels = {max_pixels:,}.",
-            reason="too_many_pixels",
-        )
     with _translated(name, data):
         image = _load(image, data=data, size=size)
         exif = _exif(image)
@@ -117,6 +110,37 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
     if _ORIENTATIONS[turn][2]:
         width, height = height, width
     return Decoded(pixels=pixels, width=width, height=height, format=name, exif=exif)
+
+
+def upright(data: bytes, *, size: int, max_pixels: int) -> Image.Image:
+    """The whole picture as a viewer shows it: the first frame or page, upright, RGB, alpha on white.
+
+    A JPEG comes no finer than twice ``size`` asks for. Raises UnreadableImage with its ``reason``, as ``decode`` does.
+    """
+    name = recognise(data)
+    image = _open(data, name=name, max_pixels=max_pixels)
+    with _translated(name, data):
+        image = _load(image, data=data, size=size)
+        flip_rows, flip_columns, transpose = _ORIENTATIONS[_orientation(_exif(image))]
+        plane = _plane(image)
+    plane = plane[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    if transpose:
+        plane = plane.swapaxes(0, 1)
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(plane, (*plane.shape[:2], 3))))
+
+
+def _open(data: bytes, *, name: str, max_pixels: int) -> ImageFile:
+    """A file's header; its pixels are not decoded yet, and never if there are more than ``max_pixels``."""
+    _hush_pillow()
+    with _translated(name, data):
+        image = _OPENERS[name](io.BytesIO(data))
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnreadableImage(
+            f"{width}x{height} is {width * height:,} pixels, more than limits.max_pixels = {max_pixels:,}.",
+            reason="too_many_pixels",
+        )
+    return image
 
 
 def prepare(image: Image.Image, *, size: int) -> Pixels:

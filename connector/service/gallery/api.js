@@ -1,0 +1,63 @@
+// The service's REST interface. Addresses are relative, so the gallery works behind any path; see docs/service.md.
+
+import { whereOf } from "./state.js";
+
+const LESS = -0.5; // at -1 the pictures run from what is disliked instead of towards what is asked
+
+/** What the service refused, or that it did not answer (status 0). */
+export class ServiceError extends Error {
+  constructor(message, { status = 0, code = "", position = null, requestId = "", retryAfter = 0 } = {}) {
+    super(message);
+    Object.assign(this, { status, code, position, requestId, retryAfter });
+  }
+}
+
+export function search(state, { limit, offset, picture, signal }) {
+  const options = withoutEmpty({ where: whereOf(state), limit, offset });
+  if (picture) return searchByPicture(picture, options, signal);
+  const body = JSON.stringify({ ...questionFor(state), ...options });
+  return call("v1/search", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
+}
+
+function searchByPicture(picture, options, signal) {
+  const form = new FormData();
+  form.set("file", picture, picture.name ?? "picture");
+  form.set("options", JSON.stringify(options));
+  return call("v1/search/image", { method: "POST", body: form, signal });
+}
+
+function questionFor({ words, terms }) {
+  if (!terms.length) return { text: words };
+  if (!words && terms.length === 1 && terms[0].sign === "more") return { like: terms[0].id };
+  const liked = terms.map(({ sign, id }) => ({ weight: sign === "more" ? 1 : LESS, like: id }));
+  return { blend: words ? [{ weight: 1, text: words }, ...liked] : liked };
+}
+
+export function facets(field, { where, limit, signal }) {
+  return call(`v1/facets?${new URLSearchParams(withoutEmpty({ field, where, limit }))}`, { signal });
+}
+
+export const point = (id) => call(`v1/points/${encodeURIComponent(id)}`);
+export const collections = () => call("v1/collections");
+
+const withoutEmpty = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value || value === 0));
+
+async function call(address, options) {
+  const response = await fetch(address, options).catch((error) => {
+    if (error.name === "AbortError") throw error; // a newer question took its place
+    throw new ServiceError("The service does not answer. It may have been stopped, or the network is down.");
+  });
+  if (response.ok) return response.json();
+  throw await refusalOf(response);
+}
+
+async function refusalOf(response) {
+  const said = await response.json().then((body) => body.error ?? {}, () => ({}));
+  return new ServiceError(said.message ?? `The service answered ${response.status} ${response.statusText}.`, {
+    status: response.status,
+    code: said.code,
+    position: said.position ?? null,
+    requestId: said.request_id,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  });
+}

@@ -1,0 +1,40 @@
+// Small pieces of the page. Text is always set as text, so nothing in a picture's metadata can become markup.
+
+export const byId = (id) => document.getElementById(id);
+
+/** A new element: properties by name, data- and aria- names as attributes, then its children. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-")) made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** One of the page's icons. */
+export function icon(name) {
+  const drawn = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  drawn.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `#i-${name}`);
+  drawn.append(use);
+  return drawn;
+}
+
+/** What a person calls the picture: its own name where the metadata has one, else the file's. */
+export const nameOf = (hit) => String(hit.payload.meta?.name ?? hit.payload.meta?.title ?? hit.payload.filename ?? hit.uri);
+
+/** How well a picture fits: a share where the service calibrates it, else the cosine. */
+export function matchOf(hit) {
+  if (hit.relevance !== null && hit.relevance !== undefined) {
+    return { text: `${Math.round(hit.relevance * 100)} %`, share: hit.relevance, means: "relevance" };
+  }
+  if (hit.score === null || hit.score === undefined) return null;
+  return { text: hit.score.toFixed(2), share: null, means: "cosine between question and picture" };
+}
+
+/** Whether a click asks for what a link does by itself: another tab, another window, a download. */
+export const isPlainClick = (event) =>
+  event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;

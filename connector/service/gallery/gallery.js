@@ -1,0 +1,299 @@
+// The gallery's beginning: one state in, one page out. Every change of state goes through ``go``, and so through the address.
+
+import * as api from "./api.js";
+import { byId, element, icon, matchOf, nameOf } from "./elements.js";
+import * as filters from "./filters.js";
+import { card, watchArrows } from "./grid.js";
+import * as notices from "./notices.js";
+import { addressOf, drawInto, fileOf, watchForPictures } from "./picture.js";
+import { EMPTY, PAGE, isAsking, questionOf, readAddress, whereOf, withChoice, withTerm, withoutTerm, writeAddress } from "./state.js";
+import * as viewer from "./viewer.js";
+
+let state = EMPTY;
+let hits = []; // the answer so far, in order
+let exhausted = false; // the collection has no more to give
+let answered = null; // the question that ``hits`` answer
+let filtered = null; // the filter that the facets' counts are for
+let waiting = null;
+const known = new Map(); // id -> hit: pictures of terms and links that may not be in the answer
+
+// ---- state -------------------------------------------------------------------------------------------------------
+
+/** Go to another state. A new question is a step in the history; what only shows more of it is not. */
+function go(next, { step = true } = {}) {
+  const address = writeAddress(next);
+  if (step) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
+  render(next);
+}
+
+function render(next) {
+  state = next;
+  document.body.dataset.stage = isAsking(state) || whereOf(state) ? "asking" : "start";
+  document.title = state.words ? `${state.words} · polyglance` : "polyglance";
+  byId("words").value = state.words;
+  byId("where").value = state.where;
+  renderTerms();
+  renderFilters();
+  if (questionOf(state) !== answered) ask();
+  else renderViewer();
+}
+
+// ---- the answer --------------------------------------------------------------------------------------------------
+
+async function ask() {
+  waiting?.abort();
+  waiting = new AbortController();
+  answered = questionOf(state);
+  exhausted = false;
+  viewer.hide();
+  notices.hide();
+  filters.hideProblem();
+  if (!isAsking(state)) return showUnasked();
+  setBusy(true);
+  await fill({ signal: waiting.signal, upTo: state.shown, fresh: true });
+}
+
+function showUnasked() {
+  setBusy(false);
+  showHits([], { fresh: true });
+  byId("status").textContent = whereOf(state) ? "Filters are set; now say what to look for." : "";
+  renderViewer();
+}
+
+/** Fetch pages until ``upTo`` pictures are there. */
+async function fill({ signal, upTo, fresh }) {
+  const begun = performance.now();
+  try {
+    let start = fresh ? 0 : hits.length;
+    while (start < upTo) {
+      const page = await api.search(state, { limit: PAGE, offset: start, picture: pictureAsked(), signal });
+      showHits(page.hits, { fresh: start === 0 });
+      exhausted = page.hits.length < PAGE;
+      start += PAGE;
+      if (exhausted) break;
+    }
+    showDone(performance.now() - begun);
+  } catch (error) {
+    if (error.name !== "AbortError") showFailure(error);
+  } finally {
+    if (!signal.aborted) setBusy(false);
+  }
+}
+
+class LostPicture extends Error {}
+
+function pictureAsked() {
+  if (!state.picture) return null;
+  const file = fileOf(state.picture);
+  if (!file) throw new LostPicture();
+  return file;
+}
+
+function showHits(more, { fresh }) {
+  const tiles = more.map((hit) => card(hit, {
+    address: writeAddress({ ...state, open: hit.id }),
+    open: (id) => go({ ...state, open: id }),
+    nudge,
+  }));
+  hits = fresh ? more : [...hits, ...more];
+  for (const hit of more) known.set(hit.id, hit);
+  if (fresh) byId("grid").replaceChildren(...tiles);
+  else byId("grid").append(...tiles);
+  byId("more").hidden = true;
+}
+
+function showDone(milliseconds) {
+  byId("more").hidden = exhausted || !hits.length;
+  byId("status").textContent = hits.length ? statusLine(milliseconds) : "No pictures";
+  if (!hits.length) notices.showNothing({ filtered: Boolean(whereOf(state)), clear: clearFilters });
+  renderTerms();
+  renderViewer();
+}
+
+function statusLine(milliseconds) {
+  const best = matchOf(hits[0]);
+  const number = hits.length === 1 ? "1 picture" : `${hits.length} pictures`;
+  return `${exhausted ? "All " : ""}${number}, best first${best ? `, ${best.text} at best` : ""} · ${Math.round(milliseconds)} ms`;
+}
+
+function showFailure(error) {
+  byId("more").hidden = true;
+  byId("status").textContent = "";
+  if (error instanceof LostPicture) return notices.showLostPicture();
+  if (filters.isProblem(error)) return showFilterProblem(error);
+  showHits([], { fresh: true });
+  return notices.showError(error, { again: askAgain });
+}
+
+function showFilterProblem(error) {
+  filters.showProblem(error, state);
+  setFiltersOpen(true);
+  byId("status").textContent = "The filter cannot be read; these pictures are from before.";
+}
+
+function askAgain() {
+  answered = null;
+  render(state);
+}
+
+function setBusy(busy) {
+  byId("progress").hidden = !busy;
+  byId("results").setAttribute("aria-busy", String(busy));
+}
+
+function showMore() {
+  if (byId("more").hidden || exhausted || waiting?.signal.aborted) return;
+  byId("more").hidden = true;
+  setBusy(true);
+  state = { ...state, shown: hits.length + PAGE };
+  history.replaceState(null, "", writeAddress(state));
+  fill({ signal: waiting.signal, upTo: state.shown, fresh: false });
+}
+
+// ---- what is asked -----------------------------------------------------------------------------------------------
+
+function renderTerms() {
+  const chips = state.terms.map(({ sign, id }) => chip({
+    sign,
+    label: `${sign === "more" ? "More" : "Less"} like ${known.has(id) ? nameOf(known.get(id)) : "this"}`,
+    image: element("img", { alt: "", src: known.get(id)?.thumbnail_url ?? `thumbnails/${id}.webp` }),
+    remove: () => go(withoutTerm(state, id)),
+  }));
+  if (state.picture) chips.unshift(pictureChip());
+  byId("terms").replaceChildren(...chips);
+}
+
+function pictureChip() {
+  const canvas = element("canvas", { width: 64, height: 64 });
+  const file = fileOf(state.picture);
+  if (file) drawInto(canvas, file);
+  return chip({ sign: "more", label: "Like your picture", image: canvas, remove: () => go({ ...state, picture: "", shown: PAGE }) });
+}
+
+function chip({ sign, label, image, remove }) {
+  const button = element("button", { type: "button", className: "icon", "aria-label": `Without: ${label}` }, icon("close"));
+  button.addEventListener("click", remove);
+  return element("li", { className: `chip ${sign}` }, image, element("span", { dir: "auto" }, label), button);
+}
+
+/** More or less like a picture. A picture of one's own cannot be blended: the stored one takes its place. */
+function nudge(sign, hit) {
+  known.set(hit.id, hit);
+  const base = sign === "more" ? { ...state, picture: "" } : state;
+  go(withTerm(base, sign, hit.id));
+  scrollTo({ top: 0 });
+}
+
+async function takePicture(file) {
+  go({ ...state, words: "", terms: [], picture: await addressOf(file), open: "", shown: PAGE });
+}
+
+// ---- filters -----------------------------------------------------------------------------------------------------
+
+function renderFilters() {
+  const filter = whereOf(state);
+  const count = state.chosen.length + (state.where ? 1 : 0);
+  byId("clear").hidden = !count;
+  byId("filters-count").textContent = count || "";
+  if (filter === filtered) return;
+  filtered = filter;
+  filters.refresh(state, { choose: (choice, on) => go(withChoice(state, choice, on)) });
+}
+
+const clearFilters = () => go({ ...state, chosen: [], where: "", shown: PAGE });
+
+function setFiltersOpen(open) {
+  document.body.dataset.filters = open ? "open" : "closed";
+  byId("filters-toggle").setAttribute("aria-expanded", String(open));
+}
+
+// ---- the large view ----------------------------------------------------------------------------------------------
+
+async function renderViewer() {
+  if (!state.open) return closeViewer();
+  const place = hits.findIndex(({ id }) => id === state.open);
+  const hit = hits[place] ?? known.get(state.open) ?? (await fetchOpen(state.open));
+  if (hit && hit.id === state.open) viewer.show(hit, { first: place <= 0, last: place < 0 || place === hits.length - 1 });
+}
+
+async function fetchOpen(id) {
+  try {
+    const found = await api.point(id);
+    known.set(id, found);
+    return found;
+  } catch (error) {
+    notices.showError(error, { again: () => renderViewer() });
+    return null;
+  }
+}
+
+function closeViewer() {
+  const left = byId("viewer").dataset.id;
+  viewer.hide();
+  if (left) byId("grid").querySelector(`[data-id="${CSS.escape(left)}"] .picture`)?.focus();
+}
+
+function stepViewer(by) {
+  const next = hits[hits.findIndex(({ id }) => id === state.open) + by];
+  if (next) go({ ...state, open: next.id }, { step: false });
+}
+
+// ---- wiring ------------------------------------------------------------------------------------------------------
+
+function watchForm() {
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const words = byId("words").value.trim();
+    go({ ...state, words, picture: words ? "" : state.picture, open: "", shown: PAGE });
+  });
+  byId("expression").addEventListener("submit", (event) => {
+    event.preventDefault();
+    go({ ...state, where: byId("where").value.trim(), open: "", shown: PAGE });
+  });
+  byId("where").addEventListener("input", filters.hideProblem);
+}
+
+function watchButtons() {
+  byId("more").addEventListener("click", showMore);
+  byId("clear").addEventListener("click", clearFilters);
+  byId("filters-toggle").addEventListener("click", () => setFiltersOpen(document.body.dataset.filters !== "open"));
+  new IntersectionObserver(([seen]) => { if (seen.isIntersecting) showMore(); }, { rootMargin: "600px" }).observe(byId("more"));
+}
+
+function watchKeys() {
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, dialog");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    byId("words").focus();
+    byId("words").select();
+  });
+  watchArrows(byId("grid"));
+}
+
+async function learnCollection() {
+  const { collections } = await api.collections();
+  const here = collections.find((collection) => collection.current) ?? collections[0];
+  if (!here) return;
+  byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} pictures shows. Names and folders are not searched, only what can be seen.`;
+  filters.learnFields(here.fields ?? here.indexes ?? {});
+}
+
+async function begin() {
+  watchForm();
+  watchButtons();
+  watchKeys();
+  watchForPictures({ input: byId("file"), overlay: byId("drop"), take: takePicture });
+  viewer.prepare({
+    step: stepViewer,
+    nudge,
+    close: () => go({ ...state, open: "" }),
+    choose: (choice) => go(withChoice(state, choice, true)),
+  });
+  addEventListener("popstate", () => render(readAddress(new URL(location.href))));
+  await learnCollection().catch(() => null); // the first question says what is wrong, in place
+  render(readAddress(new URL(location.href)));
+}
+
+begin();

@@ -1,0 +1,66 @@
+// The answers: rows that fill the width, every picture in its own shape.
+
+import { element, icon, isPlainClick, matchOf, nameOf } from "./elements.js";
+
+const NARROWEST = 0.5; // a strip or a tower of a picture is shown whole inside a tile of this shape at most
+const WIDEST = 2.8;
+
+/** One tile. ``address`` is where its large view lives; ``open`` and ``nudge`` are what its buttons do. */
+export function card(hit, { address, open, nudge }) {
+  const link = element("a", { className: "picture", href: address }, thumbnail(hit));
+  link.addEventListener("click", (event) => {
+    if (!isPlainClick(event)) return;
+    event.preventDefault();
+    open(hit.id);
+  });
+  const nudges = element("div", { className: "nudges" }, nudgeButton("more", hit, nudge), nudgeButton("less", hit, nudge));
+  const tile = element("li", { className: "card", "data-id": hit.id }, element("div", { className: "frame" }, link, nudges), caption(hit));
+  tile.style.setProperty("--ratio", ratioOf(hit));
+  return tile;
+}
+
+function thumbnail(hit) {
+  const image = element("img", { alt: nameOf(hit), loading: "lazy", decoding: "async", src: hit.thumbnail_url });
+  image.addEventListener("error", () => image.closest(".card")?.classList.add("lost"), { once: true });
+  return image;
+}
+
+function nudgeButton(sign, hit, nudge) {
+  const label = sign === "more" ? "More like this" : "Less like this";
+  const button = element("button", { type: "button", className: "icon", title: label, "aria-label": `${label}: ${nameOf(hit)}` }, icon(sign));
+  button.addEventListener("click", () => nudge(sign, hit));
+  return button;
+}
+
+function caption(hit) {
+  const match = matchOf(hit);
+  const shown = match && element("span", { className: "score", title: match.means }, match.text);
+  if (match?.share !== null && match) shown.style.setProperty("--share", match.share);
+  if (match?.share !== null && match) shown.classList.add("calibrated");
+  return element("p", { className: "caption" }, element("span", { className: "name", dir: "auto" }, nameOf(hit)), shown);
+}
+
+function ratioOf({ payload: { width, height } }) {
+  return width && height ? Math.min(Math.max(width / height, NARROWEST), WIDEST).toFixed(3) : 1;
+}
+
+/** Arrow keys move through the tiles as they lie on the page. */
+export function watchArrows(grid) {
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  grid.addEventListener("keydown", (event) => {
+    const step = steps[event.key];
+    const here = document.activeElement.closest?.(".card");
+    if (!step || !here || event.altKey || event.metaKey || event.ctrlKey) return;
+    event.preventDefault();
+    neighbour(here, step)?.querySelector(".picture").focus();
+  });
+}
+
+function neighbour(here, [across, down]) {
+  if (across) return across > 0 ? here.nextElementSibling : here.previousElementSibling;
+  const middle = (tile) => { const box = tile.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]; };
+  const [x, y] = middle(here);
+  const beyond = [...here.parentElement.children].filter((tile) => (middle(tile)[1] - y) * down > here.offsetHeight / 2);
+  const distance = (tile) => { const [tx, ty] = middle(tile); return Math.abs(ty - y) * 4 + Math.abs(tx - x); };
+  return beyond.length ? beyond.reduce((best, tile) => (distance(tile) < distance(best) ? tile : best)) : null;
+}

@@ -1,0 +1,62 @@
+// What is said in place of pictures: why there are none, and what to do about it.
+
+import { byId, element } from "./elements.js";
+
+export const hide = () => { byId("notice").hidden = true; };
+
+export function showNothing({ filtered, clear }) {
+  if (!filtered) {
+    return say({ title: "Nothing fits", text: "The collection holds no picture near to this. Other words may find more.", kind: "empty" });
+  }
+  return say({
+    title: "No picture passes the filters",
+    text: "Every picture of the collection is left out by what is ticked or written under Filters.",
+    kind: "empty",
+    buttons: [["Clear all filters", clear]],
+  });
+}
+
+export function showLostPicture() {
+  say({
+    title: "The picture is not in this link",
+    text: "Your browser cannot read its format, so it could not travel in the address. Drop the picture here again.",
+    kind: "empty",
+  });
+}
+
+export function showError(error, { again }) {
+  const [title, advice] = adviceFor(error);
+  const small = error.requestId ? `Request ${error.requestId}` : "";
+  say({ title, text: error.message, advice, small, kind: "error", buttons: [["Try again", again]] });
+}
+
+function adviceFor({ status, code, retryAfter }) {
+  if (status === 404 && code !== "not_found") return ["There is no collection yet", element("span", {}, "Fill one with ", command("polyglance ingest ~/Pictures"))];
+  if (status === 429) return ["Very busy", `Many people ask at once. Try again in ${Math.max(1, Math.ceil(retryAfter))} s.`];
+  if (status === 401 || status === 403) return ["The service wants a key", null];
+  if (status === 413) return ["The picture is too large", null];
+  if (status === 422) return ["That cannot be asked", null];
+  if (status === 0) return ["No answer", element("span", {}, "Start it again with ", command("polyglance serve"))];
+  return ["The search did not work", "What was asked is kept; it may work in a moment."];
+}
+
+const command = (text) => element("code", {}, text);
+
+function say({ title, text, advice = null, small = "", kind, buttons = [] }) {
+  const notice = byId("notice");
+  notice.className = `notice ${kind}`;
+  notice.replaceChildren(
+    element("h2", {}, title),
+    element("p", { dir: "auto" }, text),
+    ...(advice ? [element("p", {}, advice)] : []),
+    ...buttons.map(([label, act]) => button(label, act)),
+    ...(small ? [element("p", { className: "small" }, small)] : []),
+  );
+  notice.hidden = false;
+}
+
+function button(label, act) {
+  const made = element("button", { type: "button", className: "plain" }, label);
+  made.addEventListener("click", act);
+  return made;
+}

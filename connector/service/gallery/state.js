@@ -1,0 +1,84 @@
+// What is asked, as a value. The address is its only store, so every state can be linked to, left and come back to.
+//
+//   ?q=words  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #picture=BASE64URL
+//
+// A picture stands in the fragment, which browsers do not send: links carry it, the server's log does not.
+
+export const PAGE = 48;
+
+export const EMPTY = Object.freeze({ words: "", picture: "", terms: [], chosen: [], where: "", open: "", shown: PAGE });
+
+export function readAddress(address) {
+  const given = address.searchParams;
+  const terms = [...given].filter(([name]) => name === "more" || name === "less");
+  return {
+    words: given.get("q") ?? "",
+    picture: new URLSearchParams(address.hash.slice(1)).get("picture") ?? "",
+    terms: terms.map(([sign, id]) => ({ sign, id })),
+    chosen: given.getAll("is").map(readChoice).filter(Boolean),
+    where: given.get("where") ?? "",
+    open: given.get("open") ?? "",
+    shown: Math.min(Math.max(Number(given.get("shown")) || PAGE, PAGE), 20 * PAGE),
+  };
+}
+
+export function writeAddress(state) {
+  const said = new URLSearchParams();
+  if (state.words) said.set("q", state.words);
+  for (const { sign, id } of state.terms) said.append(sign, id);
+  for (const { field, value } of state.chosen) said.append("is", `${field}=${JSON.stringify(value)}`);
+  if (state.where) said.set("where", state.where);
+  if (state.open) said.set("open", state.open);
+  if (state.shown > PAGE) said.set("shown", state.shown);
+  const search = said.size ? `?${said}` : location.pathname;
+  return state.picture ? `${search}#picture=${state.picture}` : search;
+}
+
+function readChoice(text) {
+  const at = text.indexOf("=");
+  try {
+    return at > 0 ? { field: text.slice(0, at), value: JSON.parse(text.slice(at + 1)) } : null;
+  } catch {
+    return null; // an address that was typed by hand
+  }
+}
+
+/** Whether anything is asked: words, a picture or a term. */
+export const isAsking = (state) => Boolean(state.words || state.picture || state.terms.length);
+
+/** What the answer depends on; states of one question differ only in what is open and how much is shown. */
+export const questionOf = (state) => JSON.stringify([state.words, state.picture, state.terms, state.chosen, state.where]);
+
+export const sameChoice = (a, b) => a.field === b.field && a.value === b.value;
+
+/** The filter as the service reads it: the expression comes first, so an error's column is the expression's own. */
+export function whereOf({ where, chosen }, { without = "" } = {}) {
+  const fields = [...new Set(chosen.map(({ field }) => field))].filter((field) => field !== without);
+  const parts = fields.map((field) => `${field} in (${valuesOf(field, chosen).join(", ")})`);
+  const expression = where.trim();
+  if (!expression) return parts.join(" and ");
+  return parts.length ? `(${expression}) and ${parts.join(" and ")}` : expression;
+}
+
+/** How far whereOf moved the expression to the right. */
+export const whereShift = ({ chosen }) => (chosen.length ? 1 : 0);
+
+const valuesOf = (field, chosen) => chosen.filter((choice) => choice.field === field).map(({ value }) => quoted(value));
+
+// The filter language knows JSON's escapes save \b, \f and \r.
+const quoted = (value) =>
+  JSON.stringify(value).replace(/(?<!\\)((?:\\\\)*)\\([bfr])/g, (_, before, letter) =>
+    before + { b: "\\u0008", f: "\\u000c", r: "\\u000d" }[letter]);
+
+/** One more or one less like a picture; what was said of it before no longer holds. */
+export function withTerm(state, sign, id) {
+  const others = state.terms.filter((term) => term.id !== id);
+  return { ...state, terms: [...others, { sign, id }], open: "", shown: PAGE };
+}
+
+export const withoutTerm = (state, id) => ({ ...state, terms: state.terms.filter((term) => term.id !== id), shown: PAGE });
+
+export function withChoice(state, choice, on) {
+  const others = state.chosen.filter((other) => !sameChoice(other, choice));
+  return { ...state, chosen: on ? [...others, choice] : others, open: "", shown: PAGE };
+}

@@ -1,0 +1,114 @@
+// One picture, large, with what is known of it. The address decides which; this only shows it.
+
+import { byId, element, matchOf, nameOf } from "./elements.js";
+
+const dialog = byId("viewer");
+let shown = null;
+
+/** Wire the dialog once: ``step`` goes through the pictures, ``nudge`` asks for more or less, ``close`` leaves. */
+export function prepare({ step, nudge, close, choose }) {
+  byId("viewer-back").addEventListener("click", () => step(-1));
+  byId("viewer-next").addEventListener("click", () => step(1));
+  byId("viewer-close").addEventListener("click", close);
+  byId("viewer-more").addEventListener("click", () => nudge("more", shown));
+  byId("viewer-less").addEventListener("click", () => nudge("less", shown));
+  byId("viewer-link").addEventListener("click", copyLink);
+  byId("viewer-facts").addEventListener("click", (event) => {
+    const choice = event.target.closest("button")?.choice;
+    if (choice) choose(choice);
+  });
+  dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+  });
+  watchSwipes(byId("viewer-image"), step);
+}
+
+export function show(hit, { first, last }) {
+  shown = hit;
+  byId("viewer-name").textContent = nameOf(hit);
+  byId("viewer-match").textContent = matchLine(hit);
+  byId("viewer-original").href = hit.image_url;
+  byId("viewer-back").disabled = first;
+  byId("viewer-next").disabled = last;
+  byId("viewer-link-label").textContent = "Copy link";
+  byId("viewer-facts").replaceChildren(...facts(hit.payload));
+  showImage(hit);
+  if (!dialog.open) dialog.showModal();
+}
+
+export function hide() {
+  shown = null;
+  if (dialog.open) dialog.close();
+}
+
+function showImage(hit) {
+  const image = byId("viewer-image");
+  image.alt = nameOf(hit);
+  image.onerror = () => { image.onerror = null; image.src = hit.thumbnail_url; }; // HEIC and TIFF: few browsers show them
+  image.src = hit.image_url;
+}
+
+function matchLine(hit) {
+  const match = matchOf(hit);
+  return match ? `${match.text} ${match.means}` : "";
+}
+
+async function copyLink() {
+  const done = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+  byId("viewer-link-label").textContent = done ? "Copied" : "Copy it from the address bar";
+}
+
+function watchSwipes(image, step) {
+  let from = null;
+  image.addEventListener("touchstart", (event) => { from = event.touches.length === 1 ? event.touches[0].clientX : null; }, { passive: true });
+  image.addEventListener("touchend", (event) => {
+    const moved = from === null ? 0 : event.changedTouches[0].clientX - from;
+    if (Math.abs(moved) > 60) step(moved > 0 ? -1 : 1);
+  }, { passive: true });
+}
+
+function facts(payload) {
+  const rows = [
+    ["Taken", payload.taken_at && asTime(payload.taken_at)],
+    ["Camera", payload.camera && chooser("camera", payload.camera)],
+    ["Lens", payload.lens],
+    ["Exposure", payload.exposure && asText(payload.exposure)],
+    ["Place", payload.location && `${payload.location.lat.toFixed(5)}, ${payload.location.lon.toFixed(5)}`],
+    ["Size", sizeOf(payload)],
+    ["Folder", payload.folder && chooser("folder", payload.folder)],
+    ["Tags", payload.tags?.length && payload.tags.map((tag) => chooser("tags", tag))],
+    ...Object.entries(payload.meta ?? {}).map(([name, value]) => [name.replaceAll("_", " "), asText(value)]),
+    ["Ingested", payload.ingested_at && asTime(payload.ingested_at)],
+    ["Address", payload.uri && element("code", {}, payload.uri)],
+  ];
+  return rows.filter(([, value]) => value || value === 0).map(([name, value]) =>
+    element("div", {}, element("dt", { dir: "auto" }, name), element("dd", { dir: "auto" }, ...[value].flat())));
+}
+
+function chooser(field, value) {
+  const button = element("button", { type: "button", className: "value", title: `Only ${field} ${value}` }, String(value));
+  button.choice = { field, value };
+  return button;
+}
+
+function sizeOf({ width, height, bytes, format }) {
+  const pieces = [width && `${width} × ${height}`, bytes && asBytes(bytes), format?.toUpperCase()];
+  return pieces.filter(Boolean).join(" · ");
+}
+
+const asBytes = (bytes) =>
+  bytes < 1000 ? `${bytes} B` : bytes < 1e6 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+function asTime(text) {
+  const time = new Date(text);
+  return Number.isNaN(time.getTime()) ? String(text) : time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+function asText(value) {
+  if (value === null || typeof value !== "object") return String(value ?? "");
+  if (Array.isArray(value)) return value.map(asText).join(", ");
+  return Object.entries(value).map(([name, inner]) => `${name.replaceAll("_", " ")} ${asText(inner)}`).join(", ");
+}

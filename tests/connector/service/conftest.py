@@ -1,0 +1,55 @@
+"""A real ``polyglance serve`` in a process of its own, over the bundled pictures."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from connector import Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def serving(noto: Settings, **settings: str) -> Iterator[str]:
+    """The address of a service that is ready; it ends with the block."""
+    environment: Mapping[str, str] = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "POLYGLANCE_QDRANT__PATH": str(noto.qdrant.path),
+        **{f"POLYGLANCE_SERVE__{name.upper()}": value for name, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "polyglance", "serve", "--space", "mini", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=noto.qdrant.path.parent
+    ) as process:
+        assert process.stderr is not None
+        try:
+            lines = iter(process.stderr.readline, "")
+            url = next(found[0] for line in lines if (found := re.search(r"http://[\d.]+:\d+", line)))
+            assert _ready(url) == 200
+            yield url
+        finally:
+            process.terminate()
+            process.stderr.read()
+        assert process.wait() in (0, -signal.SIGTERM)  # uvicorn, once it is done, dies of the signal it was sent
+
+
+@retry(retry=retry_if_result(lambda status: status != 200), stop=stop_after_delay(60), wait=wait_fixed(0.1))
+def _ready(url: str) -> int:
+    return httpx.get(f"{url}/readyz").status_code
+
+
+@pytest.fixture(scope="package")
+def service(noto: Settings) -> Iterator[str]:
+    """The address of a service without keys."""
+    with serving(noto, max_body_bytes="3000000") as url:
+        yield url

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import Settings
 
@@ -28,19 +28,23 @@ def serving(noto: Settings, **settings: str) -> Iterator[str]:
         **{f"POLYGLANCE_SERVE__{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "polyglance", "serve", "--space", "mini", "--port", "0"]
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=noto.qdrant.path.parent
-    ) as process:
-        assert process.stderr is not None
+    log = noto.qdrant.path.parent / "service.log"  # a file: nobody would empty a pipe, and a full one stops the service
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, env=environment, stderr=out, cwd=noto.qdrant.path.parent) as process,
+    ):
         try:
-            lines = iter(process.stderr.readline, "")
-            url = next(found[0] for line in lines if (found := re.search(r"http://[\d.]+:\d+", line)))
+            url = _address(log)
             assert _ready(url) == 200
             yield url
         finally:
             process.terminate()
-            process.stderr.read()
         assert process.wait() in (0, -signal.SIGTERM)  # uvicorn, once it is done, dies of the signal it was sent
+
+
+@retry(retry=retry_if_exception_type(StopIteration), stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True)
+def _address(log: Path) -> str:
+    return next(found[0] for line in log.read_text().splitlines() if (found := re.search(r"http://[\d.]+:\d+", line)))
 
 
 @retry(retry=retry_if_result(lambda status: status != 200), stop=stop_after_delay(60), wait=wait_fixed(0.1))

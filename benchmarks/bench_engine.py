@@ -130,7 +130,8 @@ def _query_times(engine: Engine) -> list[float]:
 
 def _bare_edge_times(shard: edge.EdgeShard) -> list[float]:
     def ask(vector: Any) -> Any:
-        return shard.query_batch(edge.QueryBatchRequest([_edge_request(vector)]))
+        (answer,) = shard.query_batch(edge.QueryBatchRequest([_edge_request(vector)]))
+        return [(hit.id, hit.score, hit.payload) for hit in answer]  # made into Python's values only when asked for
 
     vectors = structured_vectors(QUERIES, seed=1)
     ask(vectors[0].tolist())

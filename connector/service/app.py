@@ -6,6 +6,7 @@ embedded together by ``TextBatcher``.
 
 import asyncio
 import hmac
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from connector.asking import MAX_LIMIT
 from connector.blend import Blend, Weighted, Words, point, words
-from connector.errors import InvalidQuery
+from connector.errors import InvalidQuery, PolyglanceError
 from connector.records import Hit
 from connector.search import ImageSearch
 from connector.search_async import AsyncImageSearch
@@ -43,6 +44,8 @@ from connector.service.batching import TextBatcher
 from connector.service.originals import MEDIA_TYPES, Originals
 from connector.service.problems import answer_errors, problem, request_id
 from connector.settings import Settings
+
+log = logging.getLogger(__name__)
 
 GALLERY = Path(__file__).parent / "gallery"
 HEADERS = {
@@ -67,6 +70,7 @@ class Service:
         self._originals = Originals(serve=settings.serve, limits=settings.limits)
         self._collection = settings.collection
         self._ready = False
+        self._unready: PolyglanceError | None = None
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -164,7 +168,9 @@ class Service:
         return Health(status="ok")
 
     async def readyz(self, response: Response) -> Health:
-        """The text tower is warm and the collection answers; 503 before that."""
+        """The text tower is warm and the collection answers; 503 before that, and where either cannot be."""
+        if self._unready is not None:
+            raise self._unready
         if self._ready:
             return Health(status="ok")
         response.status_code = 503
@@ -199,8 +205,12 @@ class Service:
             raise HTTPException(404, str(error)) from error
 
     async def _warm_up(self) -> None:
-        await self._search.info()
-        await self._batcher.vector_of("warm-up")
+        try:
+            await self._search.info()
+            await self._batcher.vector_of("warm-up")
+        except PolyglanceError as error:
+            log.error("not_ready %s", error)
+            self._unready = error
         self._ready = True
 
 

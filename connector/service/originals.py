@@ -6,10 +6,11 @@ picture, whatever was there when it was ingested.
 
 import hashlib
 import io
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from cachetools import LRUCache
 from PIL import Image
@@ -60,7 +61,7 @@ class Originals:
         address = urlsplit(uri)
         if address.scheme != "file" or "#" in uri:
             raise NotServed(f"{uri} is not handed out from here: only pictures in folders are.")
-        path = Path(unquote(address.path))
+        path = Path(os.fsdecode(unquote_to_bytes(address.path)))  # a name need not be UTF-8
         if not path.is_file():
             raise NotServed(f"{uri} is not there any more.")
         if path.stat().st_size > self._limits.max_bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import statistics
 import time
 import uuid
@@ -12,13 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from connector import ConfigError, Settings
+from connector import ConfigError, ImageSearch, InvalidQuery, Settings
 from connector.qdrant.open import open_engine
 from connector.qdrant.schema import CollectionSchema, Fingerprint
+from connector.service.app import create_app
 from connector.service.cli import check_reach
-from connector.settings import ServeSettings
+from connector.service.originals import Originals
+from connector.settings import LimitsSettings, ServeSettings
 from tests.connector.service.conftest import serving
 from tests.scratch import scratch_folder
 from workers.demo import tour
@@ -188,3 +193,38 @@ def test_with_keys_only_callers_who_send_one_are_answered() -> None:
                 httpx.get(f"{url}/v1/collections", headers={"Authorization": "Bearer long-secret"}).status_code == 200
             )
             assert httpx.get(f"{url}/healthz").status_code == 200
+
+
+def test_a_service_whose_model_is_missing_says_so_instead_of_being_ready(tmp_path: Path) -> None:
+    with scratch_folder() as folder:
+        settings = Settings.load(
+            {"model.space": "mini", "model.text_model": str(tmp_path / "nowhere"), "qdrant.path": str(folder / "data")}
+        )
+        with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+            engine.create(CollectionSchema(Fingerprint("mini", dims=128, image_size=64)))
+        with TestClient(create_app(ImageSearch.open(settings=settings), settings=settings)) as client:
+            error = until_it_says(client, "model_error")
+    assert "nowhere" in error["message"]
+
+
+@retry(retry=retry_if_exception_type(KeyError), stop=stop_after_delay(30), wait=wait_fixed(0.05), reraise=True)
+def until_it_says(client: TestClient, code: str) -> Any:
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    error = answer.json()["error"]
+    assert error["code"] == code
+    return error
+
+
+def test_a_file_whose_name_is_no_utf8_is_handed_out(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 #1.png"))
+    path.write_bytes(SAILBOAT.read_bytes())
+    originals = Originals(serve=ServeSettings(), limits=LimitsSettings())
+    assert originals.path_of({"uri": path.as_uri()}) == path
+    with pytest.raises(InvalidQuery, match="not handed out"):
+        originals.path_of({"uri": "s3://bucket/dog.jpg"})
+    with pytest.raises(InvalidQuery, match="not handed out"):
+        originals.path_of({"uri": f"{path.as_uri()}.tar#member.png"})
+    path.unlink()
+    with pytest.raises(InvalidQuery, match="not there any more"):
+        originals.path_of({"uri": path.as_uri()})

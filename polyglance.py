@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 import connector.cli
 import connector.collection_cli
+import connector.evaluate_cli
 import connector.service.cli
 import workers.cli
 from connector import options
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(workers.cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
+app.add_typer(connector.evaluate_cli.app)
 app.add_typer(connector.collection_cli.app, name="collection")
 
 

@@ -8,7 +8,7 @@ import math
 import stat
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -177,6 +177,23 @@ class ImageSearch:
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
         return self._nearest(vectors, reach=reach, where=self._condition(where))
 
+    def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
+        """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
+        check_between("limit", limit, 1, MAX_LIMIT)
+        query = NearestQuery(np.empty(0, dtype=np.float32), limit=limit, where=self._condition(where), exact=True)
+        return self._answers(query, vectors)
+
+    def each(
+        self, *, where: "str | Filter | None" = None, fields: Sequence[str] | None = None
+    ) -> Iterator[StoredPoint]:
+        """Every picture that matches, in the order of the ids; ``fields`` limits the payload."""
+        condition, start = self._condition(where), None
+        while True:
+            page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields)
+            yield from page.points
+            if (start := page.next) is None:
+                return
+
     def groups(
         self,
         blend: Blend | str,
@@ -303,11 +320,12 @@ class ImageSearch:
             min_score=reach.min_score,
         )
         if not reach.diversity:
-            return self._engine.query([replace(query, vector=vector) for vector in vectors]) if len(vectors) else []
-        wide = replace(query, limit=reach.candidates, offset=0)
-        return [
-            self._diverse(hits, reach=reach) for hits in self._engine.query([replace(wide, vector=v) for v in vectors])
-        ]
+            return self._answers(query, vectors)
+        wide = self._answers(replace(query, limit=reach.candidates, offset=0), vectors)
+        return [self._diverse(hits, reach=reach) for hits in wide]
+
+    def _answers(self, query: NearestQuery, vectors: Vectors) -> list[list[Hit]]:
+        return self._engine.query([replace(query, vector=vector) for vector in vectors]) if len(vectors) else []
 
     def _diverse(self, hits: list[Hit], *, reach: Reach) -> list[Hit]:
         stored = self._engine.retrieve([hit.id for hit in hits], fields=[], vectors=True)

@@ -54,6 +54,7 @@ class AsyncImageSearch:
     like = _awaited(ImageSearch.like)
     blend = _awaited(ImageSearch.blend)
     nearest = _awaited(ImageSearch.nearest)
+    exact = _awaited(ImageSearch.exact)
     groups = _awaited(ImageSearch.groups)
     facets = _awaited(ImageSearch.facets)
     count = _awaited(ImageSearch.count)

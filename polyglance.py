@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+import connector.classify_cli
 import connector.cli
 import connector.collection_cli
 import connector.evaluate_cli
@@ -27,6 +28,7 @@ app.add_typer(workers.cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)
+app.add_typer(connector.classify_cli.app)
 app.add_typer(connector.collection_cli.app, name="collection")
 
 

@@ -17,7 +17,8 @@ _MINI = Path(__file__).parent / "mini"
 class Space:
     """One vector space. ``image_model`` and the text models are hub names or folders for sentence-transformers.
 
-    ``mean`` and ``std`` normalise RGB values that were scaled to 0–1, per channel.
+    ``mean`` and ``std`` normalise RGB values that were scaled to 0–1, per channel. ``logit_scale`` is what the space's
+    training multiplied cosines by before a softmax: 100 for CLIP (Radford et al., 2021), 20 for mini (demo/polish.py).
     """
 
     name: str
@@ -27,6 +28,7 @@ class Space:
     text_models: Mapping[str, str]
     languages: str
     licence: str
+    logit_scale: float
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     bundled: bool = False
@@ -47,6 +49,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
                 },
                 languages="50+ languages",
                 licence="MIT (image tower), Apache-2.0 (multilingual text tower)",
+                logit_scale=100.0,
             ),
             Space(
                 name="mini",
@@ -56,6 +59,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
                 text_models={"multilingual": str(_MINI / "text")},
                 languages="53 languages",
                 licence="Apache-2.0",
+                logit_scale=20.0,
                 bundled=True,
             ),
         )

@@ -7,9 +7,9 @@ what it had.
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,10 @@ from connector.qdrant.embedded_folder import CollectionFolder
 
 Kind: TypeAlias = Literal["graph", "seal"]
 """``graph`` builds the search graph over everything; ``seal`` moves what was written last out of memory."""
+
+
+LONGEST_START_S = 30.0
+"""How long an interrupted caller waits for the child's handle, to end it."""
 
 
 def optimize_apart(collection: Path, *, kind: Kind) -> None:
@@ -45,21 +49,29 @@ def optimize_apart(collection: Path, *, kind: Kind) -> None:
 
 def _started(command: list[str], *, environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a child, in a thread that no interrupt reaches: between fork and handle it would leave an orphan."""
-    start = partial(
-        subprocess.Popen,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    pool = ThreadPoolExecutor(1)
-    starting = pool.submit(start, command)
+    starting: Future[subprocess.Popen[str]] = Future()
+
+    def start() -> None:
+        try:
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            starting.set_exception(error)
+        else:
+            starting.set_result(child)
+
+    thread = threading.Thread(target=start, name="optimize")
     try:
-        pool.shutdown()
+        thread.start()
         return starting.result()
     except KeyboardInterrupt:
-        _end(starting.result())
+        _end(starting.result(timeout=LONGEST_START_S))
         raise
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import Settings
+from tests.scratch import scratch_folder
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,8 +54,12 @@ def _ready(url: str) -> int:
     return httpx.get(f"{url}/readyz").status_code
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def service(noto: Settings) -> Iterator[str]:
-    """The address of a service without keys."""
-    with serving(noto, max_body_bytes="3000000") as url:
-        yield url
+    """The address of a service without keys, over a copy of its own: the embedded engine serves one at a time."""
+    with scratch_folder() as folder:
+        copy = folder / "data"
+        shutil.copytree(noto.qdrant.path, copy)
+        settings = noto.model_copy(update={"qdrant": noto.qdrant.model_copy(update={"path": copy})})
+        with serving(settings, max_body_bytes="3000000") as url:
+            yield url

@@ -1,7 +1,7 @@
 // The gallery's beginning: one state in, one page out. Every change of state goes through ``go``, and so through the address.
 
 import * as api from "./api.js";
-import { byId, element, icon, matchOf, nameOf } from "./elements.js";
+import { byId, element, icon, nameOf } from "./elements.js";
 import * as filters from "./filters.js";
 import { card, watchArrows } from "./grid.js";
 import * as notices from "./notices.js";
@@ -19,11 +19,15 @@ const known = new Map(); // id -> hit: pictures of terms and links that may not 
 
 // ---- state -------------------------------------------------------------------------------------------------------
 
-/** Go to another state. A new question is a step in the history; what only shows more of it is not. */
-function go(next, { step = true } = {}) {
-  const address = writeAddress(next);
-  if (step) history.pushState(null, "", address);
-  else history.replaceState(null, "", address);
+/** Go to another state, as a step that the browser's back button undoes. */
+function go(next) {
+  history.pushState({ opened: Boolean(next.open) }, "", writeAddress(next));
+  render(next);
+}
+
+/** Go to another state in place of this one. */
+function slide(next) {
+  history.replaceState(history.state, "", writeAddress(next));
   render(next);
 }
 
@@ -58,6 +62,7 @@ function showUnasked() {
   setBusy(false);
   showHits([], { fresh: true });
   byId("status").textContent = whereOf(state) ? "Filters are set; now say what to look for." : "";
+  if (whereOf(state)) refreshFacets(state);
   renderViewer();
 }
 
@@ -108,13 +113,13 @@ function showDone(milliseconds) {
   byId("status").textContent = hits.length ? statusLine(milliseconds) : "No pictures";
   if (!hits.length) notices.showNothing({ filtered: Boolean(whereOf(state)), clear: clearFilters });
   renderTerms();
+  refreshFacets(state);
   renderViewer();
 }
 
 function statusLine(milliseconds) {
-  const best = matchOf(hits[0]);
-  const number = hits.length === 1 ? "1 picture" : `${hits.length} pictures`;
-  return `${exhausted ? "All " : ""}${number}, best first${best ? `, ${best.text} at best` : ""} · ${Math.round(milliseconds)} ms`;
+  const number = hits.length === 1 ? "1 picture" : `${hits.length.toLocaleString()} pictures`;
+  return `${number}, best first · ${Math.round(milliseconds)} ms`;
 }
 
 function showFailure(error) {
@@ -129,7 +134,9 @@ function showFailure(error) {
 function showFilterProblem(error) {
   filters.showProblem(error, state);
   setFiltersOpen(true);
-  byId("status").textContent = "The filter cannot be read; these pictures are from before.";
+  if (hits.length) byId("status").textContent = "The filter cannot be read; these pictures are from before.";
+  else notices.showUnreadFilter();
+  if (filtered === null) refreshFacets({ ...state, where: "" });
 }
 
 function askAgain() {
@@ -147,7 +154,7 @@ function showMore() {
   byId("more").hidden = true;
   setBusy(true);
   state = { ...state, shown: hits.length + PAGE };
-  history.replaceState(null, "", writeAddress(state));
+  history.replaceState(history.state, "", writeAddress(state));
   fill({ signal: waiting.signal, upTo: state.shown, fresh: false });
 }
 
@@ -192,13 +199,16 @@ async function takePicture(file) {
 // ---- filters -----------------------------------------------------------------------------------------------------
 
 function renderFilters() {
-  const filter = whereOf(state);
   const count = state.chosen.length + (state.where ? 1 : 0);
   byId("clear").hidden = !count;
   byId("filters-count").textContent = count || "";
-  if (filter === filtered) return;
-  filtered = filter;
-  filters.refresh(state, { choose: (choice, on) => go(withChoice(state, choice, on)) });
+}
+
+/** Count the fields' values again where the filter is another; called once the filter is known to be readable. */
+function refreshFacets(counted) {
+  if (whereOf(counted) === filtered) return;
+  filtered = whereOf(counted);
+  filters.refresh(counted, { choose: (choice, on) => go(withChoice(state, choice, on)) });
 }
 
 const clearFilters = () => go({ ...state, chosen: [], where: "", shown: PAGE });
@@ -234,9 +244,14 @@ function closeViewer() {
   if (left) byId("grid").querySelector(`[data-id="${CSS.escape(left)}"] .picture`)?.focus();
 }
 
+function leaveViewer() {
+  if (history.state?.opened) history.back(); // the step that opened it
+  else slide({ ...state, open: "" }); // a link led here
+}
+
 function stepViewer(by) {
   const next = hits[hits.findIndex(({ id }) => id === state.open) + by];
-  if (next) go({ ...state, open: next.id }, { step: false });
+  if (next) slide({ ...state, open: next.id });
 }
 
 // ---- wiring ------------------------------------------------------------------------------------------------------
@@ -288,7 +303,7 @@ async function begin() {
   viewer.prepare({
     step: stepViewer,
     nudge,
-    close: () => go({ ...state, open: "" }),
+    close: leaveViewer,
     choose: (choice) => go(withChoice(state, choice, true)),
   });
   addEventListener("popstate", () => render(readAddress(new URL(location.href))));

@@ -2,8 +2,8 @@
 
 import { element, icon, isPlainClick, matchOf, nameOf } from "./elements.js";
 
-const NARROWEST = 0.5; // a strip or a tower of a picture is shown whole inside a tile of this shape at most
-const WIDEST = 2.8;
+const NARROWEST = 0.45; // a strip or a tower of a picture is shown whole inside a tile of this shape at most
+const WIDEST = 3.2;
 
 /** One tile. ``address`` is where its large view lives; ``open`` and ``nudge`` are what its buttons do. */
 export function card(hit, { address, open, nudge }) {

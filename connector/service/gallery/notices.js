@@ -16,6 +16,10 @@ export function showNothing({ filtered, clear }) {
   });
 }
 
+export function showUnreadFilter() {
+  say({ title: "The filter cannot be read", text: "What is wrong with it is said beside it, with a mark at the place.", kind: "empty" });
+}
+
 export function showLostPicture() {
   say({
     title: "The picture is not in this link",

@@ -28,6 +28,7 @@ export function prepare({ step, nudge, close, choose }) {
 
 export function show(hit, { first, last }) {
   shown = hit;
+  dialog.dataset.id = hit.id;
   byId("viewer-name").textContent = nameOf(hit);
   byId("viewer-match").textContent = matchLine(hit);
   byId("viewer-original").href = hit.image_url;
@@ -41,6 +42,7 @@ export function show(hit, { first, last }) {
 
 export function hide() {
   shown = null;
+  delete dialog.dataset.id;
   if (dialog.open) dialog.close();
 }
 

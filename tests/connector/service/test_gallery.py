@@ -88,6 +88,20 @@ def test_the_large_view_opens_and_closes_by_keyboard(page: Page) -> None:
     expect(page.locator("#words")).to_be_focused()
 
 
+def test_leaving_the_large_view_leads_to_the_picture_last_shown_and_one_step_back_in_the_history(page: Page) -> None:
+    ask(page, "butterfly")
+    steps = page.evaluate("history.length")
+    page.locator("#grid .picture").first.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).not_to_be_visible()
+    expect(page.locator("#grid .picture").nth(1)).to_be_focused()
+    assert page.evaluate("history.length") == steps + 1
+    page.go_forward()
+    expect(page.locator("#viewer")).to_be_visible()
+
+
 def test_more_and_less_like_a_picture_change_the_answer(page: Page) -> None:
     ask(page, "cat")
     before = names(page)

@@ -16,16 +16,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
 from benchmarks.record import spread, write
+from benchmarks.structured import structured_vectors
 from connector.qdrant.embedded import CANDIDATES, EmbeddedEngine
 from connector.qdrant.engine import Engine, NearestQuery
 from connector.qdrant.schema import CollectionSchema, Fingerprint
 from connector.qdrant.server import ServerEngine
-from connector.records import Point, Vectors
+from connector.records import Point
 from tests.qdrant_standin.standin import TRANSPORTS, running
 
 DIMS = 512
@@ -59,15 +59,6 @@ def make_points(count: int) -> list[Point]:
         )
         for number, vector in enumerate(vectors)
     ]
-
-
-def structured_vectors(count: int, *, seed: int) -> Vectors:
-    """Unit vectors of rank 32 with a little noise: (count, 512) float32."""
-    basis = np.random.default_rng(0).normal(size=(32, DIMS))
-    generator = np.random.default_rng(seed)
-    vectors = generator.normal(size=(count, 32)) @ basis + 0.3 * generator.normal(size=(count, DIMS))
-    unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit
 
 
 def _embedded(folder: Path, points: list[Point]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ demo: setup ## ingest the bundled pictures, ask in a dozen languages, write poly
 	$(BIN)/polyglance demo
 
 test: lint browser ## lint, types and every quick test (under 10 minutes)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n logical --maxprocesses 4 -m "not slow"
 
 test-all: lint browser ## everything, the slow tests too
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4
 
 # The gallery is tested in a real browser. Where none can be had, those tests are skipped and say so.
 browser:

@@ -159,7 +159,7 @@ def test_a_file_that_is_no_text_is_told(workplace: Path) -> None:
 
 
 def test_an_application_ignores_what_belongs_to_the_workers(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config(workplace, "[ingest]\nreaders = 2\n[s3]\nregion = 'eu'\n[web]\nattempts = 2\n[model]\nspace = 'mini'\n")
+    config(workplace, "[ingest]\nreaders = 2\n[table]\nid_column = 'id'\n[model]\nspace = 'mini'\n")
     monkeypatch.setenv("POLYGLANCE_INGEST__CHUNK", "3")
 
     settings = connector.settings.Settings.load()

@@ -1,7 +1,6 @@
 """The whole settings tree of an ingestion run: what an application needs, and the sections of the workers."""
 
-from ipaddress import IPv4Network, IPv6Network
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -30,54 +29,6 @@ class IngestSettings(Section):
     """Whether files and folders whose name begins with a dot are ingested too."""
 
 
-class S3Settings(Section):
-    """How S3, or a store that speaks its language, is reached. Keys come from where boto3 finds them."""
-
-    endpoint_url: str | None = None
-    """Address of another vendor's store, such as http://localhost:9000; none means AWS."""
-    region: str | None = None
-    """Region of the bucket; none means what the profile says."""
-    profile: str | None = None
-    """Named profile of the AWS configuration."""
-    anonymous: bool = False
-    """Whether requests are sent unsigned, for public buckets."""
-    requester_pays: bool = False
-    """Whether you agree to pay for requests to a bucket that asks for it."""
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    """Whether the bucket stands in the path or in the host name."""
-    tags: bool = False
-    """Whether the tags of objects are read too, into meta.object_tags: one more request for each tagged object."""
-    reader: Literal["auto", "boto3", "obstore"] = "auto"
-    """What reads the objects; auto takes obstore where it is installed, for a tenth of boto3's processor time."""
-    listers: int = Field(default=8, ge=1, le=64)
-    """Stretches of a bucket that are listed at once."""
-    retry_mode: Literal["adaptive", "standard"] = "adaptive"
-    """How boto3 backs off when the store is busy; adaptive also slows down the requests that follow."""
-    attempts: int = Field(default=5, ge=1, le=20)
-    """Times one request is tried before it counts as failed."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    """Seconds until a connection must stand."""
-    read_timeout_s: float = Field(default=30.0, gt=0)
-    """Seconds of silence after which an answer counts as lost."""
-
-
-class WebSettings(Section):
-    """How pictures are fetched from http(s) addresses."""
-
-    allow_private: bool = False
-    """Whether private, loopback and all other non-public addresses may be asked."""
-    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that are not public and may be asked all the same, such as ["10.1.0.0/16"]."""
-    max_redirects: int = Field(default=5, ge=0, le=20)
-    """Redirects followed for one picture."""
-    timeout_s: float = Field(default=30.0, gt=0)
-    """Seconds one picture may take, all in all."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    """Seconds until a connection must stand."""
-    attempts: int = Field(default=3, ge=1, le=10)
-    """Times one picture is tried when its server is busy or the connection breaks."""
-
-
 class TableSettings(Section):
     """Which columns of a CSV, JSONL or Parquet file say what."""
 
@@ -95,6 +46,4 @@ class Settings(connector.settings.Settings):
     foreign_sections: ClassVar[frozenset[str]] = frozenset()
 
     ingest: IngestSettings = Field(default_factory=IngestSettings)
-    s3: S3Settings = Field(default_factory=S3Settings)
-    web: WebSettings = Field(default_factory=WebSettings)
     table: TableSettings = Field(default_factory=TableSettings)

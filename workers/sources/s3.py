@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
-from workers.settings import S3Settings
 from workers.sources.faults import CannotRead
 from workers.sources.names import is_hidden, is_picture_name
 from workers.sources.s3_store import Listed, Page, S3Store, split_uri

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from workers.settings import S3Settings
+from connector.settings import S3Settings
 
 if TYPE_CHECKING:
     import boto3

@@ -10,19 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as botocore
 import urllib3.exceptions
-from botocore import UNSIGNED
-from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from connector.errors import ConfigError
+from connector.s3 import open_client, open_session
+from connector.settings import S3Settings
 from workers.errors import SourceError
-from workers.settings import S3Settings
 from workers.sources.faults import CannotRead, ReadFault
 from workers.sources.s3_quick import Got, QuickReader
 
@@ -125,8 +124,8 @@ class S3Store:
 
     def __init__(self, settings: S3Settings, *, connections: int) -> None:
         self._settings = settings
-        session = _session(settings)
-        self._client = _connect(session, settings, connections=connections)
+        session = open_session(settings)
+        self._client = open_client(session, settings, connections=connections)
         self._quick = _quick_reader(session, settings, client=self._client)
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
 
@@ -284,35 +283,6 @@ def _quick_reader(session: boto3.Session, settings: S3Settings, *, client: "S3Cl
     return QuickReader(
         settings, session=session, region=client.meta.region_name, endpoint=endpoint if elsewhere else None
     )
-
-
-def _session(settings: S3Settings) -> boto3.Session:
-    try:
-        return boto3.Session(profile_name=settings.profile, region_name=settings.region)
-    except botocore.ProfileNotFound as error:
-        known = ", ".join(boto3.Session().available_profiles) or "none"
-        raise SourceError(f"s3.profile {settings.profile!r} is not configured; known profiles: {known}.") from error
-
-
-def _connect(session: boto3.Session, settings: S3Settings, *, connections: int) -> "S3Client":
-    # Other vendors' stores stumble over the checksums that boto3 asks of AWS by default.
-    checksums: Literal["when_supported", "when_required"] = (
-        "when_supported" if settings.endpoint_url is None else "when_required"
-    )
-    config = Config(
-        signature_version=UNSIGNED if settings.anonymous else None,
-        max_pool_connections=connections,
-        connect_timeout=settings.connect_timeout_s,
-        read_timeout=settings.read_timeout_s,
-        retries={"total_max_attempts": settings.attempts, "mode": settings.retry_mode},
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-        s3={"addressing_style": settings.addressing},
-    )
-    try:
-        return session.client("s3", config=config, endpoint_url=settings.endpoint_url)
-    except (botocore.BotoCoreError, ValueError) as error:
-        raise SourceError(f"the S3 settings cannot be used: {error}. Check s3.endpoint_url and s3.region.") from error
 
 
 def _decoded(value: str) -> str:

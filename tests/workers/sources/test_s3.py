@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from connector import ConfigError
+from connector.settings import S3Settings
 from tests.doubles import PAGE, Cut, Fault, Reset, Silence, WebServer, s3_error
 from workers.errors import SourceError
 from workers.records import Blob, Ref, Reject, Unchanged
-from workers.settings import S3Settings
 from workers.sources.s3 import S3Source, cut
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def test_a_public_bucket_is_read_unsigned(
 
 
 def test_an_unknown_profile_is_an_error_that_names_the_known_ones(line: WebServer) -> None:
-    with pytest.raises(SourceError, match=r"'holiday' is not configured; known profiles: none"):
+    with pytest.raises(ConfigError, match=r"'holiday' is not configured; known profiles: none"):
         source("s3://bucket", settings(line, profile="holiday"))
 
 

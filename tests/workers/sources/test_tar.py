@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from connector.settings import S3Settings
 from tests.doubles import Cut, WebServer, s3_error
 from workers.errors import SourceError
 from workers.records import Blob, Ref, Reject
-from workers.settings import S3Settings
 from workers.sources.disk import uri_of
 from workers.sources.s3_store import S3Store
 from workers.sources.tar import RUN_BYTES, TarSource, expand, runs

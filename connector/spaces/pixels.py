@@ -8,7 +8,6 @@ beyond a constant. Any number of threads may decode at once; each should have ca
 
 import io
 import math
-import random
 import re
 import struct
 import warnings
@@ -35,7 +34,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from connector.errors import ImageFault, UnreadableImage
 from connector.records import Pixels
-from connector.spaces.formats import JPEG_END, ends_early, recognise
+from connector.spaces.formats import ends_early, recognise
+from connector.spaces.jpeg import decode_smaller
 
 BYTES_PER_PIXEL = 32
 """Bound of one decode's peak memory, in bytes for each pixel of the original.
@@ -101,11 +101,11 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
     image = _open(data, name=name, max_pixels=max_pixels)
     width, height = image.size
     with _translated(name, data):
-        image = _load(image, data=data, size=size)
+        loaded = _load(image, data=data, size=size)
         exif = _exif(image)
         turn = _orientation(exif)
-        plane = _plane(image)
-    del image  # a large picture is here twice by now
+        plane = _plane(loaded)
+    del image, loaded  # a large picture is here twice by now
     pixels = _fit(plane, of=(width, height), size=size, orientation=turn)
     if _ORIENTATIONS[turn][2]:
         width, height = height, width
@@ -120,9 +120,9 @@ def upright(data: bytes, *, size: int, max_pixels: int) -> Image.Image:
     name = recognise(data)
     image = _open(data, name=name, max_pixels=max_pixels)
     with _translated(name, data):
-        image = _load(image, data=data, size=size)
+        loaded = _load(image, data=data, size=size)
         flip_rows, flip_columns, transpose = _ORIENTATIONS[_orientation(_exif(image))]
-        plane = _plane(image)
+        plane = _plane(loaded)
     plane = plane[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     if transpose:
         plane = plane.swapaxes(0, 1)
@@ -180,53 +180,14 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 # ------------------------------------------------------------------------------------------- loading, and its errors
 
 
-def _load(image: ImageFile, *, data: bytes, size: int) -> ImageFile:
-    """Decode the pixels; a JPEG only as finely as ``size`` needs, and even if it lacks nothing but its end mark."""
-    if not isinstance(image, JpegImageFile):
-        if isinstance(image, Jpeg2KImageFile) and ends_early(data, name="jpeg2000"):
-            raise EOFError("the file ends before its picture does")  # OpenJPEG would leave the missing tiles black
-        image.load()
-        return image
-    if data.endswith(bytes(64)) and data.rfind(JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise EOFError("nothing but zeros where the rest of the picture should be")
-    try:
-        return _load_jpeg(image, size=size)
-    except OSError:
-        if not _lacks_only_its_end(data):
-            raise
-    return _load_jpeg(JpegImageFile(io.BytesIO(data + JPEG_END)), size=size)
-
-
-def _load_jpeg(image: JpegImageFile, *, size: int) -> JpegImageFile:
-    image.draft(None, (2 * size, 2 * size))
+def _load(image: ImageFile, *, data: bytes, size: int) -> Image.Image | _Plane:
+    """Decode the pixels; a JPEG only as finely as ``size`` needs."""
+    if isinstance(image, JpegImageFile):
+        return decode_smaller(image, data=data, size=size)
+    if isinstance(image, Jpeg2KImageFile) and ends_early(data, name="jpeg2000"):
+        raise EOFError("the file ends before its picture does")  # OpenJPEG would leave the missing tiles black
     image.load()
     return image
-
-
-_JPEG_SCAN = b"\xff\xda"
-_JPEG_RESTARTS = b"\xff\xdd"
-
-
-def _lacks_only_its_end(data: bytes) -> bool:
-    """Whether every pixel of a JPEG without end mark is there: then whatever bits follow change none of them.
-
-    Of several scans or restart intervals a later one could be missing whole: those are never complete without the end.
-    """
-    data = data.removesuffix(b"\xff")
-    picture = JpegImageFile(io.BytesIO(data))
-    scan = data.rfind(_JPEG_SCAN)
-    if "progressive" in picture.info or data[scan + 4] != picture.layers or _JPEG_RESTARTS in data[:scan]:
-        return False
-    return len({_checksum(data + bits + JPEG_END) for bits in _ANY_BITS}) == 1
-
-
-# More than the largest unit of a JPEG, six blocks of 64 coefficients: blocks beyond the picture's edge show nothing.
-_ANY_BITS = (b"", *(random.Random(seed).randbytes(4096).replace(b"\xff", b"\xfe") for seed in range(3)))
-
-
-def _checksum(data: bytes) -> int:
-    picture = JpegImageFile(io.BytesIO(data))
-    return zlib.crc32(picture.tobytes())
 
 
 def _hush_pillow() -> None:
@@ -289,8 +250,10 @@ def _orientation(exif: Image.Exif) -> int:
 # ------------------------------------------------------------------------------------------------------- to 8-bit RGB
 
 
-def _plane(image: Image.Image) -> _Plane:
+def _plane(image: Image.Image | _Plane) -> _Plane:
     """Any mode as 8-bit RGB or grey: alpha on white, deep greys scaled; the rest as Pillow converts it."""
+    if isinstance(image, np.ndarray):
+        return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _scaled_greys(image)[:, :, np.newaxis]
     if image.has_transparency_data:

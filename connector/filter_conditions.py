@@ -14,6 +14,7 @@ from qdrant_client import models
 from connector.errors import InvalidQuery
 from connector.filter_grammar import read_moment
 from connector.filter_nodes import (
+    LONGEST_QUOTE,
     Among,
     And,
     Argument,
@@ -324,14 +325,7 @@ class _Compiler:
         kind = self._indexes.get(path.name)
         if kind is not None:
             return _Field(name=path.name, kind=kind, span=path.span)
-        if path.name in {field.name for field in PAYLOAD_FIELDS}:
-            raise self._fault(_not_indexed(path.name), path.span)
-        seen, nearest = self._source.quote(path.span), _nearest(path.name, self._indexes)
-        meant = f" The nearest one is {nearest!r}." if nearest else ""
-        if path.name.startswith("meta."):
-            raise self._fault(f"{seen!r} is not indexed.{meant} {_declaration(seen)}", path.span)
-        meant = meant or f" There are: {', '.join(self._indexes)}."
-        raise self._fault(f"unknown field {seen!r}.{meant}", path.span)
+        raise self._fault(about_unknown(path.name, indexes=self._indexes), path.span)
 
     def _fault(self, message: str, span: Span) -> InvalidQuery:
         return self._source.fault(message, span)
@@ -350,6 +344,19 @@ class _Compiler:
 
 def _reach(node: Comparison) -> Span:
     return Span(node.operands[0].span.start, node.operands[-1].span.end)
+
+
+def about_unknown(name: str, *, indexes: Mapping[str, FieldType]) -> str:
+    """What to say about a field without an index: what it is, which may have been meant, how to index it."""
+    if name in {field.name for field in PAYLOAD_FIELDS}:
+        return _not_indexed(name)
+    seen = name if len(name) <= LONGEST_QUOTE else f"{name[:LONGEST_QUOTE]}…"
+    nearest = _nearest(name, indexes)
+    meant = f" The nearest one is {nearest!r}." if nearest else ""
+    if name.startswith("meta."):
+        return f"{seen!r} is not indexed.{meant} {_declaration(seen)}"
+    meant = meant or f" There are: {', '.join(indexes)}."
+    return f"unknown field {seen!r}.{meant}"
 
 
 def _not_indexed(name: str) -> str:

@@ -26,3 +26,12 @@ def parse_filter(expression: str, *, indexes: Mapping[str, FieldType]) -> "model
 
     node, source = parse(expression)
     return compiled(node, source=source, indexes=indexes)
+
+
+def as_filter(where: "str | models.Filter", *, indexes: Mapping[str, FieldType]) -> "models.Filter":
+    """The Qdrant filter of an expression, or a ready made one, its fields checked alike. Raises InvalidQuery."""
+    if isinstance(where, str):
+        return parse_filter(where, indexes=indexes)
+    from connector.filter_native import checked
+
+    return checked(where, indexes=indexes)

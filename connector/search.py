@@ -4,10 +4,7 @@ The rule: opening loads no model. The first question in words loads the text tow
 tower, and both stay until the search is closed.
 """
 
-import math
-import stat
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from connector.asking import GROUPED, MAX_LIMIT, Reach, Value, as_point_id, check_between, check_texts, values_of
-from connector.blend import Blend, Part, Picture, Stored, Words, point, words
+from connector.asking import GROUPED, MAX_LIMIT, Reach, as_point_id, check_between, check_texts
+from connector.blend import Blend, picture, point, words
 from connector.diversity import diverse_order
-from connector.errors import CollectionMismatch, InvalidQuery
-from connector.filters import parse_filter
+from connector.errors import CollectionMismatch, InvalidQuery, StoreRefused
+from connector.filters import as_filter
+from connector.grouping import counted, grouped
+from connector.mixing import mixed, named_points
+from connector.pictures import PICTURES, read_picture
 from connector.qdrant.engine import CollectionInfo, Engine, NearestQuery
 from connector.qdrant.open import open_engine
-from connector.qdrant.points import SHORTEST, check_facet
-from connector.qdrant.schema import Fingerprint
-from connector.records import FacetCount, Hit, HitGroup, Pixels, StoredPoint, Vector, Vectors
+from connector.qdrant.points import check_facet
+from connector.qdrant.schema import FieldType, Fingerprint
+from connector.records import FacetCount, Hit, HitGroup, StoredPoint, Vector, Vectors
 from connector.settings import Settings
 from connector.spaces.catalog import find_space
 
@@ -46,6 +46,7 @@ class ImageSearch:
         self._loading = threading.Lock()
         self._speaking = threading.Lock()  # a tower serves one caller at a time
         self._looking = threading.Lock()
+        self._indexes: Mapping[str, FieldType] | None = None
         self._text_tower: TextTower | None = None
         self._image_tower: ImageTower | None = None
 
@@ -108,7 +109,7 @@ class ImageSearch:
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
         check_texts(texts)
         condition = self._condition(where)
-        return self._nearest(self.embed_texts(texts), reach=reach, where=condition)
+        return self._nearest(self.embed_texts(texts), reach=reach, where=[condition] * len(texts))
 
     def image(
         self,
@@ -125,9 +126,9 @@ class ImageSearch:
         Raises InvalidQuery for what cannot be read, and its subclass UnreadableImage for what is no picture. Addresses
         that are not public are refused, also behind a redirect.
         """
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
-        condition = self._condition(where)
-        return self._nearest(self.embed_image(image)[None], reach=reach, where=condition)[0]
+        return self.blends(
+            [picture(image)], limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity
+        )[0]
 
     def like(
         self,
@@ -159,9 +160,29 @@ class ImageSearch:
         Such as ``words("a beach") + picture(photo) - 0.5 * words("people")``. Raises InvalidQuery, also where the
         parts cancel one another out.
         """
+        return self.blends([blend], limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity)[
+            0
+        ]
+
+    def blends(
+        self,
+        blends: Sequence[Blend | str],
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        where: "str | Filter | None" = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+    ) -> list[list[Hit]]:
+        """An answer to each of many questions of any kind, in one call to the store. Raises InvalidQuery.
+
+        All their words go through the model together. A text stands for ``words(text)``.
+        """
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
-        condition = self._others(blend, where=self._condition(where))
-        return self._nearest(self.embed_blend(blend)[None], reach=reach, where=condition)[0]
+        condition = self._condition(where)
+        asked = [words(each) if isinstance(each, str) else each for each in blends]
+        vectors = self.embed_blends(asked)
+        return self._nearest(vectors, reach=reach, where=[self._others(each, where=condition) for each in asked])
 
     def nearest(
         self,
@@ -175,21 +196,21 @@ class ImageSearch:
     ) -> list[list[Hit]]:
         """An answer to each vector, (n, dims) float32, in one call to the store."""
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
-        return self._nearest(vectors, reach=reach, where=self._condition(where))
+        return self._nearest(vectors, reach=reach, where=[self._condition(where)] * len(vectors))
 
     def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
         check_between("limit", limit, 1, MAX_LIMIT)
-        query = NearestQuery(np.empty(0, dtype=np.float32), limit=limit, where=self._condition(where), exact=True)
-        return self._answers(query, vectors)
+        query = NearestQuery(np.empty(0, dtype=np.float32), limit=limit, exact=True)
+        return self._answers(query, vectors, where=[self._condition(where)] * len(vectors))
 
     def each(
-        self, *, where: "str | Filter | None" = None, fields: Sequence[str] | None = None
+        self, *, where: "str | Filter | None" = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
-        """Every picture that matches, in the order of the ids; ``fields`` limits the payload."""
+        """Every picture that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
         condition, start = self._condition(where), None
         while True:
-            page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields)
+            page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields, vectors=vectors)
             yield from page.points
             if (start := page.next) is None:
                 return
@@ -212,11 +233,7 @@ class ImageSearch:
         check_between("size", size, 1, MAX_LIMIT)
         self._check_counted(by)
         asked = words(blend) if isinstance(blend, str) else blend
-        grouped: dict[Value, list[Hit]] = {}
-        for hit in self.blend(asked, limit=GROUPED, where=where):
-            for value in values_of(hit.payload, by):
-                grouped.setdefault(value, []).append(hit)
-        return [HitGroup(value, tuple(hits[:size])) for value, hits in [*grouped.items()][:limit]]
+        return grouped(self.blend(asked, limit=GROUPED, where=where), by=by, limit=limit, size=size)
 
     def facets(
         self, field: str, *, of: Blend | str | None = None, where: "str | Filter | None" = None, limit: int = 10
@@ -230,10 +247,7 @@ class ImageSearch:
             return self._engine.facet(field, where=self._condition(where), limit=limit)
         self._check_counted(field)
         asked = words(of) if isinstance(of, str) else of
-        hits = self.blend(asked, limit=GROUPED, where=where)
-        counts = Counter(value for hit in hits for value in values_of(hit.payload, field))
-        ranked = sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))
-        return [FacetCount(value, count) for value, count in ranked[:limit]]
+        return counted(self.blend(asked, limit=GROUPED, where=where), field=field, limit=limit)
 
     def count(self, *, where: "str | Filter | None" = None) -> int:
         """How many pictures match, exactly."""
@@ -258,10 +272,10 @@ class ImageSearch:
         check_between("offset", offset, 0, MAX_LIMIT)
         return self._engine.ordered(by, descending=descending, limit=limit, offset=offset, where=self._condition(where))
 
-    def points(self, ids: Sequence[str]) -> list[StoredPoint]:
+    def points(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
         """The points of these ids, in their order. Raises InvalidQuery for one that is not there."""
         known = [as_point_id(each) for each in ids]
-        found = {each.id: each for each in self._engine.retrieve(known)}
+        found = {each.id: each for each in self._engine.retrieve(known, vectors=vectors)}
         for each in known:
             if each not in found:
                 raise self._no_point(each)
@@ -276,24 +290,43 @@ class ImageSearch:
 
     def embed_image(self, image: "str | Path | bytes | Image") -> Vector:
         """The vector of a picture, as ``image`` takes it: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        pixels = self._pixels_of(image)
-        tower = self._image()
-        with self._looking:
-            vector: Vector = tower.embed(pixels[None])[0]  # (1, size, size, 3) -> (dims,)
+        vector: Vector = self.embed_images([image])[0]
         return vector
+
+    def embed_images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
+        """The vectors of pictures: (n, dims) float32, L2-normalised. Raises InvalidQuery that names the picture."""
+        space = find_space(self._settings.model.space)
+        found = [np.empty((0, space.dims), dtype=np.float32)]
+        for start in range(0, len(images), PICTURES):
+            some = images[start : start + PICTURES]
+            pixels = np.stack([read_picture(e, size=space.image_size, limits=self._settings.limits) for e in some])
+            tower = self._image()
+            with self._looking:
+                found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
+        return np.concatenate(found)
 
     def embed_blend(self, blend: Blend) -> Vector:
         """The vector of a mixture: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        if not blend.parts:
-            raise InvalidQuery("the blend has no parts; give words, a picture or a point.")
-        for one in blend.parts:
-            if not math.isfinite(one.weight):
-                raise InvalidQuery(f"a part of the blend has the weight {one.weight}; a finite number is wanted.")
-        total = sum(one.weight * self._vector_of(one.part) for one in blend.parts)
-        length = float(np.linalg.norm(total))
-        if length < SHORTEST:
-            raise InvalidQuery("the parts of the blend cancel one another out; change a weight.")
-        return np.asarray(total / length, dtype=np.float32)
+        vector: Vector = self.embed_blends([blend])[0]
+        return vector
+
+    def embed_blends(self, blends: Sequence[Blend]) -> Vectors:
+        """The vectors of mixtures: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
+        return mixed(blends, texts=self.embed_texts, pictures=self.embed_images, stored=self._stored_vectors)
+
+    def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
+        """Merge ``payload`` by its top-level keys into a stored picture's own, such as ``{"tags": ["dog"]}``.
+
+        Raises InvalidQuery for an id that is not there and for what is not plain JSON.
+        """
+        known = as_point_id(point_id)
+        try:
+            self._engine.set_payload(known, dict(payload))
+        except ValueError as error:
+            raise InvalidQuery(f"{error}.") from error
+        except StoreRefused:
+            self.points([known])  # that it is not there is the usual reason
+            raise
 
     def info(self) -> CollectionInfo:
         """Schema and size of the collection."""
@@ -311,21 +344,21 @@ class ImageSearch:
     ) -> None:
         self.close()
 
-    def _nearest(self, vectors: Vectors, *, reach: Reach, where: "Filter | None") -> list[list[Hit]]:
+    def _nearest(self, vectors: Vectors, *, reach: Reach, where: "Sequence[Filter | None]") -> list[list[Hit]]:
         query = NearestQuery(
-            np.empty(0, dtype=np.float32),
-            limit=reach.limit,
-            offset=reach.offset,
-            where=where,
-            min_score=reach.min_score,
+            np.empty(0, dtype=np.float32), limit=reach.limit, offset=reach.offset, min_score=reach.min_score
         )
         if not reach.diversity:
-            return self._answers(query, vectors)
-        wide = self._answers(replace(query, limit=reach.candidates, offset=0), vectors)
+            return self._answers(query, vectors, where=where)
+        wide = self._answers(replace(query, limit=reach.candidates, offset=0), vectors, where=where)
         return [self._diverse(hits, reach=reach) for hits in wide]
 
-    def _answers(self, query: NearestQuery, vectors: Vectors) -> list[list[Hit]]:
-        return self._engine.query([replace(query, vector=vector) for vector in vectors]) if len(vectors) else []
+    def _answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
+        """An answer to each vector under its own condition."""
+        if not len(vectors):
+            return []
+        pairs = zip(vectors, where, strict=True)
+        return self._engine.query([replace(query, vector=vector, where=condition) for vector, condition in pairs])
 
     def _diverse(self, hits: list[Hit], *, reach: Reach) -> list[Hit]:
         stored = self._engine.retrieve([hit.id for hit in hits], fields=[], vectors=True)
@@ -341,19 +374,11 @@ class ImageSearch:
         )
         return [there[row] for row in order[reach.offset :]]
 
-    def _vector_of(self, part: Part) -> Vector:
-        if isinstance(part, Words):
-            vector: Vector = self.embed_texts([part.text])[0]
-            return vector
-        if isinstance(part, Picture):
-            return self.embed_image(part.image)
-        return self._stored_vector(as_point_id(part.point_id))
-
     def _others(self, blend: Blend, *, where: "Filter | None") -> "Filter | None":
         """The condition that leaves out the points that the blend itself names."""
         from qdrant_client.models import Filter, HasIdCondition
 
-        named = [as_point_id(one.part.point_id) for one in blend.parts if isinstance(one.part, Stored)]
+        named = named_points(blend)
         if not named:
             return where
         return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=list(named))])
@@ -365,50 +390,22 @@ class ImageSearch:
         return InvalidQuery(f"collection {self._engine.collection!r} has no point {point_id}.")
 
     def _condition(self, where: "str | Filter | None") -> "Filter | None":
-        if where is None or not isinstance(where, str):
-            return where
-        return parse_filter(where, indexes=self._engine.info().schema.indexes)
-
-    def _pixels_of(self, image: "str | Path | bytes | Image") -> Pixels:
-        from PIL.Image import Image
-
-        from connector.spaces.pixels import decode, prepare
-
-        size = find_space(self._settings.model.space).image_size
-        if isinstance(image, Image):
-            return prepare(image, size=size)
-        if isinstance(image, str) and image.startswith(("http://", "https://")):
-            image = self._fetched(image)
-        if isinstance(image, str | Path):
-            image = self._bytes_of(Path(image))
-        if not isinstance(image, bytes):
-            raise InvalidQuery(f"the picture is {type(image).__name__}; a path, bytes or a PIL image is wanted.")
-        return decode(image, size=size, max_pixels=self._settings.limits.max_pixels).pixels
-
-    def _stored_vector(self, point_id: str) -> Vector:
-        found = self._engine.retrieve([point_id], fields=[], vectors=True)
-        if not found or found[0].vector is None:
-            raise self._no_point(point_id)
-        return np.asarray(found[0].vector, dtype=np.float32)
-
-    def _fetched(self, url: str) -> bytes:
-        from connector.net import Web, WebLimits
-
-        with Web(WebLimits(max_bytes=self._settings.limits.max_bytes)) as web:
-            page = web.get(url)
-        return b"" if page is None else page.data
-
-    def _bytes_of(self, path: Path) -> bytes:
-        limit = self._settings.limits.max_bytes
+        if where is None:
+            return None
         try:
-            found = path.stat()
-            if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
-                return path.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise InvalidQuery(f"the picture {str(path)!r} cannot be read: {error}.") from error
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidQuery(f"the picture {str(path)!r} is no file.")
-        raise InvalidQuery(f"the picture {str(path)!r} has {found.st_size} bytes; limits.max_bytes allows {limit}.")
+            return as_filter(where, indexes=self._indexes or {})
+        except InvalidQuery:  # the fields are asked for once, and again where one is missing: it may be new
+            self._indexes, before = self._engine.info().schema.indexes, self._indexes
+            if self._indexes == before:
+                raise
+            return as_filter(where, indexes=self._indexes)
+
+    def _stored_vectors(self, ids: Sequence[str]) -> Vectors:
+        found = {each.id: each.vector for each in self._engine.retrieve([*set(ids)], fields=[], vectors=True)}
+        for each in ids:
+            if found.get(each) is None:
+                raise self._no_point(each)
+        return np.asarray([found[each] for each in ids], dtype=np.float32)
 
     def _text(self) -> "TextTower":
         with self._loading:

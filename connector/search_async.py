@@ -53,6 +53,7 @@ class AsyncImageSearch:
     image = _awaited(ImageSearch.image)
     like = _awaited(ImageSearch.like)
     blend = _awaited(ImageSearch.blend)
+    blends = _awaited(ImageSearch.blends)
     nearest = _awaited(ImageSearch.nearest)
     exact = _awaited(ImageSearch.exact)
     groups = _awaited(ImageSearch.groups)
@@ -63,7 +64,10 @@ class AsyncImageSearch:
     points = _awaited(ImageSearch.points)
     embed_texts = _awaited(ImageSearch.embed_texts)
     embed_image = _awaited(ImageSearch.embed_image)
+    embed_images = _awaited(ImageSearch.embed_images)
     embed_blend = _awaited(ImageSearch.embed_blend)
+    embed_blends = _awaited(ImageSearch.embed_blends)
+    set_payload = _awaited(ImageSearch.set_payload)
     info = _awaited(ImageSearch.info)
     close = _awaited(ImageSearch.close)
 

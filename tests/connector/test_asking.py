@@ -5,11 +5,24 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from connector import AsyncImageSearch, Blend, Hit, ImageSearch, InvalidQuery, Settings, picture, point, words
+from connector import (
+    AsyncImageSearch,
+    Blend,
+    Hit,
+    ImageSearch,
+    InvalidQuery,
+    Settings,
+    UnreadableImage,
+    picture,
+    point,
+    words,
+)
+from connector.blend import Weighted, Words
 from workers.demo import tour
 
 SAILBOAT = Path(str(tour.PICTURES)) / "travel-places/sailboat.png"
@@ -63,15 +76,63 @@ def test_a_negative_part_pushes_away(search: ImageSearch) -> None:
         (Blend(()), "the blend has no parts"),
         (words("Hund") - words("Hund"), "cancel one another out"),
         (words("Hund") * float("nan"), "has the weight nan"),
-        (words("Hund") + words("  "), "the text is empty"),
+        (Blend((Weighted(Words("Hund"), 10**5000),)), "has the weight a number of more than 30 digits"),
+        (words("Hund") + words("  "), "text 2 of 2 is empty"),
+        (3, "the question is int; a text or a blend"),
         (words("Hund") + point("no-id"), "'no-id' is no point id"),
         (words("Hund") + point(str(uuid.UUID(int=5))), "has no point 00000000"),
         (words("Hund") + picture("nowhere.png"), "'nowhere.png' cannot be read"),
     ],
 )
-def test_a_mixture_that_means_nothing_is_told(search: ImageSearch, blend: Blend, says: str) -> None:
+def test_a_mixture_that_means_nothing_is_told(search: ImageSearch, blend: Any, says: str) -> None:
     with pytest.raises(InvalidQuery, match=says):
         search.blend(blend)
+
+
+def test_only_the_ratio_of_the_weights_counts(search: ImageSearch) -> None:
+    small = search.embed_blend(1e-200 * words("Hund") + 2e-200 * words("море"))
+    large = search.embed_blend(1e300 * words("Hund") + 2e300 * words("море"))
+    assert small == pytest.approx(large, abs=1e-6)
+
+
+def test_many_questions_of_any_kind_are_answered_as_each_alone(search: ImageSearch) -> None:
+    boat = search.image(SAILBOAT, limit=1)[0]
+    asked: list[Blend | str] = [
+        "Hund",
+        words("кошка") - 0.5 * words("море"),
+        picture(SAILBOAT),
+        point(boat.id),
+        point(boat.id) + words("sea"),
+    ]
+    alone = [search.text("Hund", limit=5), *(search.blend(each, limit=5) for each in asked if isinstance(each, Blend))]
+
+    together = search.blends(asked, limit=5, where="width > 10")
+
+    assert [[hit.id for hit in hits] for hits in together] == [[hit.id for hit in hits] for hits in alone]
+    assert boat.id in {hit.id for hit in together[2]}
+    assert boat.id not in {hit.id for hits in together[3:] for hit in hits}  # each leaves out its own points only
+    assert search.blends([]) == []
+
+
+def test_which_of_many_pictures_is_none_is_told(search: ImageSearch, tmp_path: Path) -> None:
+    (tmp_path / "page.jpg").write_text("<html>")
+    with pytest.raises(UnreadableImage, match=r"page\.jpg'"):
+        search.embed_images([SAILBOAT, tmp_path / "page.jpg"])
+
+
+# changing what is known of a picture
+
+
+def test_what_is_known_of_a_picture_can_be_changed(search: ImageSearch) -> None:
+    (one,) = search.sample(1)
+    search.set_payload(one.id.upper(), {"tenant": "me"})
+    assert search.count(where='tenant == "me"') == 1
+    (changed,) = search.points([one.id])
+    assert changed.payload == {**one.payload, "tenant": "me"}
+    with pytest.raises(InvalidQuery, match=f"has no point {uuid.UUID(int=1)}"):
+        search.set_payload(str(uuid.UUID(int=1)), {"tenant": "me"})
+    with pytest.raises(InvalidQuery, match="tenant is nan"):
+        search.set_payload(one.id, {"tenant": float("nan")})
 
 
 def test_an_address_that_is_not_public_is_refused(search: ImageSearch) -> None:

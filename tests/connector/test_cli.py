@@ -52,7 +52,7 @@ def test_every_way_to_ask_answers_in_json_and_as_a_table(cli: CommandLine) -> No
     assert len(mixed["hits"]) == 10
     first = mixed["hits"][0]["id"]
     assert first not in [hit["id"] for hit in cli("search", "--like", first, "--json").json["hits"]]
-    assert cli("search", "boat", "--min-score", 2, "--json").json["hits"] == []
+    assert cli("search", "boat", "--min-score", 1, "--json").json["hits"] == []
     page = cli("search", "boat", "--offset", 1, "--json").json["hits"]
     assert page[0] == cli("search", "boat", "-n", 2, "--json").json["hits"][1]
     groups = cli("search", "boat", "--group-by", "folder", "-n", 2, "--json").json["groups"]
@@ -104,6 +104,7 @@ def test_no_hit_says_what_the_usual_reason_is(cli: CommandLine) -> None:
         (["dog", "--sample"], "--sample takes no question"),
         (["--facet", "folder", "--sample"], "--facet and --sample exclude one another"),
         (["dog", "--diversity", "2"], "diversity is 2.0; it must be between 0 and 1"),
+        (["dog", "--min-score", "2"], "min_score is 2.0; a cosine lies between -1 and 1"),
         (["dog", "--image", "x.jpg"], "'x.jpg' cannot be read"),
         (["--like", "no-id"], "'no-id' is no point id"),
         (["--order-by", "folder"], "cannot be put in the order of 'folder'"),

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from qdrant_client import models
 
 from connector.errors import InvalidQuery
 from connector.filter_grammar import DEEPEST, LONGEST, MOST_TERMS
-from connector.filters import parse_filter
+from connector.filters import as_filter, parse_filter
 from connector.qdrant.embedded import EmbeddedEngine
 from connector.qdrant.schema import CollectionSchema, FieldType, Fingerprint
 from connector.records import Point
@@ -729,3 +730,62 @@ def test_a_hundred_thousand_texts_are_filters_or_invalid_queries() -> None:
             place = int(random.integers(len(letters)))
             letters[place : place + int(random.integers(0, 3))] = random.choice(alphabet, size=random.integers(0, 3))
         assert complaint_about("".join(letters)) != ""
+
+
+# filters that arrive ready made
+
+
+def on(key: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=1))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        models.Filter(),
+        models.Filter(must=on("width")),
+        models.Filter(should=[models.HasIdCondition(has_id=[1]), on("tags[]")]),
+        models.Filter(
+            must_not=[models.Filter(min_should=models.MinShould(conditions=[on("meta.sizes")], min_count=1))]
+        ),
+        models.Filter(
+            must=[models.NestedCondition(nested=models.Nested(key="meta", filter=models.Filter(must=[on("price")])))]
+        ),
+        models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="camera"))]),
+    ],
+)
+def test_a_ready_made_filter_on_indexed_fields_passes_as_it_is(where: models.Filter) -> None:
+    assert as_filter(where, indexes=INDEXES) is where
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        (models.Filter(must=on("widht")), "unknown field 'widht'. The nearest one is 'width'"),
+        (models.Filter(must_not=[on("exposure")]), "'exposure' is kept with every picture but not indexed"),
+        (models.Filter(should=[models.Filter(must=[on("meta.colour")])]), "`polyglance collection create`"),
+        (
+            models.Filter(must=[models.IsNullCondition(is_null=models.PayloadField(key="prise"))]),
+            "unknown field 'prise'",
+        ),
+        (models.Filter(min_should=models.MinShould(conditions=[on("x")], min_count=1)), "unknown field 'x'"),
+        (
+            models.Filter(
+                must=[models.NestedCondition(nested=models.Nested(key="meta", filter=models.Filter(must=[on("q")])))]
+            ),
+            "'meta.q' is not indexed",
+        ),
+        (5, "the filter is int; an expression or a qdrant_client.models.Filter is wanted"),
+    ],
+)
+def test_a_ready_made_filter_on_another_field_is_told_as_an_expression_is(where: Any, says: str) -> None:
+    with pytest.raises(InvalidQuery, match=re.escape(says)):
+        as_filter(where, indexes=INDEXES)
+
+
+def test_a_ready_made_filter_without_end_is_refused() -> None:
+    where = models.Filter(must=[on("width")])
+    for _ in range(500):
+        where = models.Filter(must=[where])
+    with pytest.raises(InvalidQuery, match="nests more than 100 deep"):
+        as_filter(where, indexes=INDEXES)

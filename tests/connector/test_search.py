@@ -248,10 +248,11 @@ def test_min_score_cuts_the_tail(search: ImageSearch) -> None:
     cut = (whole[7].score + whole[8].score) / 2
 
     assert [hit.id for hit in search.text("dog", limit=20, min_score=cut)] == [hit.id for hit in whole[:8]]
-    assert search.text("dog", min_score=1.1) == []
+    assert search.text("dog", min_score=1) == []
     assert len(search.text("dog", limit=20, min_score=-1)) == 20
-    with pytest.raises(InvalidQuery, match="min_score is not a number"):
-        search.text("dog", min_score=float("nan"))
+    for nonsense in (1.1, -2, float("nan"), float("inf"), True, "0.5"):
+        with pytest.raises(InvalidQuery, match=r"min_score is .*; a cosine lies between -1 and 1"):
+            search.text("dog", min_score=nonsense)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

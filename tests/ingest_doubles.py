@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from connector.errors import StoreFull
 from connector.qdrant.embedded import EmbeddedEngine
 from connector.qdrant.engine import Engine
-from connector.qdrant.schema import CollectionSchema, Fingerprint
+from connector.qdrant.schema import CollectionSchema
 from connector.records import Pixels, Point, Vectors
 from connector.settings import LimitsSettings
 from connector.spaces.catalog import find_space
@@ -68,10 +69,13 @@ class ColourTower(ImageTower):
     """Sees nothing but colours, on an 8x8 grid; space mini's shape. ``before`` is called with every batch."""
 
     def __init__(self, before: Callable[[Pixels], None] = lambda _: None) -> None:
-        self.space = find_space("mini")
-        self.device = "cpu"
-        self.precision = "float32"
-        self.fingerprint = Fingerprint("mini", dims=128, image_size=64, weights="colours")
+        super().__init__(
+            lambda pixels: pixels,
+            space=find_space("mini"),
+            device=torch.device("cpu"),
+            precision="float32",
+            weights="colours",
+        )
         self.batches: list[int] = []
         self._before = before
 

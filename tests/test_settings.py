@@ -124,9 +124,9 @@ def test_a_key_that_does_not_fit_is_not_shown() -> None:
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Settings.load({"model.batch_size": 0, "qdrant.transport": "pigeon", "model.spaces": "mini"})
+        Settings.load({"model.batch_size": -1, "qdrant.transport": "pigeon", "model.spaces": "mini"})
 
-    assert "model.batch_size = 0" in str(caught.value)
+    assert "model.batch_size = -1" in str(caught.value)
     assert "qdrant.transport = 'pigeon'" in str(caught.value)
     assert "model.spaces is not a setting. The nearest one is model.space." in str(caught.value)
 

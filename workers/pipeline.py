@@ -36,9 +36,6 @@ from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.settings import IngestSettings
 from workers.sources.source import Source
 
-CPU_BATCH = 16
-"""Pictures in one forward pass on a CPU at most: more are no faster there, and fewer spread evenly over the cores."""
-
 WAITING_CHUNKS = 4
 """Chunks of read pictures that may wait for each decoder: more would only take memory until it is their turn."""
 
@@ -90,15 +87,14 @@ class Pipeline:
         self._engine = engine
         self._settings = settings
         self._limits = limits
-        self._batch_size = min(batch_size, CPU_BATCH) if tower.device == "cpu" else batch_size
+        self._batch_size = tower.prepare(batch_size)
         self._thumbnails = None if public_url is None else f"{public_url.rstrip('/')}/thumbnails"
         self._clock = clock
         cores = usable_cores()
         self.threads: dict[Stage, int] = {
             "read": settings.readers,
             "decode": settings.decoders or cores,
-            # On a CPU, one single-threaded forward pass a core beats one pass spread over all: no barriers.
-            "embed": cores if tower.device == "cpu" else 1,
+            "embed": tower.callers(cores=cores),
             "upsert": 1,
         }
 
@@ -227,14 +223,16 @@ class Pipeline:
     def _embed(self, lanes: _Lanes) -> None:
         if self._tower.device == "cpu":
             torch.set_num_threads(1)
+        slot = self._tower.slot(self._batch_size)
         while pictures := lanes.pictures.get(self._batch_size, at_least=self._batch_size):
             with lanes.meter.busy("embed"):
-                points = self._points(pictures, lanes)
+                np.stack([picture.pixels for picture in pictures], out=slot[: len(pictures)])
+                points = self._points(pictures, slot[: len(pictures)], lanes=lanes)
             lanes.points.put(points)
 
-    def _points(self, pictures: Sequence[Picture], lanes: _Lanes) -> list[Point]:
+    def _points(self, pictures: Sequence[Picture], pixels: Pixels, *, lanes: _Lanes) -> list[Point]:
         try:
-            vectors = self._tower.embed(np.stack([picture.pixels for picture in pictures]))
+            vectors = self._tower.embed(pixels)
         except ModelError as error:
             raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
         points = []

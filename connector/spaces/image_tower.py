@@ -1,18 +1,19 @@
 """Pixels to vectors: the image half of a space, in batches, on a CPU or a GPU.
 
-The rule: pictures do not go through ``encode()``. Pixels arrive as uint8 and are normalised on the device, in one
-multiply-add; the vectors are those of the reference pipeline to a cosine of 0.9999, at every batch size and thread
-count (docs/decisions/0002-towers.md).
+The rule: pictures do not go through ``encode()``. Pixels arrive as uint8; the vectors are those of the reference
+pipeline to a cosine of 0.9999, on every device, in every precision but int8 and at every batch size and thread count,
+which is checked at load (docs/decisions/0002-towers.md).
 """
 
 import copy
 import logging
-from collections.abc import Mapping
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
 
 from connector.errors import ModelError
 from connector.qdrant.schema import Fingerprint
@@ -20,6 +21,9 @@ from connector.records import Pixels, Vectors
 from connector.settings import ModelSettings
 from connector.spaces.catalog import Space, find_space
 from connector.spaces.loading import WithinMemory, choose_device, load_model
+from connector.spaces.throughput import compiled_pays, find_batch
+from connector.spaces.transfer import transfer_to
+from connector.spaces.vision import Reference, Vision, keep_vision_half
 from connector.spaces.weights import digest, find_model, module_folders
 
 log = logging.getLogger(__name__)
@@ -27,47 +31,93 @@ log = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
 
 LEAST_COSINE = 0.9999
-"""How near every vector of the canonical batch must come to float32 for another precision to be used."""
+"""How near every vector of the canonical batch must come to float32 on the CPU for a device or precision to be used."""
+
+CPU_BATCH = 16
+"""Pictures in one forward pass on a CPU: more are no faster there, and fewer spread evenly over the cores."""
+
+MPS_BATCH = 64
+
+GPU_CALLERS = 2
+"""Threads that keep a GPU busy: one fills its slot and sends it while the batch of the other is computed."""
+
+Forward = Callable[[Tensor], Tensor]
+"""(n, size, size, 3) uint8 -> (n, dims), both on the device."""
 
 
 class ImageTower:
     """The image half of a space, loaded and ready; a call is one forward pass.
 
-    On a CPU many threads may call at once, best with one torch thread each; on a GPU one at a time.
+    Many threads may call at once; ``callers`` says how many are best. On a CPU each should have one torch thread.
     """
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        forward: Forward,
         *,
         space: Space,
         device: torch.device,
         precision: Precision,
         weights: str,
+        compiling: Literal["auto", "on", "off"] = "off",
     ) -> None:
         self.space = space
         self.device = str(device)
         self.precision: Precision = precision
         self.fingerprint = Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size, weights=weights)
-        self._forward = _Forward(model, space=space, device=device)
-        self._within_memory = WithinMemory(self._forward)
+        self._eager = forward
+        self._compiling = compiling
+        self._compiled: tuple[int, Forward] | None = None  # for batches of exactly this many
+        self._transfer = transfer_to(device)
+        self._within_memory = WithinMemory(self._whole)
 
     @classmethod
     def load(cls, model: ModelSettings) -> "ImageTower":
         """The image tower of ``model.space``, from ``model.image_model`` where that is set.
 
         Raises ConfigError for an unknown space or device, ModelError where the weights are missing, broken, of
-        another kind or shape, or do not survive an explicit bfloat16.
+        another kind or shape, or do not survive the device or an explicit precision.
         """
         space = find_space(model.space)
         device = choose_device(model.device)
         name = model.image_model or space.image_model
         folder = find_model(name, half="image")
         loaded = load_model(folder, half="image")
-        _keep_vision_half(loaded)
-        _check_shape(loaded, space=space, name=name)
-        precision, ready = _choose_precision(loaded, space=space, device=device, wanted=model.precision)
-        return cls(ready, space=space, device=device, precision=precision, weights=digest(module_folders(folder)[0]))
+        keep_vision_half(loaded)
+        reference = Reference(loaded, space=space)
+        exact = _exact_vectors(reference, space=space, name=name)
+        vision = _rebuilt(reference, exact=exact)
+        precision, forward = _choose_precision(vision, exact=exact, space=space, device=device, wanted=model.precision)
+        weights = digest(module_folders(folder)[0])
+        return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
+
+    def prepare(self, batch_size: int) -> int:
+        """Get ready for many batches of ``batch_size``, 0 for a size that suits the device; returns the size.
+
+        On a GPU this finds the batch by trying, and compiles the model where that is asked for and pays.
+        """
+        on_gpu = self.device.startswith("cuda")
+        if not on_gpu:
+            batch_size = batch_size or (CPU_BATCH if self.device == "cpu" else MPS_BATCH)
+        elif not batch_size:
+            trials = find_batch(self._trial(self._eager))
+            torch.cuda.empty_cache()  # of the sizes that were too large
+            log.info("batch_found batch=%d rates=%s", trials.batch, {b: round(r) for b, r in trials.rates.items()})
+            batch_size = trials.batch
+        if self._compiling == "on" or (self._compiling == "auto" and on_gpu):
+            self._compile(batch_size)
+        return batch_size
+
+    def callers(self, *, cores: int) -> int:
+        """How many threads should call at once on a machine of so many cores."""
+        if self.device == "cpu":  # one single-threaded pass a core beats one pass spread over all: no barriers
+            return cores
+        return GPU_CALLERS if self.device.startswith("cuda") else 1
+
+    def slot(self, batch_size: int) -> Pixels:
+        """Memory for a batch, to be filled again once ``embed`` has returned; pinned where the device is a GPU."""
+        size = self.space.image_size
+        return transfer_to(torch.device(self.device)).slot((batch_size, size, size, 3))
 
     def embed(self, pixels: Pixels) -> Vectors:
         """The vectors of a batch of pictures: (n, size, size, 3) uint8 -> (n, dims) float32, L2-normalised.
@@ -83,28 +133,41 @@ class ImageTower:
             return np.empty((0, self.space.dims), dtype=np.float32)
         return self._within_memory(pixels)
 
-
-class _Forward:
-    """One forward pass: normalise on the device, embed, L2-normalise in float32."""
-
-    def __init__(self, model: SentenceTransformer, *, space: Space, device: torch.device) -> None:
-        self._model = model.to(device)
-        self._device = device
-        self._dtype = next(model.parameters()).dtype
-        mean, std = _normalisation(model, space=space)
-        # (x / 255 - mean) / std == x * scale + shift, per channel
-        self._scale = torch.tensor([1.0 / (255.0 * s) for s in std], device=device)
-        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    def _whole(self, pixels: Pixels) -> Vectors:
+        """The vectors of a batch in one pass."""
+        if self._compiled is not None and len(pixels) == self._compiled[0]:
+            return self._run(self._compiled[1], pixels)
+        return self._run(self._eager, pixels)
 
     @torch.inference_mode()
-    def __call__(self, pixels: Pixels) -> Vectors:
+    def _run(self, forward: Forward, pixels: Pixels) -> Vectors:
         owned = np.require(pixels, requirements=("C", "W"))  # torch refuses to share what cannot be written
-        raw = torch.from_numpy(owned).to(self._device)  # (n, size, size, 3) uint8
-        normal = torch.addcmul(self._shift, raw.float(), self._scale).to(self._dtype)
-        features = self._model({"pixel_values": normal.permute(0, 3, 1, 2).contiguous(), "modality": "image"})
-        vectors = torch.nn.functional.normalize(features["sentence_embedding"].float(), dim=1)
-        result: Vectors = vectors.cpu().numpy()  # (n, dims) float32
-        return result
+        return self._transfer.fetch(_unit(forward(self._transfer.bring(torch.from_numpy(owned)))))
+
+    def _compile(self, batch_size: int) -> None:
+        """Compile for batches of this size, and keep the result where it is quicker and gives the same vectors."""
+        compiled = cast(Forward, torch.compile(self._eager, dynamic=False))
+        if not compiled_pays(self._trial(self._eager), self._trial(compiled), batch=batch_size):
+            return
+        pixels = np.resize(canonical_pixels(self.space.image_size), (batch_size, *self._shape))
+        cosine = least_cosine(self._run(compiled, pixels), self._run(self._eager, pixels))
+        if cosine < LEAST_COSINE:
+            log.warning("compile_fallback reason=other vectors, cosine %.5f", cosine)
+            return
+        self._compiled = (batch_size, compiled)
+
+    def _trial(self, forward: Forward) -> Callable[[int], float]:
+        def seconds(batch: int) -> float:
+            pixels = self.slot(batch)
+            started = time.perf_counter()
+            self._run(forward, pixels)
+            return time.perf_counter() - started
+
+        return seconds
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return (self.space.image_size, self.space.image_size, 3)
 
 
 def canonical_pixels(size: int) -> Pixels:
@@ -121,25 +184,9 @@ def canonical_pixels(size: int) -> Pixels:
     return np.stack(pictures)
 
 
-def _choose_precision(
-    model: SentenceTransformer, *, space: Space, device: torch.device, wanted: str
-) -> tuple[Precision, SentenceTransformer]:
-    """The precision to run in, and the model in it; bfloat16 has to earn its place on the canonical batch."""
-    if wanted == "float32" or (wanted == "auto" and not has_bfloat16(device)):
-        return "float32", model
-    candidate = copy.deepcopy(model).bfloat16()
-    pixels = canonical_pixels(space.image_size)
-    exact = _Forward(model, space=space, device=device)(pixels)
-    cosine = float((exact * _Forward(candidate, space=space, device=device)(pixels)).sum(axis=1).min())
-    if cosine >= LEAST_COSINE:
-        return "bfloat16", candidate
-    if wanted == "bfloat16":
-        raise ModelError(
-            f"model.precision = bfloat16 brings this model's vectors only to cosine {cosine:.5f} of float32, "
-            f"less than {LEAST_COSINE}. Set model.precision = float32."
-        )
-    log.warning("precision_fallback precision=float32 bfloat16_cosine=%.5f least=%s", cosine, LEAST_COSINE)
-    return "float32", model
+def least_cosine(ours: Vectors, theirs: Vectors) -> float:
+    """The least cosine between unit vectors of the same pictures."""
+    return float((ours * theirs).sum(axis=1).min())
 
 
 def has_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | None = None) -> bool:
@@ -155,31 +202,66 @@ def has_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | None = 
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def _keep_vision_half(model: SentenceTransformer) -> None:
-    """Let go of CLIP's text half, which is 250 MB in ViT-B/32; the English text tower loads its own."""
-    clip: Any = model[0].model
-    for name in ("text_model", "text_projection"):
-        if hasattr(clip, name):
-            delattr(clip, name)
+def _unit(vectors: Tensor) -> Tensor:
+    """L2-normalised, in float32 whatever the model computes in."""
+    return nn.functional.normalize(vectors.float(), dim=1)
 
 
-def _normalisation(model: SentenceTransformer, *, space: Space) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel, from the model's own preprocessor where it has one."""
-    processor = getattr(model[0].processor, "image_processor", None)
-    mean = getattr(processor, "image_mean", None) or space.mean
-    std = getattr(processor, "image_std", None) or space.std
-    return tuple(mean), tuple(std)
+@torch.inference_mode()
+def _canonical(forward: Forward, *, space: Space, device: torch.device) -> Vectors:
+    """The vectors of the canonical batch."""
+    raw = torch.from_numpy(np.ascontiguousarray(canonical_pixels(space.image_size))).to(device)
+    vectors: Vectors = _unit(forward(raw)).cpu().numpy()
+    return vectors
 
 
-def _check_shape(model: SentenceTransformer, *, space: Space, name: str) -> None:
-    """Refuse a model whose pictures or vectors are of another size than the space's."""
-    clip: Any = model[0].model
-    size = getattr(getattr(clip.config, "vision_config", None), "image_size", None)
-    if size != space.image_size:
+def _exact_vectors(reference: Reference, *, space: Space, name: str) -> Vectors:
+    """The canonical vectors in float32 on the CPU. Raises ModelError for pictures or vectors of another size."""
+    if reference.image_size != space.image_size:
         raise ModelError(
-            f"the image model {name} takes pictures of {size} pixels, space {space.name} {space.image_size}."
+            f"the image model {name} takes pictures of {reference.image_size} pixels, "
+            f"space {space.name} {space.image_size}."
         )
-    blank = np.zeros((1, size, size, 3), dtype=np.uint8)
-    dims = _Forward(model, space=space, device=torch.device("cpu"))(blank).shape[1]
-    if dims != space.dims:
-        raise ModelError(f"the image model {name} gives {dims} dims, space {space.name} has {space.dims}.")
+    exact = _canonical(reference, space=space, device=torch.device("cpu"))
+    if exact.shape[1] != space.dims:
+        raise ModelError(f"the image model {name} gives {exact.shape[1]} dims, space {space.name} has {space.dims}.")
+    return exact
+
+
+def _rebuilt(reference: Reference, *, exact: Vectors) -> nn.Module:
+    """The quick forward pass where the model is one that we know, else the reference's own; the log says which."""
+    try:
+        vision = Vision(reference.clip, mean=reference.mean, std=reference.std)
+        cosine = least_cosine(_canonical(vision, space=reference.space, device=torch.device("cpu")), exact)
+    except (TypeError, AttributeError) as error:
+        log.warning("vision_fallback reason=%s", error)
+        return reference
+    if cosine < LEAST_COSINE:
+        log.warning("vision_fallback reason=other vectors, cosine %.5f", cosine)
+        return reference
+    return vision
+
+
+def _choose_precision(
+    model: nn.Module, *, exact: Vectors, space: Space, device: torch.device, wanted: str
+) -> tuple[Precision, nn.Module]:
+    """The precision to run in, and the model in it on the device; each has to give the exact vectors' like."""
+    if wanted == "bfloat16" or (wanted == "auto" and has_bfloat16(device)):
+        candidate = copy.deepcopy(model).bfloat16().to(device)
+        cosine = least_cosine(_canonical(candidate, space=space, device=device), exact)
+        if cosine >= LEAST_COSINE:
+            return "bfloat16", candidate
+        if wanted == "bfloat16":
+            raise ModelError(
+                f"model.precision = bfloat16 brings this model's vectors only to cosine {cosine:.5f} of float32, "
+                f"less than {LEAST_COSINE}. Set model.precision = float32."
+            )
+        log.warning("precision_fallback precision=float32 bfloat16_cosine=%.5f least=%s", cosine, LEAST_COSINE)
+    model = model.to(device)
+    cosine = least_cosine(_canonical(model, space=space, device=device), exact)
+    if cosine < LEAST_COSINE:
+        raise ModelError(
+            f"device {device} gives vectors of only cosine {cosine:.5f} to this processor's, less than {LEAST_COSINE}. "
+            "Set model.device = cpu."
+        )
+    return "float32", model

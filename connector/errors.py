@@ -11,6 +11,9 @@
     │   ├── StoreFull               quota or disk: pause and say so               HTTP 507
     │   ├── CollectionMissing                                                     HTTP 404
     │   └── CollectionMismatch      built by another space                        HTTP 409
+    ├── OriginalError
+    │   ├── OriginalMissing         no longer there, or not handed out            HTTP 404
+    │   └── OriginalUnavailable     its source gave no answer (retryable)         HTTP 502
     ├── ModelError                  weights missing, or out of device memory
     └── IngestError                 in workers/errors.py                          CLI exit 1
 
@@ -90,6 +93,20 @@ class CollectionMissing(StoreError):
 
 class CollectionMismatch(StoreError):
     """The collection was built by another space, preprocessing or schema."""
+
+
+class OriginalError(PolyglanceError):
+    """The file of a stored picture cannot be had."""
+
+
+class OriginalMissing(OriginalError):
+    """The file is not where it was ingested from, or is not handed out."""
+
+
+class OriginalUnavailable(OriginalError):
+    """The store or the server that holds the file gave no answer, or refused; the same call may work later."""
+
+    retryable = True
 
 
 class ModelError(PolyglanceError):

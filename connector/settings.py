@@ -35,6 +35,10 @@ MetaField = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 """A metadata key that can be indexed and stands in a filter without quotes."""
 
 
+Key = Annotated[SecretStr, Field(min_length=8)]
+"""A key of the service: what is shorter can be guessed."""
+
+
 class Section(BaseModel):
     """A frozen group of settings; an unknown name in it is an error."""
 
@@ -167,20 +171,36 @@ class ServeSettings(Section):
     """Address to listen on; beyond this machine only with api_keys."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    api_keys: tuple[SecretStr, ...] = ()
-    """Keys that callers of the REST interface must send; none means that nobody need send one."""
+    api_keys: tuple[Key, ...] = ()
+    """Keys that may do everything; without these and read_keys nobody need send one."""
+    read_keys: tuple[Key, ...] = ()
+    """Keys that may ask and look, and change nothing."""
+    open_thumbnails: bool = True
+    """Whether thumbnails are handed out without a key, as Qdrant's dashboard needs them."""
     open_to_all: bool = False
     """Whether the service may listen beyond this machine without keys, behind a proxy that asks for them."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the REST interface, such as ["https://app.example.org"]."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request above which it is refused."""
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds until an answer must begin."""
     queue: int = Field(default=256, ge=1, le=100_000)
-    """Questions that may wait for the text tower; one more is asked to come again."""
+    """Questions that may wait for the model; one more is asked to come again."""
+    batch: int = Field(default=64, ge=1, le=1024)
+    """Texts of different requests in one pass through the model; 1 means each alone."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that answer; more than one needs a Qdrant server."""
     thumbnail_px: int = Field(default=320, ge=16, le=2048)
     """Longer side of a thumbnail."""
     thumbnail_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Bytes of thumbnails kept in memory."""
+    thumbnail_folder: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("polyglance")) / "thumbnails"
+    )
+    """Folder where thumbnails are kept over restarts."""
+    thumbnail_disk_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
+    """Bytes of thumbnails kept in that folder, the longest unused given up first; 0 keeps none."""
 
 
 class Settings(BaseSettings):
@@ -240,7 +260,7 @@ class Settings(BaseSettings):
             for section, kind in sections
             if isinstance(kind, type) and issubclass(kind, Section)
             for name, field in kind.model_fields.items()
-            if SecretStr in (field.annotation, *get_args(field.annotation))
+            if _holds_secret(field.annotation)
         }
 
     @property
@@ -288,6 +308,10 @@ class _KnownSections(TomlConfigSettingsSource):
         return {name: value for name, value in super().__call__().items() if name not in self._foreign}
 
 
+def _holds_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_holds_secret, get_args(annotation)))
+
+
 def variable_of(name: str) -> str:
     """The environment variable of a setting: ``qdrant.url`` -> ``POLYGLANCE_QDRANT__URL``."""
     return PREFIX + name.upper().replace(".", "__")
@@ -329,6 +353,6 @@ def _explain(error: ValidationError, *, known: list[str], secret: set[str]) -> s
         if problem["type"] == "extra_forbidden":
             lines.append(f"{name} is not a setting. {_nearest(name, known)}")
         else:
-            seen = "" if name in secret else f" = {problem['input']!r}"
+            seen = "" if name in secret or name.rpartition(".")[0] in secret else f" = {problem['input']!r}"
             lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What goes over the wire: requests and answers of the REST interface, as documented in its OpenAPI page."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +9,20 @@ from connector.asking import MAX_LIMIT, MAX_TEXT
 from connector.records import Hit, StoredPoint
 
 Scalar = str | int | float | bool
+Sign = Callable[[str], str]
+"""Makes a picture's address one that its reader may open."""
+_ID = "1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"
+_POINT = {
+    "id": _ID,
+    "uri": "file:///photos/2024/dog.jpg",
+    "payload": {"folder": "2024", "filename": "dog.jpg", "format": "jpeg", "width": 1920, "height": 1080},
+    "image_url": f"/images/{_ID}",
+    "thumbnail_url": f"/thumbnails/{_ID}.webp",
+}
+
+
+def _like(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": example})
 
 
 class Said(BaseModel):
@@ -38,8 +53,37 @@ class Part(Said):
     """How much it counts; below zero it leads away."""
     text: str | None = Field(default=None, max_length=MAX_TEXT)
     """Words in any language."""
-    like: str | None = None
+    like: str | None = Field(default=None, max_length=100)
     """The id of a point."""
+
+
+class Tags(Said):
+    """Labels of a picture."""
+
+    tags: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(max_length=100, examples=[["dog", "beach"]])
+    """The tags, in place of those it has."""
+
+
+class Classify(Said):
+    """Labels to choose from."""
+
+    labels: list[Annotated[str, Field(max_length=MAX_TEXT)]] = Field(
+        min_length=2, max_length=1000, examples=[["Hund", "Katze", "Strand"]]
+    )
+    """Words of any language; one alone would always fit."""
+    language: str | None = Field(default=None, max_length=35, examples=["de"])
+    """Code of the labels' language, to put them into a few sentences of it; none takes the labels alone."""
+    templates: list[Annotated[str, Field(max_length=MAX_TEXT)]] | None = Field(
+        default=None, min_length=1, max_length=20, examples=[["ein Foto: {}"]]
+    )
+    """Sentences of your own, each with one {} where the label goes."""
+
+
+class ClassifyStored(Classify):
+    """Stored pictures, and labels to choose from."""
+
+    ids: list[str] = Field(min_length=1, max_length=100, examples=[[_ID]])
+    """The ids of the pictures' points."""
 
 
 class Search(Options):
@@ -51,7 +95,7 @@ class Search(Options):
     """The id of a point whose picture to go by."""
     blend: list[Part] | None = Field(default=None, min_length=1, max_length=64)
     """Several of these, mixed by weight."""
-    group_by: str | None = None
+    group_by: str | None = Field(default=None, max_length=200, examples=["folder"])
     """Group the hits by this field; ``limit`` then counts groups."""
     group_size: int = Field(default=3, ge=1, le=1000)
     """Hits in one group at most."""
@@ -60,6 +104,8 @@ class Search(Options):
 class PointAnswer(BaseModel):
     """A stored picture and where its bytes are."""
 
+    model_config = _like(_POINT)
+
     id: str
     uri: str
     payload: dict[str, Any]
@@ -67,26 +113,28 @@ class PointAnswer(BaseModel):
     thumbnail_url: str
 
     @classmethod
-    def of(cls, found: StoredPoint) -> "PointAnswer":
+    def of(cls, found: StoredPoint, *, sign: Sign) -> "PointAnswer":
         """The answer for a point."""
         return cls(
             id=found.id,
             uri=str(found.payload.get("uri", "")),
             payload=dict(found.payload),
-            image_url=f"/images/{found.id}",
-            thumbnail_url=f"/thumbnails/{found.id}.webp",
+            image_url=sign(f"/images/{found.id}"),
+            thumbnail_url=sign(f"/thumbnails/{found.id}.webp"),
         )
 
 
 class HitAnswer(PointAnswer):
     """A hit; ``score`` is the cosine between question and picture."""
 
+    model_config = _like({**_POINT, "score": 0.31})
+
     score: float
 
     @classmethod
-    def of_hit(cls, hit: Hit) -> "HitAnswer":
+    def of_hit(cls, hit: Hit, *, sign: Sign) -> "HitAnswer":
         """The answer for a hit."""
-        point = PointAnswer.of(StoredPoint(hit.id, hit.payload))
+        point = PointAnswer.of(StoredPoint(hit.id, hit.payload), sign=sign)
         return cls(**point.model_dump(), score=hit.score)
 
 
@@ -115,8 +163,79 @@ class CountAnswer(BaseModel):
 class FacetAnswer(BaseModel):
     """A field's most frequent values."""
 
+    model_config = _like({"field": "folder", "counts": [{"value": "2024", "count": 812}]})
+
     field: str
     counts: list[CountAnswer]
+
+
+class LabelAnswer(BaseModel):
+    """A label, its probability among those given, and its cosine."""
+
+    name: str
+    probability: float
+    score: float
+
+
+class Classification(BaseModel):
+    """A picture's labels, best first; ``id`` is None for one that was sent along."""
+
+    id: str | None
+    labels: list[LabelAnswer]
+
+
+class ClassifyAnswer(BaseModel):
+    """The pictures in the order they were asked for."""
+
+    model_config = _like({"pictures": [{"id": _ID, "labels": [{"name": "Hund", "probability": 0.97, "score": 0.29}]}]})
+
+    pictures: list[Classification]
+
+
+class IngestionAnswer(BaseModel):
+    """Where an ingestion stands. ``rate`` is pictures per second; ``busy`` the share of time each stage worked."""
+
+    id: str
+    source: str
+    state: Literal["running", "done", "stopped", "failed", "broken"]
+    started_at: str
+    updated_at: str
+    listed: int
+    listed_all: bool
+    stored: int
+    unchanged: int
+    rejected: int
+    reasons: dict[str, int]
+    rate: float
+    eta_s: float | None
+    busy: dict[str, float]
+    bottleneck: str | None
+    error: str | None
+
+
+class IngestionsAnswer(BaseModel):
+    """The last ingestion of every source, newest first."""
+
+    collection: str
+    ingestions: list[IngestionAnswer]
+
+
+class RejectAnswer(BaseModel):
+    """A picture that could not be taken, and why; not every one has a thumbnail that can be made."""
+
+    uri: str
+    stage: str
+    reason: str
+    detail: str
+    attempt: int
+    thumbnail_url: str
+
+
+class RejectsAnswer(BaseModel):
+    """Rejects, and how many there are by reason."""
+
+    reasons: dict[str, int]
+    rejects: list[RejectAnswer]
 
 
 class CollectionAnswer(BaseModel):
@@ -146,6 +265,17 @@ class Problem(BaseModel):
 
 class ProblemAnswer(BaseModel):
     """The one shape of every error."""
+
+    model_config = _like(
+        {
+            "error": {
+                "code": "invalid_query",
+                "message": "field 'widht' is unknown. The nearest one is 'width'. (column 1 of the filter)",
+                "request_id": "5f3c0c9d8e8b4c6f9a1e2d3c4b5a6978",
+                "position": 1,
+            }
+        }
+    )
 
     error: Problem
 

@@ -5,34 +5,43 @@ bounded, and a request that was given up leaves it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 from connector.errors import Overloaded
 from connector.records import Vector, Vectors
-
-LARGEST = 64
-"""Texts in one pass through the model."""
+from connector.service.metrics import Metrics
 
 
 class TextBatcher:
     """Embeds texts one by one for its callers and many at a time for the model; works within ``async with``."""
 
-    def __init__(self, embed: Callable[[Sequence[str]], Vectors], *, queue: int) -> None:
+    def __init__(self, embed: Callable[[Sequence[str]], Vectors], *, queue: int, batch: int, metrics: Metrics) -> None:
         self._embed = embed
         self._size = queue
-        self._waiting: asyncio.Queue[tuple[str, asyncio.Future[Vector]]] = asyncio.Queue(maxsize=queue)
+        self._batch = batch
+        self._metrics = metrics
+        self._waiting: dict[asyncio.Future[Vector], str] = {}  # in the order they came
+        self._arrived = asyncio.Event()
+        self._model = ThreadPoolExecutor(1, thread_name_prefix="texts")  # its own: nothing else holds the model up
         self._work: asyncio.Task[None] | None = None
 
     async def vector_of(self, text: str) -> Vector:
         """The vector of a text: (dims,) float32, L2-normalised. Raises Overloaded when the queue is full."""
+        if len(self._waiting) >= self._size:
+            raise Overloaded(f"{self._size} questions wait already; ask again in a second.", retry_after=1.0)
         mine: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+        self._waiting[mine] = text
+        self._note_depth()
+        self._arrived.set()
         try:
-            self._waiting.put_nowait((text, mine))
-        except asyncio.QueueFull:
-            raise Overloaded(f"{self._size} questions wait already; ask again in a second.", retry_after=1.0) from None
-        return await mine
+            return await mine
+        finally:
+            self._waiting.pop(mine, None)
+            self._note_depth()
 
     async def __aenter__(self) -> Self:
         self._work = asyncio.create_task(self._embed_for_ever())
@@ -44,24 +53,36 @@ class TextBatcher:
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait([self._work])
+        for future in [*self._waiting]:
+            future.cancel()
+        self._model.shutdown(wait=True)
 
     async def _embed_for_ever(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < LARGEST and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            wanted = [(text, future) for text, future in batch if not future.done()]
-            if wanted:
-                await self._answer(wanted)
+            await self._arrived.wait()
+            taken = dict([*self._waiting.items()][: self._batch])
+            for future in taken:
+                del self._waiting[future]
+            if not self._waiting:
+                self._arrived.clear()
+            self._note_depth()
+            if taken:
+                await self._answer(taken)
 
-    async def _answer(self, batch: Sequence[tuple[str, asyncio.Future[Vector]]]) -> None:
+    async def _answer(self, batch: Mapping[asyncio.Future[Vector], str]) -> None:
+        started = time.perf_counter()
         try:
-            vectors = await asyncio.to_thread(self._embed, [text for text, _ in batch])
+            vectors = await asyncio.get_running_loop().run_in_executor(self._model, self._embed, [*batch.values()])
         except Exception as error:  # noqa: BLE001  (outermost frame of the task; carried to whoever asked)
-            for _, future in batch:
+            for future in batch:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), vector in zip(batch, vectors, strict=True):
+        self._metrics.batches.observe(len(batch))
+        self._metrics.passes.observe(time.perf_counter() - started)
+        for future, vector in zip(batch, vectors, strict=True):
             if not future.done():
                 future.set_result(vector)
+
+    def _note_depth(self) -> None:
+        self._metrics.waiting.set(len(self._waiting))

@@ -1,7 +1,5 @@
 """Errors on their way out: every one of ours as a status and one JSON shape, with the request's id."""
 
-import logging
-import uuid
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -12,8 +10,11 @@ from starlette.exceptions import HTTPException
 from connector.errors import (
     CollectionMismatch,
     CollectionMissing,
+    ConfigError,
     InvalidQuery,
     ModelError,
+    OriginalMissing,
+    OriginalUnavailable,
     Overloaded,
     PolyglanceError,
     StoreFull,
@@ -21,8 +22,6 @@ from connector.errors import (
     StoreUnavailable,
 )
 from connector.service.answers import Problem, ProblemAnswer
-
-log = logging.getLogger(__name__)
 
 STATUSES: Mapping[type[PolyglanceError], tuple[int, str]] = {
     InvalidQuery: (422, "invalid_query"),
@@ -32,11 +31,21 @@ STATUSES: Mapping[type[PolyglanceError], tuple[int, str]] = {
     StoreFull: (507, "store_full"),
     CollectionMissing: (404, "collection_missing"),
     CollectionMismatch: (409, "collection_mismatch"),
+    OriginalMissing: (404, "original_missing"),
+    OriginalUnavailable: (502, "original_unavailable"),
     ModelError: (503, "model_error"),
+    ConfigError: (500, "config_error"),
 }
 """The status and the word for each kind of error; a kind beneath another counts as that."""
 
-_HTTP_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 416: "bad_range"}
+_HTTP_CODES = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    416: "bad_range",
+}
 
 
 def status_of(error: PolyglanceError) -> tuple[int, str]:
@@ -65,18 +74,6 @@ def answer_errors(app: FastAPI) -> None:
         code = _HTTP_CODES.get(error.status_code, "http_error")
         return problem(request, error.status_code, code, str(error.detail), headers=error.headers)
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected_error request_id=%s", request_id(request), exc_info=error)
-        return problem(request, 500, "internal", "this is a defect; the log has it under the request's id.")
-
-
-def request_id(request: Request) -> str:
-    """The id of this request, made at its first use."""
-    if not hasattr(request.state, "request_id"):
-        request.state.request_id = uuid.uuid4().hex
-    return str(request.state.request_id)
-
 
 def problem(
     request: Request,
@@ -88,6 +85,6 @@ def problem(
     position: int | None = None,
 ) -> JSONResponse:
     """An error in the one shape, with the request's id."""
-    said = Problem(code=code, message=message, request_id=request_id(request), position=position)
+    said = Problem(code=code, message=message, request_id=str(request.state.request_id), position=position)
     answer = ProblemAnswer(error=said).model_dump(exclude_none=True)
-    return JSONResponse(answer, status_code=status, headers={**(headers or {}), "X-Request-ID": said.request_id})
+    return JSONResponse(answer, status_code=status, headers=dict(headers or {}))

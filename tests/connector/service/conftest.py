@@ -27,6 +27,7 @@ def serving(noto: Settings, **settings: str) -> Iterator[str]:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "POLYGLANCE_QDRANT__PATH": str(noto.qdrant.path),
+        "POLYGLANCE_SERVE__THUMBNAIL_FOLDER": str(noto.qdrant.path.parent / "thumbnails"),
         **{f"POLYGLANCE_SERVE__{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "polyglance", "serve", "--space", "mini", "--port", "0"]
@@ -54,12 +55,17 @@ def _ready(url: str) -> int:
     return httpx.get(f"{url}/readyz").status_code
 
 
-@pytest.fixture(scope="session")
-def service(noto: Settings) -> Iterator[str]:
-    """The address of a service without keys, over a copy of its own: the embedded engine serves one at a time."""
+@contextmanager
+def copied(noto: Settings) -> Iterator[Settings]:
+    """Settings of a copy of a collection: the embedded engine's data is open in one place at a time."""
     with scratch_folder() as folder:
         copy = folder / "data"
         shutil.copytree(noto.qdrant.path, copy)
-        settings = noto.model_copy(update={"qdrant": noto.qdrant.model_copy(update={"path": copy})})
-        with serving(settings, max_body_bytes="3000000") as url:
-            yield url
+        yield noto.model_copy(update={"qdrant": noto.qdrant.model_copy(update={"path": copy})})
+
+
+@pytest.fixture(scope="session")
+def service(noto: Settings) -> Iterator[str]:
+    """The address of a service without keys."""
+    with copied(noto) as settings, serving(settings, max_body_bytes="3000000") as url:
+        yield url

@@ -1,0 +1,55 @@
+"""Running the service: in this process, or in several that share one port.
+
+The one rule: what was asked for by flag, variable or file is read once; the processes are handed the settings.
+"""
+
+import os
+import tempfile
+from functools import partial
+
+import torch
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from connector.search import ImageSearch
+from connector.service.app import create_app
+from connector.service.metrics import FOLDER
+from connector.settings import Settings
+
+GRACE_S = 10
+"""Seconds that open requests are given when the service is told to end."""
+_HEALTH_S = 60
+"""Seconds within which a process must answer its parent: loading a model keeps it busy."""
+
+
+def run(search: ImageSearch, *, settings: Settings) -> None:
+    """Serve until the process is told to end; the search is closed then."""
+    if settings.serve.workers == 1:
+        uvicorn.Server(_config(create_app(search, settings=settings), settings=settings)).run()
+        return
+    search.close()  # it has shown that the collection is there; each process opens its own
+    with tempfile.TemporaryDirectory(prefix="polyglance-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        config = _config(partial(open_app, settings), settings=settings)
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def open_app(settings: Settings) -> ASGIApp:
+    """The application of one of several processes, with its share of the cores."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // settings.serve.workers))
+    return create_app(ImageSearch.open(settings=settings), settings=settings)
+
+
+def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, partial),
+        host=settings.serve.host,
+        port=settings.serve.port,
+        workers=settings.serve.workers,
+        access_log=False,  # the guard logs each request, without its query
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_worker_healthcheck=_HEALTH_S,
+    )

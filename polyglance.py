@@ -13,6 +13,7 @@ import connector.classify_cli
 import connector.cli
 import connector.collection_cli
 import connector.evaluate_cli
+import connector.export_cli
 import connector.service.cli
 import workers.cli
 from connector import options
@@ -29,6 +30,7 @@ app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)
 app.add_typer(connector.classify_cli.app)
+app.add_typer(connector.export_cli.app)
 app.add_typer(connector.collection_cli.app, name="collection")
 
 

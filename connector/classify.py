@@ -1,44 +1,32 @@
 """Zero-shot classification: which of these labels, in any language, fits a picture best.
 
-    classify(search, ["photo.jpg"], labels=["Hund", "Katze", "Strand"])
+    classify(search, ["photo.jpg", point(hit.id)], labels=["Hund", "Katze", "Strand"])
 
 The rule: a label's vector is the mean of its sentences, one for each template (Radford et al., 2021, section 3.1.4).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from connector.asking import check_text
 from connector.blend import Blend, picture
 from connector.errors import InvalidQuery
-from connector.records import Vectors
+from connector.records import StoredPoint, Vectors
 from connector.search import ImageSearch
 from connector.spaces.catalog import find_space
+from connector.templates import PLAIN, check_templates
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from qdrant_client.models import Filter
 
-PLAIN = ("{}",)
-"""The template of a language that has none of its own: the label alone."""
-TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "de": ("{}", "ein Foto: {}", "ein Bild von: {}"),
-        "en": ("{}", "a photo of a {}", "a picture of a {}"),
-        "es": ("{}", "una foto de {}", "una imagen de {}"),
-        "fr": ("{}", "une photo de {}", "une image de {}"),
-        "it": ("{}", "una foto di {}", "un'immagine di {}"),
-        "ja": ("{}", "{}の写真", "{}の絵"),
-        "pt": ("{}", "uma foto de {}", "uma imagem de {}"),
-        "ru": ("{}", "фото: {}", "картинка: {}"),
-        "zh": ("{}", "{}的照片", "{}的图片"),
-    }
-)
-"""A few good sentences by language."""
 MOST_LABELS = 10_000
+PAGE = 256
+"""Pictures, or stored points, that are compared with the labels together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +38,40 @@ class Label:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels ready to be compared with pictures: a vector for each, and how sharp a choice the model makes."""
+
+    names: tuple[str, ...]
+    vectors: Vectors
+    sharpness: float
+
+    @classmethod
+    def embedded(cls, search: ImageSearch, names: Sequence[str], *, templates: Sequence[str] = PLAIN) -> Self:
+        """Labels in the space of the search's collection. Raises InvalidQuery for labels that are none."""
+        _check_labels(names)
+        check_templates(templates)
+        sentences = [template.replace("{}", name) for name in names for template in templates]
+        vectors = search.embed_texts(sentences).reshape(len(names), len(templates), -1).mean(axis=1)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return cls(tuple(names), unit, find_space(search.info().schema.fingerprint.space).logit_scale)
+
+    def ranked(self, vectors: Vectors) -> list[tuple[Label, ...]]:
+        """The labels for each picture's vector, (n, dims), best first.
+
+        A probability is the softmax of the cosines at the sharpness the space was trained with
+        (``Space.logit_scale``); ``score`` is the cosine itself.
+        """
+        scores = vectors @ self.vectors.T  # (n, labels)
+        odds = np.exp(self.sharpness * (scores - scores.max(axis=1, keepdims=True)))
+        shares = odds / odds.sum(axis=1, keepdims=True)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return [
+            tuple(Label(self.names[n], float(shares[row, n]), float(scores[row, n])) for n in order[row])
+            for row in range(len(vectors))
+        ]
+
+
 def classify(
     search: ImageSearch,
     pictures: "Sequence[str | Path | bytes | Image | Blend]",
@@ -57,41 +79,39 @@ def classify(
     labels: Sequence[str],
     templates: Sequence[str] = PLAIN,
 ) -> list[tuple[Label, ...]]:
-    """The labels for each picture, best first. A stored picture is given as ``point(id)``.
-
-    A probability is the softmax of the cosines at the sharpness the space was trained with
-    (``Space.logit_scale``); ``score`` is the cosine itself. Raises InvalidQuery.
-    """
-    vectors = label_vectors(search, labels, templates=templates)  # (labels, dims)
-    scale = find_space(search.info().schema.fingerprint.space).logit_scale
-    found = []
-    for each in pictures:
-        asked = each if isinstance(each, Blend) else picture(each)
-        scores = vectors @ search.embed_blend(asked)  # (labels,)
-        odds = np.exp(scale * (scores - scores.max()))
-        ranked = np.argsort(-scores, kind="stable")
-        total = float(odds.sum())
-        found.append(tuple(Label(labels[n], float(odds[n]) / total, float(scores[n])) for n in ranked))
-    return found
+    """The labels for each picture, best first. A stored picture is given as ``point(id)``. Raises InvalidQuery."""
+    known = Labels.embedded(search, labels, templates=templates)
+    asked = [each if isinstance(each, Blend) else picture(each) for each in pictures]
+    pages = [asked[start : start + PAGE] for start in range(0, len(asked), PAGE)]
+    return [best for page in pages for best in known.ranked(search.embed_blends(page))]
 
 
-def label_vectors(search: ImageSearch, labels: Sequence[str], *, templates: Sequence[str]) -> Vectors:
-    """One vector for each label: (labels, dims) float32, L2-normalised. Raises InvalidQuery."""
+def classify_stored(
+    search: ImageSearch, *, labels: Labels, where: "str | Filter | None" = None
+) -> Iterator[tuple[StoredPoint, tuple[Label, ...]]]:
+    """Every stored picture that matches and its labels, best first, by the vectors that the collection holds."""
+    page: list[StoredPoint] = []
+    for point in search.each(where=where, vectors=True):
+        page.append(point)
+        if len(page) == PAGE:
+            yield from _ranked_page(page, labels)
+            page = []
+    yield from _ranked_page(page, labels)
+
+
+def _ranked_page(page: Sequence[StoredPoint], labels: Labels) -> Iterator[tuple[StoredPoint, tuple[Label, ...]]]:
+    whole = [point for point in page if point.vector is not None]  # a point of another space has none of this one
+    if whole:
+        vectors = np.stack([point.vector for point in whole if point.vector is not None])
+        yield from zip(whole, labels.ranked(vectors), strict=True)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
     if isinstance(labels, str) or not 2 <= len(labels) <= MOST_LABELS:
         raise InvalidQuery(f"give a list of 2 to {MOST_LABELS:,} labels; one alone always fits.")
-    if twice := next((label for n, label in enumerate(labels) if label in labels[:n]), None):
-        raise InvalidQuery(f"the label {twice!r} is given twice.")
-    if not templates or any(template.count("{}") != 1 for template in templates):
-        raise InvalidQuery(f"each template needs one {{}} where the label goes; given: {list(templates)}.")
-    sentences = [template.replace("{}", label) for label in labels for template in templates]
-    for label in labels:
-        if not label.strip():
-            raise InvalidQuery("a label is empty.")
-    vectors = search.embed_texts(sentences).reshape(len(labels), len(templates), -1).mean(axis=1)
-    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
-
-
-def templates_of(language: str | None) -> tuple[str, ...]:
-    """The default sentences of a language, by its code (``de``, ``pt-BR``); the label alone where there are none."""
-    return PLAIN if language is None else TEMPLATES.get(language.lower().split("-")[0], PLAIN)
+    seen: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        check_text(f"label {number}", label)
+        if label in seen:
+            raise InvalidQuery(f"the label {label!r} is given twice.")
+        seen.add(label)

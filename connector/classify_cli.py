@@ -1,21 +1,38 @@
 """The command ``polyglance classify``."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from connector import options
+from connector.errors import InvalidQuery
+
+if TYPE_CHECKING:
+    from connector.classify import Label, Labels
+    from connector.search import ImageSearch
 
 app = typer.Typer()
+
+SHOWN = 3
+"""Labels in a line for people."""
 
 
 @app.command()
 def classify(
-    pictures: Annotated[list[str], typer.Argument(help="Files or addresses; or ids of points with --stored.")],
     labels: Annotated[str, typer.Option("--labels", help="What to choose from, in any language, with commas between.")],
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Files or addresses; or ids of points with --stored.")
+    ] = None,
     stored: Annotated[bool, typer.Option("--stored", help="The pictures are ids of points.")] = False,
+    where: Annotated[str | None, typer.Option("--where", help="Every stored picture that this filter matches.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every stored picture.")] = False,
+    tag: Annotated[
+        bool, typer.Option("--tag", help="With --where or --all: write the labels into the collection, as tags.")
+    ] = False,
+    threshold: Annotated[float, typer.Option("--threshold", help="Least probability of a tag.")] = 0.5,
     language: Annotated[
         str | None, typer.Option("--language", help="Code of the labels' language, for its sentences: de, pt-BR.")
     ] = None,
@@ -27,26 +44,76 @@ def classify(
     settings: options.SetAny = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say which label fits each picture best, without any training.
+    """Say which label fits each picture best, without any training; --json prints an object a line.
 
     polyglance classify photo.jpg --labels "Hund,Katze,Strand" --language de
-    """
-    from connector.blend import picture, point
-    from connector.classify import classify, templates_of
-    from connector.search import ImageSearch
 
+    polyglance classify --all --labels "dog,cat,something else" --tag --threshold 0.8
+    """
+    from connector.classify import Labels
+    from connector.search import ImageSearch
+    from connector.templates import templates_of
+
+    by_filter = where is not None or everything
+    if by_filter == bool(pictures):
+        raise InvalidQuery("give either pictures, or --where FILTER, or --all for every stored picture.")
+    if where is not None and everything:
+        raise InvalidQuery("--all and --where exclude one another; give one of them.")
+    if tag and not by_filter:
+        raise InvalidQuery("--tag is for stored pictures; give --where FILTER or --all.")
     names = [label.strip() for label in labels.split(",")]
-    sentences = template or templates_of(language)
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as search:
-        asked = [point(each) if stored else picture(each) for each in pictures]
-        found = classify(search, asked, labels=names, templates=sentences)
-    if as_json:
-        rows = [
-            {"picture": name, "labels": [asdict(label) for label in best]}
-            for name, best in zip(pictures, found, strict=True)
-        ]
-        typer.echo(json.dumps(rows, ensure_ascii=False))
+        known = Labels.embedded(search, names, templates=template or templates_of(language))
+        if tag:
+            _tag(search, known, where=where, threshold=threshold, as_json=as_json)
+            return
+        for name, best in _answers(search, known, pictures=pictures, stored=stored, where=where):
+            _show(name, best, as_json=as_json)
+
+
+def _answers(
+    search: "ImageSearch", labels: "Labels", *, pictures: Sequence[str] | None, stored: bool, where: str | None
+) -> "Iterator[tuple[str, tuple[Label, ...]]]":
+    from connector.blend import picture, point
+    from connector.classify import PAGE, classify_stored
+
+    if pictures:
+        for start in range(0, len(pictures), PAGE):
+            some = pictures[start : start + PAGE]
+            vectors = search.embed_blends([point(each) if stored else picture(each) for each in some])
+            yield from zip(some, labels.ranked(vectors), strict=True)
         return
-    for name, best in zip(pictures, found, strict=True):
-        typer.echo(f"{name}\t" + "\t".join(f"{label.name} {label.probability:.2f}" for label in best[:3]))
+    for found, best in classify_stored(search, labels=labels, where=where):
+        yield str(found.payload.get("uri", found.id)), best
+
+
+def _tag(search: "ImageSearch", labels: "Labels", *, where: str | None, threshold: float, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from connector.tagging import tag
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("pictures", total=search.count(where=where))
+        done = tag(
+            search,
+            labels=labels,
+            threshold=threshold,
+            where=where,
+            told=lambda seen: progress.update(task, completed=seen),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(done), ensure_ascii=False))
+        return
+    typer.echo(f"{done.seen:,} pictures, {done.changed:,} with other tags than before:")
+    for name, count in done.pictures.items():
+        typer.echo(f"{count:>9,}  {name}")
+
+
+def _show(name: str, best: "Sequence[Label]", *, as_json: bool) -> None:
+    if as_json:
+        row = {"picture": name, "labels": [asdict(label) for label in best]}
+        typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        typer.echo(f"{name}\t" + "\t".join(f"{label.name} {label.probability:.2f}" for label in best[:SHOWN]))

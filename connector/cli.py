@@ -57,7 +57,7 @@ def search(
     """
     from connector.search import ImageSearch
 
-    question = _question(text, image=image, like=like, without=without or [])
+    question = question_of(text, image=image, like=like, without=without or [])
     purposes = {"--group-by": group_by, "--facet": facet, "--order-by": order_by, "--sample": sample or None}
     given = [name for name, value in purposes.items() if value is not None]
     if len(given) > 1:
@@ -84,7 +84,8 @@ def search(
             show_hits(hits, query=text or image or like or "", as_json=as_json)
 
 
-def _question(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Blend | None":
+def question_of(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Blend | None":
+    """The mixture of what a command's options give, None where they give nothing. Raises InvalidQuery."""
     from connector.blend import picture, point, words
 
     parts = [make(given) for make, given in ((words, text), (picture, image), (point, like)) if given is not None]

@@ -19,7 +19,11 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    captions: Annotated[Path, typer.Argument(help="JSONL or CSV with image, caption and language.")],
+    captions: Annotated[
+        Path,
+        typer.Argument(help="JSONL or CSV with image, caption, language; or a folder of XTD-10 or Crossmodal-3600."),
+    ],
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scores to this PNG, PDF or SVG, too.")] = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -29,14 +33,19 @@ def evaluate(
 
     An image is named by its address, its path, its file name or the id of its point.
 
-    polyglance evaluate captions.jsonl
+    polyglance evaluate captions.jsonl --plot recall.png
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    from connector.evaluate import evaluate, read_captions
+    from connector.captions import read_captions
+    from connector.evaluate import evaluate
+    from connector.evaluate_plot import check_plot
+    from connector.evaluate_plot import plot as draw
     from connector.search import ImageSearch
 
+    if plot is not None:
+        check_plot(plot)
     asked = read_captions(captions)
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with (
@@ -47,6 +56,8 @@ def evaluate(
         found = evaluate(search, asked, told=lambda done: progress.update(task, completed=done))
     if found.mean is None:
         raise InvalidQuery(f"none of the {len(found.missing):,} pictures that {captions} names is in the collection.")
+    if plot is not None:
+        draw(found, plot, title=f"{found.mean.captions:,} captions of {captions.name}")
     if as_json:
         typer.echo(json.dumps(_plain(found), ensure_ascii=False))
         return
@@ -72,9 +83,9 @@ def _show(scores: Sequence["Score"]) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("language")
-    for column in ("captions", "recall@1", "recall@5", "recall@10", "MRR", "kept of exact"):
+    for column in ("captions", "recall@1", "@5", "@10", "MRR", "@10 approx.", "kept"):
         table.add_column(column, justify="right")
     for score in scores:
-        shares = (score.recall_1, score.recall_5, score.recall_10, score.mrr, score.kept)
+        shares = (score.recall_1, score.recall_5, score.recall_10, score.mrr, score.approximate_10, score.kept)
         table.add_row(score.language, f"{score.captions:,}", *(f"{share:.3f}" for share in shares))
     Console().print(table)

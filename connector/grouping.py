@@ -27,8 +27,14 @@ def counted(hits: Sequence[Hit], *, field: str, limit: int) -> list[FacetCount]:
 
 def values_of(payload: Payload, field: str) -> list[Value]:
     """What a payload holds under a field's name, ``meta.price`` too; of a list every value once."""
+    found = field_of(payload, field)
+    several = found if isinstance(found, list) else [found]
+    return [*dict.fromkeys(each for each in several if isinstance(each, str | int | bool))]
+
+
+def field_of(payload: Payload, field: str) -> Any:
+    """What a payload holds under a field's name, None where it has none."""
     found: Any = payload
     for name in field.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
-    several = found if isinstance(found, list) else [found]
-    return [*dict.fromkeys(each for each in several if isinstance(each, str | int | bool))]
+    return found

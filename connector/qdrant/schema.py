@@ -45,6 +45,7 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("exposure", None, "exposure time, aperture, ISO and focal length, as recorded"),
     PayloadField("location", "geo", "where the picture was taken: {lat, lon} in degrees"),
     PayloadField("tags", "keyword", "labels, a list of words"),
+    PayloadField("labels", None, "those of the tags that `polyglance classify --tag` wrote, with their probability"),
     PayloadField("tenant", "keyword", "whose picture it is, where one collection serves many"),
     PayloadField("ingested_at", "datetime", "when the point was written, RFC 3339 in UTC"),
     PayloadField("thumbnail_url", None, "an http(s) address of a small picture, for the dashboard"),

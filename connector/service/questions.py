@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from connector.asking import MAX_LIMIT, check_texts
 from connector.blend import Blend, Weighted, Words, picture, point, words
-from connector.classify import Label, classify, templates_of
+from connector.classify import Label, classify
 from connector.errors import InvalidQuery
 from connector.records import Hit
 from connector.search import ImageSearch
@@ -38,6 +38,7 @@ from connector.service.batching import TextBatcher
 from connector.service.keys import Keys
 from connector.service.turns import Turns
 from connector.settings import ServeSettings
+from connector.templates import templates_of
 
 T = TypeVar("T")
 

@@ -91,7 +91,7 @@ def test_a_payload_has_no_field_that_the_schema_does_not_know() -> None:
     )
     full = payload(exif, meta={"tags": ["dog"], "mood": "good"})
     assert set(full) <= {field.name for field in PAYLOAD_FIELDS}
-    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {"tenant", "thumbnail_url"}
+    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {"labels", "tenant", "thumbnail_url"}
 
 
 def test_exif_is_read_from_a_real_file() -> None:

@@ -1,0 +1,73 @@
+"""Write the labels of classification into a collection, as tags that filters can use.
+
+The rule: only what an earlier run wrote is ever taken away again. ``labels`` in the payload remembers which tags those
+are, with their probability; a tag of the user's own stays, whatever the model thinks of it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from connector.asking import is_number, shown
+from connector.classify import Label, Labels, classify_stored
+from connector.errors import InvalidQuery
+from connector.records import Payload
+from connector.search import ImageSearch
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What a run did: pictures looked at, pictures whose tags changed, and how many pictures have each label now."""
+
+    seen: int
+    changed: int
+    pictures: Mapping[str, int]
+
+
+def tag(
+    search: ImageSearch,
+    *,
+    labels: Labels,
+    threshold: float,
+    where: "str | Filter | None" = None,
+    told: Callable[[int], None] = lambda _: None,
+) -> Tagged:
+    """Give every matching picture those labels as tags whose probability is at least ``threshold``.
+
+    Running it again changes nothing; with another threshold it adds and takes away. ``told`` is called with the number
+    of pictures behind us. Raises InvalidQuery.
+    """
+    if not (is_number(threshold) and 0 < threshold <= 1):
+        raise InvalidQuery(f"the threshold is {shown(threshold)}; a probability above 0 and up to 1 is wanted.")
+    seen = changed = 0
+    counts: Counter[str] = Counter(dict.fromkeys(labels.names, 0))
+    for point, best in classify_stored(search, labels=labels, where=where):
+        chosen = [label for label in best if label.probability >= threshold]
+        counts.update(label.name for label in chosen)
+        wanted = merged(point.payload, chosen, asked=labels.names)
+        if any(point.payload.get(name) != value for name, value in wanted.items()):
+            search.set_payload(point.id, wanted)
+            changed += 1
+        seen += 1
+        told(seen)
+    return Tagged(seen=seen, changed=changed, pictures=dict(counts))
+
+
+def merged(payload: Payload, chosen: Sequence[Label], *, asked: Sequence[str]) -> dict[str, Any]:
+    """The ``tags`` and ``labels`` that a payload gets; neither where it has none and gets none.
+
+    Tags stay in their order, those of earlier runs that were ``asked`` for again give way, and new ones come last.
+    """
+    written: Mapping[str, float] = payload.get("labels") or {}
+    there = payload.get("tags") or []
+    tags = [there] if isinstance(there, str) else there
+    again = set(asked) & written.keys()
+    kept = [each for each in tags if each not in again]
+    ours = {label.name: round(label.probability, 3) for label in chosen if label.name not in kept}
+    remembered = {name: share for name, share in written.items() if name not in again}
+    result = {"tags": [*kept, *ours], "labels": {**remembered, **ours}}
+    return {name: value for name, value in result.items() if value or payload.get(name)}

@@ -14,6 +14,7 @@ import connector.cli
 import connector.collection_cli
 import connector.evaluate_cli
 import connector.export_cli
+import connector.mcp_cli
 import connector.service.cli
 import workers.cli
 from connector import options
@@ -31,6 +32,7 @@ app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)
 app.add_typer(connector.classify_cli.app)
 app.add_typer(connector.export_cli.app)
+app.add_typer(connector.mcp_cli.app)
 app.add_typer(connector.collection_cli.app, name="collection")
 
 

@@ -5,6 +5,9 @@ matrix product on raw pixels, query, key and value another; QuickGELU is PyTorch
 moved into the weights on both sides; and the last layer computes the class token only, since nothing else is read.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,8 +17,14 @@ from torch.nn import functional
 
 from connector.spaces.catalog import Space
 
-QUICK_GELU = 1.702
-"""``x * sigmoid(1.702 x)``: CLIP's activation (Hendrycks and Gimpel, 2016, the sigmoid approximation)."""
+_ACTIVATIONS: Mapping[str, tuple[float, Callable[[Tensor], Tensor]]] = MappingProxyType(
+    {
+        # x * sigmoid(1.702 x): CLIP's own, the sigmoid approximation of Hendrycks and Gimpel, 2016
+        "quick_gelu": (1.702, partial(functional.silu, inplace=True)),
+        "gelu": (1.0, functional.gelu),
+    }
+)
+"""By their names in a configuration: ``activation(x)`` is the function at ``scale * x``, times ``scale``."""
 
 
 class Reference(nn.Module):
@@ -54,8 +63,8 @@ class Vision(nn.Module):
         """Take over the weights of a transformers ``CLIPModel``. Raises TypeError where it is none that we know."""
         super().__init__()
         config = getattr(clip.config, "vision_config", None)
-        if clip.config.model_type != "clip" or config is None or config.hidden_act != "quick_gelu":
-            raise TypeError(f"no CLIP with QuickGELU, but {clip.config.model_type}")
+        if clip.config.model_type != "clip" or config is None or config.hidden_act not in _ACTIVATIONS:
+            raise TypeError(f"a {clip.config.model_type} is no CLIP with one of {', '.join(_ACTIVATIONS)}")
         vision = clip.vision_model
         self._patch = int(config.patch_size)
         self.patches = _patches(vision.embeddings.patch_embedding.weight, mean=mean, std=std)
@@ -63,7 +72,7 @@ class Vision(nn.Module):
         self.first = nn.Parameter((vision.embeddings.class_embedding + positions[0])[None, None])  # (1, 1, width)
         self.positions = nn.Parameter(positions[1:].clone())  # (patches, width)
         self.norm_in = vision.pre_layrnorm
-        self.blocks = nn.ModuleList(_Block(layer, heads=config.num_attention_heads) for layer in vision.encoder.layers)
+        self.blocks = nn.ModuleList(_Block(layer, config=config) for layer in vision.encoder.layers)
         self.norm_out = vision.post_layernorm
         self.projection = clip.visual_projection
         self.requires_grad_(False)
@@ -86,15 +95,16 @@ class Vision(nn.Module):
 class _Block(nn.Module):
     """One layer of the transformer: attention, then the two linear layers."""
 
-    def __init__(self, layer: Any, *, heads: int) -> None:
+    def __init__(self, layer: Any, *, config: Any) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
-        self._heads = heads
+        scale, self._activation = _ACTIVATIONS[config.hidden_act]
+        self._heads = config.num_attention_heads
         self.norm1, self.norm2 = layer.layer_norm1, layer.layer_norm2
         self.inputs = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
         self.output = attention.out_proj
-        self.up = _scaled(mlp.fc1, weight=QUICK_GELU, bias=QUICK_GELU)
-        self.down = _scaled(mlp.fc2, weight=1 / QUICK_GELU, bias=1.0)
+        self.up = _scaled(mlp.fc1, weight=scale, bias=scale)
+        self.down = _scaled(mlp.fc2, weight=1 / scale, bias=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """All tokens: (n, tokens, width) -> the same."""
@@ -123,7 +133,7 @@ class _Block(nn.Module):
         return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        down: Tensor = self.down(functional.silu(self.up(x), inplace=True))
+        down: Tensor = self.down(self._activation(self.up(x)))
         return down
 
 

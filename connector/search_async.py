@@ -1,11 +1,12 @@
-"""AsyncImageSearch: every method of ImageSearch, awaited.
+"""AsyncImageSearch: every method of ImageSearch, awaited; ``each`` with ``async for``.
 
 The rule: no logic lives here. Each call runs the method of the same name in a thread, so the event loop stays free.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import wraps
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -14,6 +15,8 @@ from connector.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+PAGE = 1_000
+"""Points that a stream takes from the store at a time."""
 
 
 def _awaited(
@@ -24,6 +27,19 @@ def _awaited(
         return await asyncio.to_thread(method, self._search, *args, **kwargs)
 
     return call
+
+
+def _streamed(
+    method: Callable[Concatenate[ImageSearch, P], Iterator[R]],
+) -> Callable[Concatenate["AsyncImageSearch", P], AsyncIterator[R]]:
+    @wraps(method)
+    async def stream(self: "AsyncImageSearch", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        waiting = method(self._search, *args, **kwargs)
+        while page := await asyncio.to_thread(list, islice(waiting, PAGE)):
+            for each in page:
+                yield each
+
+    return stream
 
 
 class AsyncImageSearch:
@@ -56,6 +72,7 @@ class AsyncImageSearch:
     blends = _awaited(ImageSearch.blends)
     nearest = _awaited(ImageSearch.nearest)
     exact = _awaited(ImageSearch.exact)
+    each = _streamed(ImageSearch.each)
     groups = _awaited(ImageSearch.groups)
     facets = _awaited(ImageSearch.facets)
     count = _awaited(ImageSearch.count)

@@ -1,6 +1,7 @@
 """The ways to ask beyond one text or one picture: mixtures, groups, counts, samples, orders; sync and async."""
 
 import asyncio
+import inspect
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -262,9 +263,26 @@ def test_async_answers_are_the_sync_ones_and_the_loop_stays_free(search: ImageSe
     assert ticks > 3
 
 
-def test_every_way_to_ask_can_be_awaited() -> None:
-    ways = {name for name in vars(ImageSearch) if not name.startswith("_")} - {"open", "each"}
-    assert ways <= vars(AsyncImageSearch).keys()
+def test_every_public_method_is_there_twice_with_one_signature() -> None:
+    sync = {name: each for name, each in vars(ImageSearch).items() if not name.startswith("_")}
+
+    assert sync.keys() == {name for name in vars(AsyncImageSearch) if not name.startswith("_")}
+    for name in sync:
+        ours = inspect.signature(getattr(ImageSearch, name))
+        awaited = inspect.signature(getattr(AsyncImageSearch, name))
+        assert str(ours) == str(awaited), name
+        assert getattr(AsyncImageSearch, name).__doc__, name
+
+
+def test_a_stream_gives_every_picture_and_leaves_the_loop_free(search: ImageSearch) -> None:
+    where = 'folder == "food-drink"'
+
+    async def collect(where: str) -> list[str]:
+        return [point.id async for point in AsyncImageSearch(search).each(where=where, fields=["uri"])]
+
+    assert asyncio.run(collect(where)) == [point.id for point in search.each(where=where)]
+    with pytest.raises(InvalidQuery, match="The nearest one is 'folder'"):
+        asyncio.run(collect('foldr == "x"'))
 
 
 def test_async_opens_and_closes(noto: Settings, search: ImageSearch) -> None:

@@ -5,7 +5,7 @@ import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Literal, TypeAlias, TypeGuard
 
 from connector.diversity import CANDIDATES, LEAST
 from connector.errors import InvalidQuery
@@ -17,6 +17,9 @@ MAX_LIMIT = 10_000
 GROUPED = 1_000
 """Nearest pictures that groups and the facets of a question are made of."""
 
+Asked: TypeAlias = Literal["words", "picture"]
+"""What a question's vector was made of: cosines of words and of pictures to pictures are not of one kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -26,6 +29,7 @@ class Reach:
     offset: int = 0
     min_score: float | None = None
     diversity: float = 0.0
+    relevant: bool = False
 
     def __post_init__(self) -> None:
         check_between("limit", self.limit, 1, MAX_LIMIT)

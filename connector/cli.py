@@ -32,6 +32,9 @@ def search(
     diversity: Annotated[
         float, typer.Option("--diversity", help="From 0 to 1: hits that do not repeat one another.")
     ] = 0.0,
+    relevant: Annotated[
+        bool, typer.Option("--relevant", help="Leave out what does not fit: nothing comes where nothing does.")
+    ] = False,
     group_by: Annotated[str | None, typer.Option("--group-by", help="Group the hits by this field.")] = None,
     facet: Annotated[
         str | None, typer.Option("--facet", help="Count this field's values, among the nearest if you ask for any.")
@@ -53,6 +56,8 @@ def search(
 
     polyglance search "a beach" --group-by folder
 
+    polyglance search "a zebra" --relevant
+
     polyglance search --facet camera
     """
     from connector.search import ImageSearch
@@ -69,17 +74,24 @@ def search(
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as opened:
         if facet is not None:
-            counts = opened.facets(facet, of=question, where=where, limit=limit)
+            counts = opened.facets(facet, of=question, where=where, limit=limit, relevant=relevant)
             show_counts(counts, field=facet, as_json=as_json)
         elif order_by is not None:
             show_points(opened.ordered(order_by, limit=limit, offset=offset, where=where), as_json=as_json)
         elif sample:
             show_points(opened.sample(limit, where=where), as_json=as_json)
         elif question is not None and group_by is not None:
-            show_groups(opened.groups(question, by=group_by, limit=limit, where=where), as_json=as_json)
+            groups = opened.groups(question, by=group_by, limit=limit, where=where, relevant=relevant)
+            show_groups(groups, as_json=as_json)
         elif question is not None:
             hits = opened.blend(
-                question, limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity
+                question,
+                limit=limit,
+                offset=offset,
+                where=where,
+                min_score=min_score,
+                diversity=diversity,
+                relevant=relevant,
             )
             show_hits(hits, query=text or image or like or "", as_json=as_json)
 

@@ -9,15 +9,15 @@ import typer
 if TYPE_CHECKING:
     from connector.records import FacetCount, Hit, HitGroup, StoredPoint
 
-NOTHING = "no picture matches; a --where that is too narrow is the usual reason."
+NOTHING = "no picture matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
 
 
 def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
-    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "uri", "payload"}]}``."""
+    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "payload"}]}``."""
     if as_json:
         _json({"query": query, "hits": [_plain(hit) for hit in hits]})
         return
-    _table(query, ("score", "picture"), [(f"{hit.score:.3f}", _name(hit)) for hit in hits])
+    _table(query, ("score", "fits", "picture"), [(f"{hit.score:.3f}", _percent(hit), _name(hit)) for hit in hits])
 
 
 def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
@@ -25,8 +25,8 @@ def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
     if as_json:
         _json({"groups": [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]})
         return
-    rows = [(str(each.value), f"{hit.score:.3f}", _name(hit)) for each in groups for hit in each.hits]
-    _table("", ("group", "score", "picture"), rows)
+    rows = [(str(each.value), f"{hit.score:.3f}", _percent(hit), _name(hit)) for each in groups for hit in each.hits]
+    _table("", ("group", "score", "fits", "picture"), rows)
 
 
 def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) -> None:
@@ -46,7 +46,17 @@ def show_points(points: Sequence["StoredPoint"], *, as_json: bool) -> None:
 
 
 def _plain(hit: "Hit") -> dict[str, Any]:
-    return {"id": hit.id, "score": hit.score, "uri": hit.uri, "payload": dict(hit.payload)}
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "relevance": hit.relevance,
+        "uri": hit.uri,
+        "payload": dict(hit.payload),
+    }
+
+
+def _percent(hit: "Hit") -> str:
+    return "" if hit.relevance is None else f"{hit.relevance:.0%}"
 
 
 def _name(found: "Hit | StoredPoint") -> str:
@@ -67,7 +77,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
         return
     table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        is_number = column in ("score", "count")
+        is_number = column in ("score", "fits", "count")
         table.add_column(
             column, justify="right" if is_number else "left", style="cyan" if is_number else None, overflow="fold"
         )

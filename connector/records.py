@@ -40,11 +40,17 @@ class StoredPoint:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a query, best first; ``score`` is the cosine between query and picture."""
+    """One answer to a query, best first; ``score`` is the cosine between query and picture.
+
+    ``relevance`` says from 0 to 1 how sure it is that the picture fits, alike in every language; from 0.5 it does
+    rather than not. None in a collection of fewer than 32 pictures, or of pictures all alike, for there is nothing to
+    tell a hit from; and where the question was a bare vector.
+    """
 
     id: str
     score: float
     payload: Payload
+    relevance: float | None = None
 
     @property
     def uri(self) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from connector.asking import GROUPED, MAX_LIMIT, Reach, as_point_id, check_between, check_texts
-from connector.blend import Blend, picture, point, words
+from connector.asking import GROUPED, MAX_LIMIT, Asked, Reach, as_point_id, check_between, check_texts
+from connector.blend import Blend, Words, picture, point, words
+from connector.cohort import EVERY_LANGUAGE
 from connector.diversity import diverse_order
 from connector.errors import CollectionMismatch, InvalidQuery, StoreRefused
 from connector.filters import as_filter
@@ -26,6 +27,14 @@ from connector.qdrant.open import open_engine
 from connector.qdrant.points import check_facet
 from connector.qdrant.schema import FieldType, Fingerprint
 from connector.records import FacetCount, Hit, HitGroup, StoredPoint, Vector, Vectors
+from connector.relevance import (
+    LEAST_SAMPLE,
+    Calibration,
+    KeptCalibration,
+    calibrate_pictures,
+    calibrate_words,
+    fits,
+)
 from connector.settings import Settings
 from connector.spaces.catalog import find_space
 
@@ -49,6 +58,10 @@ class ImageSearch:
         self._indexes: Mapping[str, FieldType] | None = None
         self._text_tower: TextTower | None = None
         self._image_tower: ImageTower | None = None
+        self._calibrations: Mapping[Asked, KeptCalibration] = {
+            "words": KeptCalibration(self._calibrate_words, count=engine.count),
+            "picture": KeptCalibration(lambda: calibrate_pictures(engine), count=engine.count),
+        }
 
     @classmethod
     def open(
@@ -88,12 +101,22 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The pictures nearest to a text in any language, best first. Raises InvalidQuery.
 
-        ``diversity`` from 0 to 1 trades nearness for hits that do not repeat one another.
+        ``diversity`` from 0 to 1 trades nearness for hits that do not repeat one another. ``relevant`` leaves out what
+        does not fit (``Hit.relevance`` below 0.5): nothing comes where nothing fits.
         """
-        return self.texts([text], limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity)[0]
+        return self.texts(
+            [text],
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            diversity=diversity,
+            relevant=relevant,
+        )[0]
 
     def texts(
         self,
@@ -104,12 +127,14 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[list[Hit]]:
         """An answer to each text, in one pass through the model and one call to the store. Raises InvalidQuery."""
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
+        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         check_texts(texts)
         condition = self._condition(where)
-        return self._nearest(self.embed_texts(texts), reach=reach, where=[condition] * len(texts))
+        asked: list[Asked | None] = ["words"] * len(texts)
+        return self._nearest(self.embed_texts(texts), reach=reach, where=[condition] * len(texts), asked=asked)
 
     def image(
         self,
@@ -120,6 +145,7 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The pictures nearest to a picture: a path, an http(s) address, a file's bytes or a PIL image.
 
@@ -127,7 +153,13 @@ class ImageSearch:
         that are not public are refused, also behind a redirect.
         """
         return self.blends(
-            [picture(image)], limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity
+            [picture(image)],
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            diversity=diversity,
+            relevant=relevant,
         )[0]
 
     def like(
@@ -139,10 +171,17 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The pictures nearest to a stored one, itself left out. Raises InvalidQuery for an id that is not there."""
         return self.blend(
-            point(point_id), limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity
+            point(point_id),
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            diversity=diversity,
+            relevant=relevant,
         )
 
     def blend(
@@ -154,15 +193,22 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The pictures nearest to a mixture of texts, pictures and stored points, these points left out.
 
         Such as ``words("a beach") + picture(photo) - 0.5 * words("people")``. Raises InvalidQuery, also where the
         parts cancel one another out.
         """
-        return self.blends([blend], limit=limit, offset=offset, where=where, min_score=min_score, diversity=diversity)[
-            0
-        ]
+        return self.blends(
+            [blend],
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            diversity=diversity,
+            relevant=relevant,
+        )[0]
 
     def blends(
         self,
@@ -173,16 +219,18 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
     ) -> list[list[Hit]]:
         """An answer to each of many questions of any kind, in one call to the store. Raises InvalidQuery.
 
         All their words go through the model together. A text stands for ``words(text)``.
         """
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
+        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         condition = self._condition(where)
-        asked = [words(each) if isinstance(each, str) else each for each in blends]
-        vectors = self.embed_blends(asked)
-        return self._nearest(vectors, reach=reach, where=[self._others(each, where=condition) for each in asked])
+        made = [words(each) if isinstance(each, str) else each for each in blends]
+        vectors = self.embed_blends(made)
+        where_each = [self._others(each, where=condition) for each in made]
+        return self._nearest(vectors, reach=reach, where=where_each, asked=[_asked(each) for each in made])
 
     def nearest(
         self,
@@ -193,10 +241,16 @@ class ImageSearch:
         where: "str | Filter | None" = None,
         min_score: float | None = None,
         diversity: float = 0.0,
+        relevant: bool = False,
+        asked: Asked | None = None,
     ) -> list[list[Hit]]:
-        """An answer to each vector, (n, dims) float32, in one call to the store."""
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity)
-        return self._nearest(vectors, reach=reach, where=[self._condition(where)] * len(vectors))
+        """An answer to each vector, (n, dims) float32, in one call to the store.
+
+        ``asked`` says whether they were made of words or of pictures; without it hits have no relevance.
+        """
+        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
+        conditions = [self._condition(where)] * len(vectors)
+        return self._nearest(vectors, reach=reach, where=conditions, asked=[asked] * len(vectors))
 
     def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
@@ -223,6 +277,7 @@ class ImageSearch:
         limit: int = 10,
         size: int = 3,
         where: "str | Filter | None" = None,
+        relevant: bool = False,
     ) -> list[HitGroup]:
         """The nearest pictures by the value of a field, such as ``by="folder"``: the group with the best hit first.
 
@@ -233,21 +288,30 @@ class ImageSearch:
         check_between("size", size, 1, MAX_LIMIT)
         self._check_counted(by)
         asked = words(blend) if isinstance(blend, str) else blend
-        return grouped(self.blend(asked, limit=GROUPED, where=where), by=by, limit=limit, size=size)
+        hits = self.blend(asked, limit=GROUPED, where=where, relevant=relevant)
+        return grouped(hits, by=by, limit=limit, size=size)
 
     def facets(
-        self, field: str, *, of: Blend | str | None = None, where: "str | Filter | None" = None, limit: int = 10
+        self,
+        field: str,
+        *,
+        of: Blend | str | None = None,
+        where: "str | Filter | None" = None,
+        limit: int = 10,
+        relevant: bool = False,
     ) -> list[FacetCount]:
         """The most frequent values of a field and their counts: in the collection, or among the nearest pictures.
 
-        With ``of``, a text or a blend, the ``GROUPED`` nearest pictures are counted. Raises InvalidQuery.
+        With ``of``, a text or a blend, the ``GROUPED`` nearest pictures are counted, or those of them that are
+        ``relevant``. Raises InvalidQuery.
         """
         check_between("limit", limit, 1, MAX_LIMIT)
         if of is None:
             return self._engine.facet(field, where=self._condition(where), limit=limit)
         self._check_counted(field)
         asked = words(of) if isinstance(of, str) else of
-        return counted(self.blend(asked, limit=GROUPED, where=where), field=field, limit=limit)
+        hits = self.blend(asked, limit=GROUPED, where=where, relevant=relevant)
+        return counted(hits, field=field, limit=limit)
 
     def count(self, *, where: "str | Filter | None" = None) -> int:
         """How many pictures match, exactly."""
@@ -344,14 +408,39 @@ class ImageSearch:
     ) -> None:
         self.close()
 
-    def _nearest(self, vectors: Vectors, *, reach: Reach, where: "Sequence[Filter | None]") -> list[list[Hit]]:
+    def _nearest(
+        self,
+        vectors: Vectors,
+        *,
+        reach: Reach,
+        where: "Sequence[Filter | None]",
+        asked: Sequence[Asked | None],
+    ) -> list[list[Hit]]:
         query = NearestQuery(
             np.empty(0, dtype=np.float32), limit=reach.limit, offset=reach.offset, min_score=reach.min_score
         )
-        if not reach.diversity:
-            return self._answers(query, vectors, where=where)
-        wide = self._answers(replace(query, limit=reach.candidates, offset=0), vectors, where=where)
-        return [self._diverse(hits, reach=reach) for hits in wide]
+        if reach.diversity:
+            query = replace(query, limit=reach.candidates, offset=0)
+        found = zip(vectors, asked, self._answers(query, vectors, where=where), strict=True)
+        answers = [self._weighed(hits, vector=vector, asked=each, reach=reach) for vector, each, hits in found]
+        return [self._diverse(hits, reach=reach) for hits in answers] if reach.diversity else answers
+
+    def _weighed(self, hits: list[Hit], *, vector: Vector, asked: Asked | None, reach: Reach) -> list[Hit]:
+        """The hits with their relevance, where it can be told; without those that do not fit, where that is wanted."""
+        if not hits:
+            return []
+        calibration = self._calibrations[asked].now() if asked is not None else None
+        if calibration is not None:
+            weighed = calibration.weighed(vector, hits)
+            return [hit for hit in weighed if fits(hit)] if reach.relevant else weighed
+        if not reach.relevant:
+            return hits
+        if asked is None:
+            raise InvalidQuery("which hits are relevant depends on asked; give asked='words' or asked='picture'.")
+        raise InvalidQuery(
+            f"which hits are relevant is told from {LEAST_SAMPLE} pictures on, not all alike; collection "
+            f"{self._engine.collection!r} holds {self._engine.count()}. Ask without relevant."
+        )
 
     def _answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
         """An answer to each vector under its own condition."""
@@ -407,6 +496,9 @@ class ImageSearch:
                 raise self._no_point(each)
         return np.asarray([found[each] for each in ids], dtype=np.float32)
 
+    def _calibrate_words(self) -> Calibration | None:
+        return calibrate_words(self._engine, self.embed_texts(EVERY_LANGUAGE))
+
     def _text(self) -> "TextTower":
         with self._loading:
             if self._text_tower is None:
@@ -434,3 +526,7 @@ class ImageSearch:
                 f"settings ask for {asked.space} ({asked.dims}). What differs: {'; '.join(differences)}. "
                 "Name another collection, or the space that built this one."
             )
+
+
+def _asked(blend: Blend) -> Asked:
+    return "words" if any(isinstance(one.part, Words) for one in blend.parts) else "picture"

@@ -44,6 +44,8 @@ class Options(Said):
     """Leave out hits below this cosine."""
     diversity: float = Field(default=0.0, ge=0, le=1)
     """Above 0: hits that do not repeat one another."""
+    relevant: bool = False
+    """Leave out hits that do not fit: those whose relevance is below 0.5."""
 
 
 class Part(Said):
@@ -130,12 +132,14 @@ class HitAnswer(PointAnswer):
     model_config = _like({**_POINT, "score": 0.31})
 
     score: float
+    relevance: float | None
+    """How sure it is that the picture fits, from 0 to 1; null in a collection too small to tell by."""
 
     @classmethod
     def of_hit(cls, hit: Hit, *, sign: Sign) -> "HitAnswer":
         """The answer for a hit."""
         point = PointAnswer.of(StoredPoint(hit.id, hit.payload), sign=sign)
-        return cls(**point.model_dump(), score=hit.score)
+        return cls(**point.model_dump(), score=hit.score, relevance=hit.relevance)
 
 
 class GroupAnswer(BaseModel):

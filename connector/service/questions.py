@@ -59,7 +59,12 @@ class Questions:
         blend = _blend_of(asked)
         if asked.group_by is not None:
             groups = await self._search.groups(
-                blend, by=asked.group_by, limit=asked.limit, size=asked.group_size, where=asked.where
+                blend,
+                by=asked.group_by,
+                limit=asked.limit,
+                size=asked.group_size,
+                where=asked.where,
+                relevant=asked.relevant,
             )
             shown = [GroupAnswer(value=each.value, hits=self._hits(each.hits)) for each in groups]
             return SearchAnswer(hits=[], groups=shown, took_ms=_since(started))
@@ -79,6 +84,7 @@ class Questions:
                 where=wanted.where,
                 min_score=wanted.min_score,
                 diversity=wanted.diversity,
+                relevant=wanted.relevant,
             )
         return SearchAnswer(hits=self._hits(hits), took_ms=_since(started))
 
@@ -118,6 +124,8 @@ class Questions:
                 where=asked.where,
                 min_score=asked.min_score,
                 diversity=asked.diversity,
+                relevant=asked.relevant,
+                asked="words",
             )
             return answers[0]
         return await self._search.blend(
@@ -127,6 +135,7 @@ class Questions:
             where=asked.where,
             min_score=asked.min_score,
             diversity=asked.diversity,
+            relevant=asked.relevant,
         )
 
     async def _classified(

@@ -1,0 +1,199 @@
+"""Relevance: how sure it is that a hit fits its question, from 0 to 1, alike in every language, tower and collection.
+
+Raw cosines have no zero. Three steps give them one; docs/relevance.md has the sources and what each was measured to do:
+
+1. Z-norm: a cosine is counted in deviations above the question's mean cosine to a sample of the collection.
+2. The best of many: the same for a cohort of questions that no picture answers, each with its best hit. These bests
+   follow a Gumbel distribution; relevance is 1/2 where one such question in fifty comes as near.
+3. Hubs: a picture near to all of the cohort is near to everything; that much is taken off wherever it is a hit.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector.qdrant.engine import Engine, NearestQuery
+from connector.records import Hit, Vector, Vectors
+
+SAMPLE = 512
+"""Pictures in the background sample: a question's mean cosine is then known to a twentieth of its deviation."""
+LEAST_SAMPLE = 32
+"""With fewer pictures there is no background to tell a hit from, and relevance is None."""
+RELEVANT = 0.5
+"""The relevance from which a hit fits rather than not."""
+CHANCE = 0.02
+"""The share of unanswerable questions whose best hit would have a relevance of 1/2 or more."""
+QUANTILES = (0.1, 0.8)
+"""Where the distribution of the best hits of unanswerable questions is taken from."""
+HUB = 4.0
+"""Deviations above the sample's mean from which nearness to the whole cohort makes a picture a hub."""
+NEAREST = 4
+"""Hits of each unanswerable question that are looked at."""
+LOOK_AGAIN_S = 60.0
+"""How often the collection's size is looked at."""
+GROWN = 1.5
+"""Growing or shrinking by this factor makes a new calibration."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A sample of the collection: (n, dims), and its deviation in a direction that means nothing."""
+
+    sample: Vectors
+    deviation: float
+
+    @classmethod
+    def of(cls, sample: Vectors) -> Self | None:
+        """The background that a sample makes; None where it is too small, or all its pictures are alike."""
+        if len(sample) < LEAST_SAMPLE:
+            return None
+        deviation = float(np.sqrt(sample.var(axis=0).mean()))
+        return cls(sample, deviation) if deviation > 1e-6 else None
+
+    def standard(self, questions: Vectors, cosines: NDArray[np.floating[Any]]) -> Numbers:
+        """Cosines (n, k) of n questions, in deviations above what each has to the sample: (n, k).
+
+        The deviation lies between the question's own and that of any direction: what has much kin in the collection
+        has a wide one of its own, and would lose by it.
+        """
+        there = (questions @ self.sample.T).astype(np.float64)  # (n, sample)
+        variance = (there.var(axis=1, keepdims=True) + self.deviation**2) / 2
+        return np.asarray((cosines - there.mean(axis=1, keepdims=True)) / np.sqrt(variance))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns the cosines of one kind of question to one collection into relevance.
+
+    ``mode`` and ``scale`` are those of the Gumbel distribution of the best hit where none fits; ``hubs`` says by point
+    what is taken off.
+    """
+
+    background: Background
+    mode: float
+    scale: float
+    hubs: Mapping[str, float] = field(default_factory=dict)
+
+    def weighed(self, question: Vector, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits of a question, (dims,), with their relevance."""
+        if not hits:
+            return []
+        cosines = np.array([[hit.score for hit in hits]])
+        off = np.array([self.hubs.get(hit.id, 0.0) for hit in hits])
+        found = self.relevance(self.background.standard(question[None], cosines)[0] - off)
+        return [replace(hit, relevance=round(float(each), 4)) for hit, each in zip(hits, found, strict=True)]
+
+    def relevance(self, standard: Numbers) -> Numbers:
+        """1 / (1 + p / CHANCE), where p is nearly the chance that an unanswerable question's best hit is as near."""
+        surprise = np.log(CHANCE) + (standard - self.mode) / self.scale
+        return np.asarray(1 / (1 + np.exp(-np.clip(surprise, -50, 50))))
+
+
+def fits(hit: Hit) -> bool:
+    """Whether a hit that was weighed fits its question rather than not."""
+    return hit.relevance is not None and hit.relevance >= RELEVANT
+
+
+def calibrate_words(engine: Engine, cohort: Vectors) -> Calibration | None:
+    """The calibration for questions in words; ``cohort`` (n, dims) are the vectors of unanswerable ones.
+
+    None where the collection holds too few pictures.
+    """
+    background = Background.of(background_sample(engine))
+    if background is None:
+        return None
+    answers = engine.query([NearestQuery(question, limit=NEAREST) for question in cohort])
+    ids = [*dict.fromkeys(hit.id for hits in answers for hit in hits)]
+    stored = [each for each in engine.retrieve(ids, fields=[], vectors=True) if each.vector is not None]
+    near = np.stack([each.vector for each in stored if each.vector is not None])  # (near, dims)
+    standard = background.standard(cohort, cohort @ near.T)  # (n, near)
+    usual = background.standard(cohort, cohort @ background.sample.T).mean(axis=0).std()
+    off = np.maximum(0.0, standard.mean(axis=0) - HUB * usual)
+    mode, scale = gumbel((standard - off).max(axis=1))
+    hubs = {each.id: float(much) for each, much in zip(stored, off, strict=True) if much > 0}
+    return Calibration(background, mode=mode, scale=scale, hubs=hubs)
+
+
+def calibrate_pictures(engine: Engine) -> Calibration | None:
+    """The calibration for pictures as questions: their kind of unanswerable one is a picture of the sample.
+
+    Its best hit among the others of the sample is what chance gives. None where the collection is too small.
+    """
+    background = Background.of(background_sample(engine))
+    if background is None:
+        return None
+    standard = background.standard(background.sample, background.sample @ background.sample.T)
+    np.fill_diagonal(standard, -np.inf)
+    mode, scale = gumbel(standard.max(axis=1))
+    return Calibration(background, mode=mode, scale=scale)
+
+
+def background_sample(engine: Engine) -> Vectors:
+    """The first points in the order of the ids, (n, dims).
+
+    Ids are hashes of addresses (UUIDv5), so these are drawn fairly, the same for every reader and kept by the
+    collection itself.
+    """
+    page = engine.scroll(limit=SAMPLE, fields=[], vectors=True)
+    vectors = [point.vector for point in page.points if point.vector is not None]
+    return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+
+
+def gumbel(best: Numbers) -> tuple[float, float]:
+    """Mode and scale of a Gumbel distribution, from two of its quantiles: mode - scale * ln(-ln p).
+
+    What lies above the upper one is left out, because some picture may answer such a question after all.
+    """
+    below, above = np.quantile(best, QUANTILES)
+    low, high = -np.log(-np.log(QUANTILES))
+    scale = max(float((above - below) / (high - low)), 1e-3)
+    return float(below - scale * low), scale
+
+
+class KeptCalibration:
+    """A calibration that is made when first wanted, and anew once the collection has grown or shrunk a lot.
+
+    Safe to use from many threads: while one makes it anew, the others go on with the old one.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Calibration | None],
+        *,
+        count: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make = make
+        self._count = count
+        self._clock = clock
+        self._alone = threading.Lock()
+        self._made: Calibration | None = None
+        self._points = 0
+        self._looked = -np.inf
+
+    def now(self) -> Calibration | None:
+        """The calibration; None while the collection holds too few pictures for one."""
+        if self._made is None:
+            with self._alone:
+                if self._made is None:
+                    self._look()
+        elif self._clock() - self._looked > LOOK_AGAIN_S and self._alone.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._alone.release()
+        return self._made
+
+    def _look(self) -> None:
+        points = self._count()
+        if self._made is None or not self._points / GROWN < points < self._points * GROWN:
+            self._made = self._make() if points >= LEAST_SAMPLE else None
+            self._points = points
+        self._looked = self._clock()

@@ -1,7 +1,9 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,16 +256,136 @@ def test_a_device_that_is_not_there_is_a_config_error(tiny_twins: Twins, device:
         ImageTower.load(settings(tiny_twins, device=device))
 
 
-@pytest.mark.gpu
-def test_a_gpu_gives_the_same_vectors(tower: ImageTower, tiny_twins: Twins) -> None:
+# --------------------------------------------------------------------------------------------- how the pass is rebuilt
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_the_rebuilt_pass_gives_the_references_vectors(
+    copied_twins: Twins, activation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    change_vision(copied_twins.image / "0_CLIPModel" / "config.json", hidden_act=activation)
+    expected = encode(copied_twins, canonical_pixels(224))
+
+    found = ImageTower.load(settings(copied_twins)).embed(canonical_pixels(224))
+
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert "vision_fallback" not in caplog.text
+
+
+def test_a_model_that_cannot_be_rebuilt_runs_as_sentence_transformers_runs_it(
+    copied_twins: Twins, caplog: pytest.LogCaptureFixture
+) -> None:
+    change_vision(copied_twins.image / "0_CLIPModel" / "config.json", hidden_act="relu")
+    expected = encode(copied_twins, canonical_pixels(224))
+
+    for precision in ("float32", "bfloat16"):
+        found = ImageTower.load(settings(copied_twins, precision=precision)).embed(canonical_pixels(224))
+        assert cosines(found, expected).min() >= 0.9999
+    assert "vision_fallback reason=a clip is no CLIP with one of quick_gelu, gelu" in caplog.text
+
+
+# --------------------------------------------------------------------------------------------------- batches and slots
+
+
+def test_a_cpu_takes_sixteen_at_a_time_unless_told_otherwise(tower: ImageTower) -> None:
+    assert tower.prepare(0) == 16
+    assert tower.prepare(5) == 5
+
+
+def test_a_slot_may_be_filled_again_and_again(tower: ImageTower) -> None:
+    pixels = canonical_pixels(224)
+    slot = tower.slot(4)
+    for count in (4, 2, 3):
+        np.stack([*pixels[:count]], out=slot[:count])
+        np.testing.assert_allclose(tower.embed(slot[:count]), tower.embed(pixels[:count]), atol=1e-5)
+
+
+@pytest.mark.usefixtures("any_threads")
+def test_many_threads_may_embed_at_once(tower: ImageTower) -> None:
+    torch.set_num_threads(1)
+    turned = [np.rot90(canonical_pixels(224), k, axes=(1, 2)) for k in range(4)] * 3
+    alone = [tower.embed(pixels) for pixels in turned]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(tower.embed, turned))
+
+    np.testing.assert_allclose(np.stack(together), np.stack(alone), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_a_compiled_tower_gives_the_same_vectors(tower: ImageTower, tiny_twins: Twins) -> None:
+    compiled = ImageTower.load(settings(tiny_twins, compiling="on"))
+    assert compiled.prepare(4) == 4
+
+    for count in (4, 3):  # the size it was compiled for, and another
+        found = compiled.embed(canonical_pixels(224)[:count])
+        np.testing.assert_allclose(found, tower.embed(canonical_pixels(224)[:count]), atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- on a GPU
+
+
+def cuda_settings(twins: Twins, **changes: Any) -> ModelSettings:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
-    pixels = canonical_pixels(224)
+    return settings(twins, **{"device": "cuda", **changes})
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_vectors(tower: ImageTower, tiny_twins: Twins) -> None:
     for precision in ("float32", "bfloat16"):
-        on_gpu = ImageTower.load(settings(tiny_twins, device="cuda", precision=precision))
+        on_gpu = ImageTower.load(cuda_settings(tiny_twins, precision=precision))
         assert on_gpu.device == "cuda"
-        assert cosines(on_gpu.embed(pixels), tower.embed(pixels)).min() >= 0.9999
-    assert ImageTower.load(settings(tiny_twins, device="auto", precision="auto")).precision == "bfloat16"
+        assert cosines(on_gpu.embed(canonical_pixels(224)), tower.embed(canonical_pixels(224))).min() >= 0.9999
+    assert ImageTower.load(cuda_settings(tiny_twins, device="auto", precision="auto")).precision == "bfloat16"
+
+
+@pytest.mark.gpu
+def test_threads_share_a_gpu_through_pinned_slots(tower: ImageTower, tiny_twins: Twins) -> None:
+    on_gpu = ImageTower.load(cuda_settings(tiny_twins))
+    turned = [np.rot90(canonical_pixels(224), k, axes=(1, 2)) for k in range(4)] * 8
+    assert torch.from_numpy(on_gpu.slot(4)).is_pinned()
+
+    def embed(number: int) -> list[Vectors]:
+        slot = on_gpu.slot(4)
+        found = []
+        for pixels in turned[number::4]:
+            slot[:] = pixels
+            found.append(on_gpu.embed(slot))
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        by_thread = list(threads.map(embed, range(4)))
+
+    for number, found in enumerate(by_thread):
+        for ours, pixels in zip(found, turned[number::4], strict=True):
+            assert cosines(ours, tower.embed(pixels)).min() >= 0.9999
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiling", ["auto", "off"])
+def test_a_gpu_finds_its_batch_and_keeps_its_vectors(tower: ImageTower, tiny_twins: Twins, compiling: str) -> None:
+    on_gpu = ImageTower.load(cuda_settings(tiny_twins, precision="bfloat16", compiling=compiling))
+
+    batch = on_gpu.prepare(0)
+
+    assert batch >= 64
+    pixels = np.resize(canonical_pixels(224), (batch, 224, 224, 3))
+    expected = np.resize(tower.embed(canonical_pixels(224)), (batch, 512))
+    assert cosines(on_gpu.embed(pixels), expected).min() >= 0.9999
+
+
+@pytest.mark.gpu
+def test_a_full_gpu_does_a_batch_in_pieces(tower: ImageTower, tiny_twins: Twins) -> None:
+    on_gpu = ImageTower.load(cuda_settings(tiny_twins))
+    pixels = np.resize(canonical_pixels(224), (4096, 224, 224, 3))
+    try:
+        torch.cuda.set_per_process_memory_fraction(0.01)
+        found = on_gpu.embed(pixels)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert cosines(found, np.resize(tower.embed(canonical_pixels(224)), (4096, 512))).min() >= 0.9999
 
 
 # ------------------------------------------------------------------------------------------------------------ memory
@@ -340,6 +462,18 @@ def drop_a_tensor(folder: Path) -> None:
     tensors = tensors_of(folder)
     del tensors["vision_model.encoder.layers.1.mlp.fc1.weight"]
     rewrite(folder, tensors)
+
+
+def change_vision(path: Path, **changes: Any) -> None:
+    config = json.loads(path.read_text())
+    change_json(path, vision_config={**config["vision_config"], **changes})
+
+
+def encode(twins: Twins, pixels: Pixels) -> NDArray[np.float32]:
+    """The vectors that sentence-transformers gives."""
+    reference = SentenceTransformer(str(twins.image), device="cpu", local_files_only=True)
+    vectors: NDArray[np.float32] = reference.encode([Image.fromarray(p) for p in pixels], normalize_embeddings=True)
+    return vectors
 
 
 def truncate(path: Path) -> None:

@@ -108,6 +108,11 @@ class ImageTower:
             self._compile(batch_size)
         return batch_size
 
+    @property
+    def compiled(self) -> bool:
+        """Whether full batches run through the compiled model."""
+        return self._compiled is not None
+
     def callers(self, *, cores: int) -> int:
         """How many threads should call at once on a machine of so many cores."""
         if self.device == "cpu":  # one single-threaded pass a core beats one pass spread over all: no barriers

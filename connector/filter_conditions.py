@@ -355,7 +355,7 @@ def about_unknown(name: str, *, indexes: Mapping[str, FieldType]) -> str:
     meant = f" The nearest one is {nearest!r}." if nearest else ""
     if name.startswith("meta."):
         return f"{seen!r} is not indexed.{meant} {_declaration(seen)}"
-    meant = meant or f" There are: {', '.join(indexes)}."
+    meant = meant or f" There are: {', '.join(sorted(indexes))}."
     return f"unknown field {seen!r}.{meant}"
 
 

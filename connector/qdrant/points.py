@@ -44,12 +44,16 @@ def check_payload(payload: Payload, *, point_id: str) -> None:
 
 
 def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:
-    """Raise ValueError for the first query vector that no search can use."""
+    """Raise InvalidQuery for the first query vector that no search can use."""
     for number, vector in enumerate(vectors):
-        if vector.shape != (dims,):
-            raise ValueError(f"vector of query {number} has shape {vector.shape}; the collection holds ({dims},)")
-    if vectors:
+        if np.shape(vector) != (dims,):
+            raise InvalidQuery(f"vector of query {number} has shape {np.shape(vector)}; the collection holds ({dims},)")
+    if not len(vectors):
+        return
+    try:
         _check_finite(np.stack(vectors), names=[f"query {number}" for number in range(len(vectors))])
+    except ValueError as error:
+        raise InvalidQuery(str(error)) from error
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -63,7 +67,7 @@ def check_facet(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     """Raise InvalidQuery for a field whose values no index counts."""
     if indexes.get(key) in COUNTED:
         return
-    countable = ", ".join(name for name, kind in indexes.items() if kind in COUNTED)
+    countable = ", ".join(sorted(name for name, kind in indexes.items() if kind in COUNTED))
     seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
     raise InvalidQuery(f"the values of {key!r} cannot be counted: it {seen}. Fields that can be: {countable}.")
 
@@ -72,7 +76,7 @@ def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     """Raise InvalidQuery for a field that no index keeps in order."""
     if indexes.get(key) in ORDERED:
         return
-    orderly = ", ".join(name for name, kind in indexes.items() if kind in ORDERED)
+    orderly = ", ".join(sorted(name for name, kind in indexes.items() if kind in ORDERED))
     seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
     raise InvalidQuery(f"points cannot be put in the order of {key!r}: it {seen}. Fields that can be: {orderly}.")
 

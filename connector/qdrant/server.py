@@ -26,10 +26,17 @@ from tenacity import (
 from tenacity.nap import sleep_using_event
 from urllib3.util import Url
 
-from connector.errors import CollectionMissing, InvalidQuery, StoreRefused, StoreUnavailable
+from connector.errors import CollectionMissing, StoreRefused, StoreUnavailable
 from connector.qdrant import server_schema
 from connector.qdrant.engine import CollectionInfo, NearestQuery, Page
-from connector.qdrant.points import check_ids, check_order, check_payload, check_points, check_query_vectors
+from connector.qdrant.points import (
+    check_facet,
+    check_ids,
+    check_order,
+    check_payload,
+    check_points,
+    check_query_vectors,
+)
 from connector.qdrant.retries import Patience, persist
 from connector.qdrant.schema import CollectionSchema
 from connector.qdrant.server_client import describe_address, open_client, parse_address
@@ -210,8 +217,7 @@ class ServerEngine:
 
         Raises InvalidQuery where the field has no index that counts values.
         """
-        if self._known_schema().indexes.get(key) not in ("keyword", "integer", "bool"):
-            raise InvalidQuery(f"the values of {key!r} cannot be counted: it has no keyword, integer or bool index.")
+        check_facet(key, indexes=self._known_schema().indexes)
         count = partial(self._client.facet, self._collection, key, facet_filter=where, limit=limit, exact=True)
         return [FacetCount(hit.value, hit.count) for hit in self._ask(count, doing=f"counting values of {key}").hits]
 

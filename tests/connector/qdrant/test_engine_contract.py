@@ -376,7 +376,7 @@ def test_no_queries_have_no_answers(engine: Engine) -> None:
 
 @pytest.mark.parametrize("spoilt", [np.zeros(DIMS), np.full(DIMS, np.nan), np.ones(DIMS - 1)])
 def test_a_query_vector_that_means_nothing_is_refused(engine: Engine, spoilt: Vector) -> None:
-    with pytest.raises(ValueError, match="query 0"):
+    with pytest.raises(InvalidQuery, match="query 0"):
         engine.query([NearestQuery(spoilt.astype(np.float32))])
 
 

@@ -56,7 +56,7 @@ def test_a_vector_that_means_nothing_is_named(vector: Any, message: str) -> None
 
     with pytest.raises(ValueError, match=message):
         check_points([Point(ID, spoilt, {})], dims=3)
-    with pytest.raises(ValueError, match=message.replace(f"point {ID}", "query 1")):
+    with pytest.raises(InvalidQuery, match=message.replace(f"point {ID}", "query 1")):
         check_query_vectors([UNIT, spoilt], dims=3)
 
 

@@ -25,6 +25,8 @@ def read_picture(image: "str | Path | bytes | Image", *, size: int, limits: Limi
     from connector.spaces.pixels import decode, prepare
 
     if isinstance(image, Image):
+        if 0 in image.size:
+            raise UnreadableImage(f"the picture has {image.width}x{image.height} pixels.", reason="empty")
         return prepare(image, size=size)
     if isinstance(image, bytes):
         return decode(image, size=size, max_pixels=limits.max_pixels).pixels

@@ -186,14 +186,13 @@ class EmbeddedEngine:
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
     ) -> list[StoredPoint]:
         """Points in the order of an indexed number or date."""
-        direction = edge.Direction.Desc if descending else edge.Direction.Asc
-        order = edge.OrderBy(key, direction)
-        request = edge.QueryRequest(
-            limit=limit, offset=offset, query=order, filter=_edge_filter(where), with_payload=True
-        )
         with self._use() as (_, schema):
             check_order(key, indexes=schema.indexes)
-            return self._picked(request)
+        direction = edge.Direction.Desc if descending else edge.Direction.Asc
+        order = edge.OrderBy(key, direction)
+        return self._picked(
+            edge.QueryRequest(limit=limit, offset=offset, query=order, filter=_edge_filter(where), with_payload=True)
+        )
 
     def optimize(self) -> None:
         """Build the search graph in a child process; other threads' calls wait until it is done.

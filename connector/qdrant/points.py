@@ -65,20 +65,23 @@ def check_ids(ids: Sequence[str]) -> None:
 
 def check_facet(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     """Raise InvalidQuery for a field whose values no index counts."""
-    if indexes.get(key) in COUNTED:
-        return
-    countable = ", ".join(sorted(name for name, kind in indexes.items() if kind in COUNTED))
-    seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
-    raise InvalidQuery(f"the values of {key!r} cannot be counted: it {seen}. Fields that can be: {countable}.")
+    _check_field(key, COUNTED, indexes=indexes, what="the values of {} cannot be counted")
 
 
 def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     """Raise InvalidQuery for a field that no index keeps in order."""
-    if indexes.get(key) in ORDERED:
+    _check_field(key, ORDERED, indexes=indexes, what="points cannot be put in the order of {}")
+
+
+def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, FieldType], what: str) -> None:
+    if not isinstance(key, str):
+        raise InvalidQuery(f"{what.format('this')}: a field is named by a string, not by {_kind(key)}.")
+    if indexes.get(key) in kinds:
         return
-    orderly = ", ".join(sorted(name for name, kind in indexes.items() if kind in ORDERED))
+    able = ", ".join(sorted(name for name, kind in indexes.items() if kind in kinds))
     seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
-    raise InvalidQuery(f"points cannot be put in the order of {key!r}: it {seen}. Fields that can be: {orderly}.")
+    named = repr(key if len(key) <= 60 else f"{key[:60]}…")
+    raise InvalidQuery(f"{what.format(named)}: it {seen}. Fields that can be: {able}.")
 
 
 def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) -> None:

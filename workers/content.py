@@ -4,6 +4,7 @@ The rule: a content belongs to whoever claims it first. Whoever comes later wait
 back when the first has its outcome; what the collection holds already is nobody's work.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,11 @@ class Alike:
 
     hashed: Hashed
     known: Known
+
+
+def hash_of(blob: Blob) -> str:
+    """BLAKE2b-128 of a picture's bytes, in hex."""
+    return hashlib.blake2b(blob.data, digest_size=16).hexdigest()
 
 
 class SameContent:

@@ -7,7 +7,6 @@ All stages work at once. One bad picture is a ``Reject`` and stops nothing; what
 thread and is raised. Memory is bounded by the settings: no channel grows with the number of pictures.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from connector.settings import LimitsSettings
 from connector.spaces.image_tower import ImageTower
 from connector.spaces.pixels import decode
 from workers.channel import Channel, Crew
-from workers.content import Alike, Hashed, Known, SameContent
+from workers.content import Alike, Hashed, Known, SameContent, hash_of
 from workers.errors import ItemsLost, StageFailed
 from workers.metadata import describe, describe_alike
 from workers.meter import Meter, Report
@@ -143,7 +142,7 @@ class Pipeline:
             outcomes = lanes.source.read(fresh)
             for bundle in self._bundles(outcomes, lanes.meter):
                 with lanes.meter.busy("read"):
-                    claimed, alike = lanes.same.claim([Hashed(blob, _hash_of(blob)) for blob in bundle])
+                    claimed, alike = lanes.same.claim([Hashed(blob, hash_of(blob)) for blob in bundle])
                 lanes.blobs.put(claimed)
                 lanes.points.put(self._copies(alike, lanes.meter))
 
@@ -258,10 +257,6 @@ class Pipeline:
             with lanes.meter.busy("upsert"):
                 self._engine.upsert(points)
             lanes.meter.stored(len(points))
-
-
-def _hash_of(blob: Blob) -> str:
-    return hashlib.blake2b(blob.data, digest_size=16).hexdigest()
 
 
 def usable_cores() -> int:

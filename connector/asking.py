@@ -19,6 +19,7 @@ GROUPED = 1_000
 
 Asked: TypeAlias = Literal["words", "picture"]
 """What a question's vector was made of: cosines of words and of pictures to pictures are not of one kind."""
+PICTURE: Asked = "picture"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A text in any language."""
+    """A text in any language; ``language`` is its tag, such as ``en``, where it is known."""
 
     text: str
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,9 @@ class Blend:
         return self * -1.0
 
 
-def words(text: str) -> Blend:
-    """A text as a part of a blend."""
-    return Blend((Weighted(Words(text)),))
+def words(text: str, *, language: str | None = None) -> Blend:
+    """A text as a part of a blend; with its ``language``, such as ``en``, the tower that knows that one best speaks."""
+    return Blend((Weighted(Words(text, language)),))
 
 
 def picture(image: "str | Path | bytes | Image") -> Blend:

@@ -23,6 +23,9 @@ def search(
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Words to lead away from; may be given again.")
     ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Language of the words, such as en, where you know it.")
+    ] = None,
     where: Annotated[
         str | None, typer.Option("--where", help="Filter, such as 'width >= 1024 and folder == \"holiday\"'.")
     ] = None,
@@ -62,7 +65,7 @@ def search(
     """
     from connector.search import ImageSearch
 
-    question = question_of(text, image=image, like=like, without=without or [])
+    question = question_of(text, image=image, like=like, without=without or [], language=language)
     purposes = {"--group-by": group_by, "--facet": facet, "--order-by": order_by, "--sample": sample or None}
     given = [name for name, value in purposes.items() if value is not None]
     if len(given) > 1:
@@ -96,12 +99,20 @@ def search(
             show_hits(hits, query=text or image or like or "", as_json=as_json)
 
 
-def question_of(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Blend | None":
+def question_of(
+    text: str | None,
+    *,
+    image: str | None,
+    like: str | None,
+    without: Sequence[str],
+    language: str | None = None,
+) -> "Blend | None":
     """The mixture of what a command's options give, None where they give nothing. Raises InvalidQuery."""
     from connector.blend import picture, point, words
 
-    parts = [make(given) for make, given in ((words, text), (picture, image), (point, like)) if given is not None]
-    parts += [-0.5 * words(each) for each in without]
+    parts = [] if text is None else [words(text, language=language)]
+    parts += [make(given) for make, given in ((picture, image), (point, like)) if given is not None]
+    parts += [-0.5 * words(each, language=language) for each in without]
     if without and len(parts) == len(without):
         raise InvalidQuery("--without needs something to lead away from: words, --image or --like.")
     return sum(parts[1:], parts[0]) if parts else None

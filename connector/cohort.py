@@ -110,3 +110,8 @@ OTHERS = (
 )
 EVERY_LANGUAGE = (*ENGLISH[:12], *OTHERS)
 """For towers of many languages: 64 questions."""
+
+
+def cohort_of(tower: str) -> tuple[str, ...]:
+    """The questions for a text tower by its name: those of its languages."""
+    return ENGLISH if tower == "english" else EVERY_LANGUAGE

@@ -22,7 +22,7 @@ P = TypeVar("P", Words, Picture, Stored)
 def mixed(
     blends: Sequence[Blend],
     *,
-    texts: Callable[[Sequence[str]], Vectors],
+    said: Callable[[Sequence[Words]], Vectors],
     pictures: "Callable[[Sequence[str | Path | bytes | Image]], Vectors]",
     stored: Callable[[Sequence[str]], Vectors],
 ) -> Vectors:
@@ -31,12 +31,12 @@ def mixed(
     The three callables make the vectors of the parts: (n, dims) for n of them.
     """
     if not blends:
-        return texts([])
+        return said([])
     for blend in blends:
         _check(blend)
     parts = [one.part for blend in blends for one in blend.parts]
     vectors: dict[int, Vector] = {
-        **_each(parts, Words, lambda some: texts([each.text for each in some])),
+        **_each(parts, Words, said),
         **_each(parts, Picture, lambda some: pictures([each.image for each in some])),
         **_each(parts, Stored, lambda some: stored([as_point_id(each.point_id) for each in some])),
     }

@@ -15,7 +15,6 @@ import numpy as np
 
 from connector.asking import GROUPED, MAX_LIMIT, Asked, Reach, as_point_id, check_between, check_texts
 from connector.blend import Blend, Words, picture, point, words
-from connector.cohort import EVERY_LANGUAGE
 from connector.diversity import diverse_order
 from connector.errors import CollectionMismatch, InvalidQuery, StoreRefused
 from connector.filters import as_filter
@@ -27,23 +26,16 @@ from connector.qdrant.open import open_engine
 from connector.qdrant.points import check_facet
 from connector.qdrant.schema import FieldType, Fingerprint
 from connector.records import FacetCount, Hit, HitGroup, StoredPoint, Vector, Vectors
-from connector.relevance import (
-    LEAST_SAMPLE,
-    Calibration,
-    KeptCalibration,
-    calibrate_pictures,
-    calibrate_words,
-    fits,
-)
 from connector.settings import Settings
 from connector.spaces.catalog import find_space
+from connector.speaking import Speaking
+from connector.weighing import Weighing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from qdrant_client.models import Filter
 
     from connector.spaces.image_tower import ImageTower
-    from connector.spaces.text_tower import TextTower
 
 
 class ImageSearch:
@@ -53,15 +45,11 @@ class ImageSearch:
         self._settings = settings
         self._engine = engine
         self._loading = threading.Lock()
-        self._speaking = threading.Lock()  # a tower serves one caller at a time
-        self._looking = threading.Lock()
+        self._looking = threading.Lock()  # a tower serves one caller at a time
+        self._speaking = Speaking(settings.model)
         self._indexes: Mapping[str, FieldType] | None = None
-        self._text_tower: TextTower | None = None
         self._image_tower: ImageTower | None = None
-        self._calibrations: Mapping[Asked, KeptCalibration] = {
-            "words": KeptCalibration(self._calibrate_words, count=engine.count),
-            "picture": KeptCalibration(lambda: calibrate_pictures(engine), count=engine.count),
-        }
+        self._weighing = Weighing(engine, speaking=self._speaking)
 
     @classmethod
     def open(
@@ -102,11 +90,13 @@ class ImageSearch:
         min_score: float | None = None,
         diversity: float = 0.0,
         relevant: bool = False,
+        language: str | None = None,
     ) -> list[Hit]:
         """The pictures nearest to a text in any language, best first. Raises InvalidQuery.
 
         ``diversity`` from 0 to 1 trades nearness for hits that do not repeat one another. ``relevant`` leaves out what
-        does not fit (``Hit.relevance`` below 0.5): nothing comes where nothing fits.
+        does not fit (``Hit.relevance`` below 0.5): nothing comes where nothing fits. ``language``, such as ``en``, lets
+        the text tower speak that knows that one best.
         """
         return self.texts(
             [text],
@@ -116,6 +106,7 @@ class ImageSearch:
             min_score=min_score,
             diversity=diversity,
             relevant=relevant,
+            language=language,
         )[0]
 
     def texts(
@@ -128,13 +119,15 @@ class ImageSearch:
         min_score: float | None = None,
         diversity: float = 0.0,
         relevant: bool = False,
+        language: str | None = None,
     ) -> list[list[Hit]]:
         """An answer to each text, in one pass through the model and one call to the store. Raises InvalidQuery."""
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         check_texts(texts)
         condition = self._condition(where)
-        asked: list[Asked | None] = ["words"] * len(texts)
-        return self._nearest(self.embed_texts(texts), reach=reach, where=[condition] * len(texts), asked=asked)
+        vectors = self.embed_texts(texts, language=language)
+        by = [self._speaking.tower_for(language)] * len(texts)
+        return self._nearest(vectors, reach=reach, where=[condition] * len(texts), by=by)
 
     def image(
         self,
@@ -230,7 +223,7 @@ class ImageSearch:
         made = [words(each) if isinstance(each, str) else each for each in blends]
         vectors = self.embed_blends(made)
         where_each = [self._others(each, where=condition) for each in made]
-        return self._nearest(vectors, reach=reach, where=where_each, asked=[_asked(each) for each in made])
+        return self._nearest(vectors, reach=reach, where=where_each, by=[self._weighing.made_by(each) for each in made])
 
     def nearest(
         self,
@@ -243,14 +236,17 @@ class ImageSearch:
         diversity: float = 0.0,
         relevant: bool = False,
         asked: Asked | None = None,
+        language: str | None = None,
     ) -> list[list[Hit]]:
         """An answer to each vector, (n, dims) float32, in one call to the store.
 
-        ``asked`` says whether they were made of words or of pictures; without it hits have no relevance.
+        ``asked`` says whether they were made of words (of a ``language``, where it was given for them) or of pictures;
+        without it hits have no relevance.
         """
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         conditions = [self._condition(where)] * len(vectors)
-        return self._nearest(vectors, reach=reach, where=conditions, asked=[asked] * len(vectors))
+        by = self._speaking.tower_for(language) if asked == "words" else asked
+        return self._nearest(vectors, reach=reach, where=conditions, by=[by] * len(vectors))
 
     def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
@@ -345,12 +341,10 @@ class ImageSearch:
                 raise self._no_point(each)
         return [found[each] for each in known]
 
-    def embed_texts(self, texts: Sequence[str]) -> Vectors:
+    def embed_texts(self, texts: Sequence[str], *, language: str | None = None) -> Vectors:
         """The vectors of texts in any language: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
         check_texts(texts)
-        tower = self._text()
-        with self._speaking:
-            return tower.embed(texts)
+        return self._speaking.embed(texts, tower=self._speaking.tower_for(language))
 
     def embed_image(self, image: "str | Path | bytes | Image") -> Vector:
         """The vector of a picture, as ``image`` takes it: (dims,) float32, L2-normalised. Raises InvalidQuery."""
@@ -376,7 +370,7 @@ class ImageSearch:
 
     def embed_blends(self, blends: Sequence[Blend]) -> Vectors:
         """The vectors of mixtures: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return mixed(blends, texts=self.embed_texts, pictures=self.embed_images, stored=self._stored_vectors)
+        return mixed(blends, said=self._embed_words, pictures=self.embed_images, stored=self._stored_vectors)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
         """Merge ``payload`` by its top-level keys into a stored picture's own, such as ``{"tags": ["dog"]}``.
@@ -414,33 +408,19 @@ class ImageSearch:
         *,
         reach: Reach,
         where: "Sequence[Filter | None]",
-        asked: Sequence[Asked | None],
+        by: Sequence[str | None],
     ) -> list[list[Hit]]:
         query = NearestQuery(
             np.empty(0, dtype=np.float32), limit=reach.limit, offset=reach.offset, min_score=reach.min_score
         )
         if reach.diversity:
             query = replace(query, limit=reach.candidates, offset=0)
-        found = zip(vectors, asked, self._answers(query, vectors, where=where), strict=True)
-        answers = [self._weighed(hits, vector=vector, asked=each, reach=reach) for vector, each, hits in found]
+        found = zip(vectors, by, self._answers(query, vectors, where=where), strict=True)
+        answers = [
+            self._weighing.weighed(hits, vector=vector, by=each, relevant=reach.relevant)
+            for vector, each, hits in found
+        ]
         return [self._diverse(hits, reach=reach) for hits in answers] if reach.diversity else answers
-
-    def _weighed(self, hits: list[Hit], *, vector: Vector, asked: Asked | None, reach: Reach) -> list[Hit]:
-        """The hits with their relevance, where it can be told; without those that do not fit, where that is wanted."""
-        if not hits:
-            return []
-        calibration = self._calibrations[asked].now() if asked is not None else None
-        if calibration is not None:
-            weighed = calibration.weighed(vector, hits)
-            return [hit for hit in weighed if fits(hit)] if reach.relevant else weighed
-        if not reach.relevant:
-            return hits
-        if asked is None:
-            raise InvalidQuery("which hits are relevant depends on asked; give asked='words' or asked='picture'.")
-        raise InvalidQuery(
-            f"which hits are relevant is told from {LEAST_SAMPLE} pictures on, not all alike; collection "
-            f"{self._engine.collection!r} holds {self._engine.count()}. Ask without relevant."
-        )
 
     def _answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
         """An answer to each vector under its own condition."""
@@ -496,16 +476,17 @@ class ImageSearch:
                 raise self._no_point(each)
         return np.asarray([found[each] for each in ids], dtype=np.float32)
 
-    def _calibrate_words(self) -> Calibration | None:
-        return calibrate_words(self._engine, self.embed_texts(EVERY_LANGUAGE))
-
-    def _text(self) -> "TextTower":
-        with self._loading:
-            if self._text_tower is None:
-                from connector.spaces.text_tower import TextTower
-
-                self._text_tower = TextTower.load(self._settings.model)
-            return self._text_tower
+    def _embed_words(self, said: Sequence[Words]) -> Vectors:
+        """All texts of one tower go through it together."""
+        check_texts([each.text for each in said])
+        towers = [self._speaking.tower_for(each.language) for each in said]
+        if len({*towers}) <= 1:
+            return self.embed_texts([each.text for each in said], language=said[0].language if said else None)
+        vectors = np.empty((len(said), find_space(self._settings.model.space).dims), dtype=np.float32)
+        for tower in {*towers}:
+            rows = [number for number, each in enumerate(towers) if each == tower]
+            vectors[rows] = self._speaking.embed([said[number].text for number in rows], tower=tower)
+        return vectors
 
     def _image(self) -> "ImageTower":
         with self._loading:
@@ -526,7 +507,3 @@ class ImageSearch:
                 f"settings ask for {asked.space} ({asked.dims}). What differs: {'; '.join(differences)}. "
                 "Name another collection, or the space that built this one."
             )
-
-
-def _asked(blend: Blend) -> Asked:
-    return "words" if any(isinstance(one.part, Words) for one in blend.parts) else "picture"

@@ -94,7 +94,9 @@ class ModelSettings(Section):
     text_model: str | None = None
     """Name or local folder of the text tower, in place of the space's own."""
     text_tower: str = "multilingual"
-    """Which of the space's text towers speaks."""
+    """Which of the space's text towers speaks: multilingual, english or xlm-roberta-large in clip-vit-b-32."""
+    text_runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """What runs the text tower on a CPU; auto takes ONNX Runtime (extra onnx) where that gains and holds."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

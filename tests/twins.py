@@ -5,6 +5,8 @@
     OUT/clip-ViT-B-32/0_CLIPModel/…                    the image tower, and the English text tower
     OUT/clip-ViT-B-32-multilingual-v1/{,1_Pooling,2_Dense}   the multilingual text tower
 
+``write_mclip`` writes one of M-CLIP's XLM-Roberta-Large-Vit-B-32, tiny.
+
 A seed means the same bytes on every machine: every number comes from the raw stream of PCG64, which numpy keeps stable.
 """
 
@@ -23,7 +25,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import CLIPConfig, CLIPModel, DistilBertConfig, DistilBertModel
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    DistilBertConfig,
+    DistilBertModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from connector.spaces.catalog import CLIP_MEAN, CLIP_STD
 
@@ -193,6 +202,54 @@ def write_multilingual(folder: Path, *, shape: Shape, weights: Weights, seed: in
     )
     write_weights(folder / "2_Dense", fill({"linear.weight": dense.weight}, seed=seed), weights=weights)
     return folder
+
+
+def write_mclip(folder: Path, *, dims: int = 512, weights: Weights = "bin", seed: int = 0) -> Path:
+    """M-CLIP's layout: one folder, the transformer with its unused pooler, and a linear map with a bias."""
+    folder.mkdir(parents=True)
+    size, width = 400, 64
+    config = XLMRobertaConfig(
+        vocab_size=size,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+    )
+    with torch.device("meta"):
+        skeleton = {
+            **{f"transformer.{name}": tensor for name, tensor in XLMRobertaModel(config).state_dict().items()},
+            **{f"LinearTransformation.{n}": t for n, t in torch.nn.Linear(width, dims).state_dict().items()},
+        }
+    write_weights(folder, fill(skeleton, seed=seed), weights=weights)
+    shape = {"modelBase": "xlm-roberta-large", "transformerDimSize": width, "imageDimSize": dims}
+    write_json(folder / "config.json", {"architectures": ["MultilingualCLIP"], "model_type": "M-CLIP", **shape})
+    write_unigram_tokenizer(folder, size=size)
+    return folder
+
+
+def write_unigram_tokenizer(folder: Path, *, size: int) -> None:
+    """XLM-RoBERTa's kind: SentencePiece's unigrams over fixed letters, with its five special tokens."""
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    letters = sorted({*LETTERS[: size - 10], *"abcdefghijklmnopqrstuvwxyz", "▁"})[: size - 5]
+    pieces = [*((token, 0.0) for token in specials), *((letter, -5.0) for letter in letters), ("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.add_special_tokens([*specials, "<mask>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>"}
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            **{f"{kind}_token": token for kind, token in names.items()},
+            "model_max_length": 512,
+            "tokenizer_class": "XLMRobertaTokenizerFast",
+        },
+    )
 
 
 def blocks_config(blocks: Blocks) -> dict[str, int]:

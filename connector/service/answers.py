@@ -93,6 +93,8 @@ class Search(Options):
 
     text: str | None = Field(default=None, max_length=MAX_TEXT, examples=["ein Hund im Schnee"])
     """Words in any language."""
+    language: str | None = Field(default=None, max_length=35, examples=["de"])
+    """The language of the words, such as en, where it is known."""
     like: str | None = None
     """The id of a point whose picture to go by."""
     blend: list[Part] | None = Field(default=None, min_length=1, max_length=64)

@@ -114,7 +114,7 @@ class Questions:
 
     async def _nearest(self, blend: Blend, asked: Options) -> list[Hit]:
         lone = blend.parts[0].part if len(blend.parts) == 1 else None
-        if isinstance(lone, Words):
+        if isinstance(lone, Words) and lone.language is None:
             check_texts([lone.text])  # here: what is wrong with one text is no concern of the others in its batch
             vector = await self._batcher.vector_of(lone.text)
             answers = await self._search.nearest(
@@ -174,14 +174,15 @@ def _blend_of(asked: Search) -> Blend:
     if len(given) != 1:
         raise InvalidQuery(f"give exactly one of text, like and blend; this gives {' and '.join(given) or 'none'}.")
     if asked.blend is not None:
-        return Blend(tuple(_weighted(part, number=number) for number, part in enumerate(asked.blend)))
-    return words(asked.text) if asked.text is not None else point(asked.like or "")
+        parts = enumerate(asked.blend)
+        return Blend(tuple(_weighted(part, number=number, language=asked.language) for number, part in parts))
+    return words(asked.text, language=asked.language) if asked.text is not None else point(asked.like or "")
 
 
-def _weighted(part: Part, *, number: int) -> Weighted:
+def _weighted(part: Part, *, number: int, language: str | None) -> Weighted:
     if (part.text is None) == (part.like is None):
         raise InvalidQuery(f"part {number + 1} of the blend needs either text or like.")
-    made = words(part.text) if part.text is not None else point(part.like or "")
+    made = words(part.text, language=language) if part.text is not None else point(part.like or "")
     return Weighted(made.parts[0].part, part.weight)
 
 

@@ -12,6 +12,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 _MINI = Path(__file__).parent / "mini"
 
+BEST_TOWERS: Mapping[str, str] = MappingProxyType({"en": "english"})
+"""The text tower to prefer where the language is known, in spaces that have it: CLIP's own was trained on English."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -46,6 +49,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
                 text_models={
                     "multilingual": "sentence-transformers/clip-ViT-B-32-multilingual-v1",
                     "english": "sentence-transformers/clip-ViT-B-32",
+                    "xlm-roberta-large": "M-CLIP/XLM-Roberta-Large-Vit-B-32",
                 },
                 languages="50+ languages",
                 licence="MIT (image tower), Apache-2.0 (multilingual text tower)",

@@ -25,7 +25,7 @@ from connector.spaces.weights import Half
 _LOADING = threading.Lock()
 """Quieting the loaders changes the whole process, so one model loads at a time."""
 
-_BROKEN = (
+BROKEN = (
     OSError,
     ValueError,
     KeyError,
@@ -50,7 +50,7 @@ def load_model(folder: Path, *, half: Half) -> SentenceTransformer:
             model = SentenceTransformer(
                 str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
             )
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ModelError(
             f"the {half} model in {folder} cannot be loaded ({type(error).__name__}: {first_line(error)}). "
             "Its files are damaged or of another kind; fetch it again."

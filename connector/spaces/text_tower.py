@@ -1,52 +1,63 @@
 """Words to vectors: the text half of a space, in any of its languages.
 
-The rule: a text tower speaks into the space of one image tower. Texts go through sentence-transformers' ``encode``;
-what is longer than the model's limit (128 word pieces, 77 for CLIP's own English) is cut off at its end.
+The rule: a text tower speaks into the space of one image tower, whatever it was published as and whichever runtime
+runs it. What is longer than the model's limit (128 word pieces, 77 for CLIP's own English) is cut off at its end.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 
 from connector.errors import ConfigError, ModelError
 from connector.records import Vectors
 from connector.settings import ModelSettings
 from connector.spaces.catalog import Space, find_space
-from connector.spaces.loading import choose_device, first_line, load_model
-from connector.spaces.weights import find_model
+from connector.spaces.loading import choose_device, first_line
+from connector.spaces.text_models import TextModel, Tokens, load_text_model
+from connector.spaces.text_onnx import onnx_forward
+from connector.spaces.weights import find_model, is_present
 
 BATCH = 64
 """Texts in one forward pass."""
+
+Forward: TypeAlias = Callable[[Tokens], Vectors]
 
 
 class TextTower:
     """The text half of a space, loaded and ready. One caller at a time."""
 
-    def __init__(self, model: SentenceTransformer, *, space: Space, device: torch.device) -> None:
+    def __init__(
+        self, tokenize: Callable[[Sequence[str]], Tokens], forward: Forward, *, space: Space, runtime: str
+    ) -> None:
         self.space = space
-        self.device = str(device)
-        self._model = model.to(device)
+        self.runtime = runtime
+        self._tokenize = tokenize
+        self._forward = forward
 
     @classmethod
-    def load(cls, model: ModelSettings) -> "TextTower":
-        """The tower ``model.text_tower`` of ``model.space``, from ``model.text_model`` where that is set.
+    def load(cls, model: ModelSettings, *, tower: str | None = None) -> Self:
+        """A tower of ``model.space``: ``model.text_tower``, from ``model.text_model`` where that is set, or another.
 
         Raises ConfigError for an unknown space, tower or device, ModelError where the weights are missing, broken,
         of another kind or of other dims.
         """
         space = find_space(model.space)
         device = choose_device(model.device)
-        name = model_name(model, space=space)
-        loaded = load_model(find_model(name, half="text"), half="text")
-        _keep_text_half(loaded)
-        tower = cls(loaded, space=space, device=device)
-        dims = tower.embed(["a"]).shape[1]
+        name = model_name(model, space=space, tower=tower)
+        folder = find_model(name, half="text")
+        loaded = load_text_model(folder)
+        forward = onnx_forward(loaded, folder=folder, wanted=model.text_runtime) if device.type == "cpu" else None
+        made = (
+            cls(loaded.tokenize, forward, space=space, runtime="onnx")
+            if forward is not None
+            else cls(loaded.tokenize, torch_forward(loaded, device=device), space=space, runtime="torch")
+        )
+        dims = made.embed(["a"]).shape[1]
         if dims != space.dims:
             raise ModelError(f"the text model {name} gives {dims} dims, space {space.name} has {space.dims}.")
-        return tower
+        return made
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of many texts, in order: (n, dims) float32, L2-normalised; no texts give (0, dims).
@@ -57,36 +68,53 @@ class TextTower:
         if not texts:
             return np.empty((0, self.space.dims), dtype=np.float32)
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        order = sorted(range(len(clean)), key=lambda number: len(clean[number]))  # like lengths pad one another least
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        found = np.concatenate([self._batch([clean[number] for number in batch]) for batch in batches])
+        vectors = np.empty_like(found)
+        vectors[order] = found
+        unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def _batch(self, texts: Sequence[str]) -> Vectors:
         try:
-            vectors = self._model.encode(
-                clean, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
-            )
+            return self._forward(self._tokenize(texts))
         except torch.OutOfMemoryError as error:
             raise ModelError(
-                f"the device has too little memory for {min(len(texts), BATCH)} texts: {first_line(error)} "
+                f"the device has too little memory for {len(texts)} texts: {first_line(error)} "
                 "End what else runs on it, or set model.device = cpu."
             ) from error
-        return np.asarray(vectors, dtype=np.float32)
 
 
-def model_name(model: ModelSettings, *, space: Space) -> str:
-    """The name or folder of the text tower that the settings ask for. Raises ConfigError for an unknown tower.
+def torch_forward(model: TextModel, *, device: torch.device) -> Forward:
+    """The model by torch on a device, in float32."""
+    module = model.module.to(device)
 
-    Where the tower is the text half of the image model, ``model.image_model`` stands in for both.
+    def forward(tokens: Tokens) -> Vectors:
+        with torch.inference_mode():
+            vectors: Vectors = module(tokens.ids.to(device), tokens.mask.to(device)).float().cpu().numpy()
+        return vectors
+
+    return forward
+
+
+def model_name(model: ModelSettings, *, space: Space, tower: str | None = None) -> str:
+    """The name or folder of a text tower, by default of ``model.text_tower``. Raises ConfigError for an unknown one.
+
+    ``model.text_model`` stands in for the tower that the settings name; ``model.image_model`` for one that is the text
+    half of the image model.
     """
-    if model.text_model is not None:
+    tower = tower or model.text_tower
+    if model.text_model is not None and tower == model.text_tower:
         return model.text_model
     try:
-        name = space.text_models[model.text_tower]
+        name = space.text_models[tower]
     except KeyError:
         known = ", ".join(space.text_models)
-        raise ConfigError(f"space {space.name} has no text tower {model.text_tower!r}; it has: {known}.") from None
+        raise ConfigError(f"space {space.name} has no text tower {tower!r}; it has: {known}.") from None
     return model.image_model if model.image_model is not None and name == space.image_model else name
 
 
-def _keep_text_half(model: SentenceTransformer) -> None:
-    """Let go of CLIP's vision half, where the tower has one."""
-    inner: Any = model[0].model
-    for name in ("vision_model", "visual_projection"):
-        if hasattr(inner, name):
-            delattr(inner, name)
+def is_tower_present(model: ModelSettings, *, space: Space, tower: str) -> bool:
+    """Whether a tower's weights are on this machine; nothing is fetched."""
+    return tower in space.text_models and is_present(model_name(model, space=space, tower=tower), half="text")

@@ -43,6 +43,25 @@ def find_model(name: str, *, half: Half) -> Path:
     return _cached(name, half=half) or _check_folder(_download(name, half=half), half=half)
 
 
+def is_present(name: str, *, half: Half) -> bool:
+    """Whether ``find_model`` would find it without a network."""
+    folder = Path(name).expanduser()
+    if not folder.exists() and _HUB_NAME.fullmatch(name):
+        return _cached(name, half=half) is not None
+    try:
+        return _check_folder(folder, half=half) == folder
+    except ModelError:
+        return False
+
+
+def is_mclip(folder: Path) -> bool:
+    """Whether a folder holds a text model in the layout of M-CLIP, see ``connector.spaces.mclip``."""
+    try:
+        return "modelBase" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def digest(folder: Path) -> str:
     """The first 16 hex digits of the SHA-256 over a folder's weight files, in the order of their names."""
     sha = hashlib.sha256()
@@ -60,11 +79,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def module_folders(folder: Path) -> list[Path]:
-    """Where each module of a sentence-transformers model lies, in the order they run.
+    """Where each module of a sentence-transformers model lies, in the order they run; M-CLIP's models are one.
 
     Raises ModelError where ``modules.json`` is missing or cannot be read.
     """
     listing = folder / "modules.json"
+    if is_mclip(folder) and not listing.exists():
+        return [folder]
     try:
         modules: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
         return [folder / module["path"] for module in modules]

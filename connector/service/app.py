@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from connector.search import ImageSearch
@@ -154,3 +155,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.get("/readyz", tags=["operate"], responses={503: {"description": "Starting, or why it cannot start."}})(
         running.readyz
     )
+    app.get("/ingestions", include_in_schema=False, response_class=FileResponse)(_ingestions_page)
+
+
+async def _ingestions_page() -> FileResponse:
+    return FileResponse(GALLERY / "ingestions.html")

@@ -1,5 +1,6 @@
 // The service's REST interface. Addresses are relative, so the gallery works behind any path; see docs/service.md.
 
+import * as key from "./key.js";
 import { whereOf } from "./state.js";
 
 const LESS = -0.5; // at -1 the pictures run from what is disliked instead of towards what is asked
@@ -39,15 +40,23 @@ export function facets(field, { where, limit, signal }) {
 
 export const point = (id) => call(`v1/points/${encodeURIComponent(id)}`);
 export const collections = () => call("v1/collections");
+export const ingestions = () => call("v1/ingestions");
+export const rejects = (asked) => call(`v1/rejects?${new URLSearchParams(asked)}`);
+
+/** An address that the service gave, as it is seen from this page. */
+export const here = (address) => address.replace(/^\//, "");
 
 const withoutEmpty = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value || value === 0));
 
-async function call(address, options) {
-  const response = await fetch(address, options).catch((error) => {
+async function call(address, options = {}) {
+  const sent = key.current();
+  const headers = { ...options.headers, ...key.headers() };
+  const response = await fetch(address, { ...options, headers }).catch((error) => {
     if (error.name === "AbortError") throw error; // a newer question took its place
     throw new ServiceError("The service does not answer. It may have been stopped, or the network is down.");
   });
   if (response.ok) return response.json();
+  if (response.status === 401 && (await key.another(sent))) return call(address, options);
   throw await refusalOf(response);
 }
 

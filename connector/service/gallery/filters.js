@@ -83,4 +83,4 @@ export function hideProblem() {
 }
 
 /** Whether a refusal is about the filter's text. */
-export const isProblem = (error) => error.status === 422 && error.position !== null;
+export const isProblem = (error) => error.status === 422 && error.position !== null && error.message.includes("of the filter)");

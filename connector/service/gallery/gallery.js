@@ -15,6 +15,7 @@ let exhausted = false; // the collection has no more to give
 let answered = null; // the question that ``hits`` answer
 let filtered = null; // the filter that the facets' counts are for
 let waiting = null;
+const learning = new Set(); // ids that are asked for
 const known = new Map(); // id -> hit: pictures of terms and links that may not be in the answer
 
 // ---- state -------------------------------------------------------------------------------------------------------
@@ -164,11 +165,21 @@ function renderTerms() {
   const chips = state.terms.map(({ sign, id }) => chip({
     sign,
     label: `${sign === "more" ? "More" : "Less"} like ${known.has(id) ? nameOf(known.get(id)) : "this"}`,
-    image: element("img", { alt: "", src: known.get(id)?.thumbnail_url ?? `thumbnails/${id}.webp` }),
+    image: element("img", { alt: "", ...(known.has(id) ? { src: api.here(known.get(id).thumbnail_url) } : {}) }),
     remove: () => go(withoutTerm(state, id)),
   }));
   if (state.picture) chips.unshift(pictureChip());
+  for (const { id } of state.terms) learnTerm(id);
   byId("terms").replaceChildren(...chips);
+}
+
+/** A link may name pictures that no answer has shown yet. */
+async function learnTerm(id) {
+  if (known.has(id) || learning.has(id)) return;
+  learning.add(id);
+  const found = await api.point(id).catch(() => null); // the question says what is wrong, in place
+  if (found) known.set(id, found);
+  if (found) renderTerms();
 }
 
 function pictureChip() {

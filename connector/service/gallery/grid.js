@@ -1,5 +1,6 @@
 // The answers: rows that fill the width, every picture in its own shape.
 
+import { here } from "./api.js";
 import { element, icon, isPlainClick, matchOf, nameOf } from "./elements.js";
 
 const NARROWEST = 0.45; // a strip or a tower of a picture is shown whole inside a tile of this shape at most
@@ -20,7 +21,7 @@ export function card(hit, { address, open, nudge }) {
 }
 
 function thumbnail(hit) {
-  const image = element("img", { alt: nameOf(hit), loading: "lazy", decoding: "async", src: hit.thumbnail_url });
+  const image = element("img", { alt: nameOf(hit), loading: "lazy", decoding: "async", src: here(hit.thumbnail_url) });
   image.addEventListener("error", () => image.closest(".card")?.classList.add("lost"), { once: true });
   return image;
 }

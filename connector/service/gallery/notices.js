@@ -20,6 +20,15 @@ export function showUnreadFilter() {
   say({ title: "The filter cannot be read", text: "What is wrong with it is said beside it, with a mark at the place.", kind: "empty" });
 }
 
+export function showNoIngestion() {
+  say({
+    title: "Nothing was ingested yet",
+    text: "What runs, ran and was rejected is shown here, from the books on this machine.",
+    advice: element("span", {}, "Begin with ", command("polyglance ingest ~/Pictures")),
+    kind: "empty",
+  });
+}
+
 export function showLostPicture() {
   say({
     title: "The picture is not in this link",

@@ -1,5 +1,6 @@
 // One picture, large, with what is known of it. The address decides which; this only shows it.
 
+import { here } from "./api.js";
 import { byId, element, matchOf, nameOf } from "./elements.js";
 
 const dialog = byId("viewer");
@@ -31,7 +32,7 @@ export function show(hit, { first, last }) {
   dialog.dataset.id = hit.id;
   byId("viewer-name").textContent = nameOf(hit);
   byId("viewer-match").textContent = matchLine(hit);
-  byId("viewer-original").href = hit.image_url;
+  byId("viewer-original").href = here(hit.image_url);
   byId("viewer-back").disabled = first;
   byId("viewer-next").disabled = last;
   byId("viewer-link-label").textContent = "Copy link";
@@ -49,8 +50,8 @@ export function hide() {
 function showImage(hit) {
   const image = byId("viewer-image");
   image.alt = nameOf(hit);
-  image.onerror = () => { image.onerror = null; image.src = hit.thumbnail_url; }; // HEIC and TIFF: few browsers show them
-  image.src = hit.image_url;
+  image.onerror = () => { image.onerror = null; image.src = here(hit.thumbnail_url); }; // HEIC and TIFF: few browsers show them
+  image.src = here(hit.image_url);
 }
 
 function matchLine(hit) {

@@ -3,16 +3,25 @@
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
+from connector import Settings
+from tests.connector.service.books import write_books
+from tests.connector.service.conftest import copied, serving
 from workers.demo import tour
 
 CHROMIUM = shutil.which("chromium")
+Scheme: TypeAlias = Literal["light", "dark"]
 PHONE, DESKTOP = (390, 844), (1440, 900)
 SAILBOAT = Path(str(tour.PICTURES)) / "travel-places/sailboat.png"
+
+expect.set_options(timeout=30_000)
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, a[href]")].filter((one) => !(
     one.innerText || one.getAttribute("aria-label") || one.labels?.length || one.title || one.querySelector("img")?.alt
@@ -20,6 +29,15 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, a[href]")].fil
 """How many controls a screen reader would find no name for."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH (apt-get install chromium)")
+
+
+DROP = """async (bytes) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], "boat.png", { type: "image/png" }));
+    for (const kind of ["dragenter", "dragover", "drop"])
+        document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+}"""
+"""A file dragged onto the page and let go there."""
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +52,44 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, service: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page on the gallery; what its scripts complain of fails the test."""
     width, height = request.param
+    with watched(browser, service, size=(width, height)) as opened:
+        opened.goto("/")
+        yield opened
+
+
+@contextmanager
+def watched(browser: Browser, url: str, *, size: tuple[int, int], scheme: Scheme = "light") -> Iterator[Page]:
+    """A page of a service; whatever its scripts complain of fails the test."""
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "422" not in message.text:  # the browser names every refusal an error
+        refused = re.search(r"status of (401|404|422)", message.text)  # the browser names every refusal an error
+        if message.type == "error" and not refused:
             complaints.append(message.text)
 
-    context = browser.new_context(viewport={"width": width, "height": height}, base_url=service)
+    viewport: ViewportSize = {"width": size[0], "height": size[1]}
+    context = browser.new_context(viewport=viewport, base_url=url, color_scheme=scheme)
     opened = context.new_page()
     opened.on("console", note)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto("/")
     yield opened
     context.close()
     assert complaints == []
+
+
+KEY = "a-long-secret"
+
+
+@pytest.fixture(scope="module")
+def keyed(noto: Settings) -> Iterator[str]:
+    """The address of a service that wants a key, and knows of an ingestion with rejects."""
+    with copied(noto) as settings:
+        photos = settings.qdrant.path.parent / "photos"
+        photos.mkdir()
+        (photos / "wide.png").write_bytes(SAILBOAT.read_bytes())
+        write_books(settings, photos, {"truncated": 1, "not_an_image": 1, "too_many_pixels": 1})
+        with serving(settings, api_keys=f'["{KEY}"]', open_thumbnails="false") as url:
+            yield url
 
 
 def ask(page: Page, text: str) -> None:
@@ -119,6 +161,42 @@ def test_a_picture_that_is_chosen_finds_itself(page: Page) -> None:
     expect(page.locator("#grid li").first).to_contain_text("sailboat")
 
 
+def test_a_picture_that_is_dropped_finds_itself_and_its_link_does_too(page: Page) -> None:
+    page.evaluate(DROP, [*SAILBOAT.read_bytes()])
+    expect(page.locator("#grid li").first).to_contain_text("sailboat")
+    expect(page.locator("#terms")).to_contain_text("Like your picture")
+    page.reload()
+    expect(page.locator("#grid li").first).to_contain_text("sailboat")
+
+
+def test_values_that_are_ticked_narrow_the_answer_and_stand_in_the_address(page: Page) -> None:
+    ask(page, "fruit")
+    if page.locator("#filters-toggle").is_visible():
+        page.click("#filters-toggle")
+    page.locator('[data-field="folder"] label').first.click()
+    page.wait_for_url("**is=folder**")
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    shown = names(page)
+    page.goto(page.url)
+    expect(page.locator("#grid .picture").first).to_be_visible()
+    assert names(page) == shown
+
+
+def test_pictures_keep_their_shape(page: Page) -> None:
+    ask(page, "dog")
+    page.wait_for_function("document.querySelector('#grid img').complete")
+    shapes = page.evaluate("[...document.querySelectorAll('#grid img')].map((one) => getComputedStyle(one).objectFit)")
+    assert {*shapes} == {"contain"}
+
+
+def test_more_pictures_come_as_they_are_scrolled_to(page: Page) -> None:
+    ask(page, "face")
+    page.wait_for_function("document.querySelectorAll('#grid li').length >= 48")
+    page.mouse.wheel(0, 100_000)
+    page.wait_for_function("document.querySelectorAll('#grid li').length > 48")
+    page.wait_for_url("**shown=**")
+
+
 def test_a_fault_in_a_filter_is_shown_at_its_place(page: Page) -> None:
     page.goto("/?q=dog&where=widht+%3E+3")
     box = page.locator("#where-error")
@@ -138,3 +216,79 @@ def test_every_control_has_a_name_and_every_picture_words(page: Page) -> None:
     nameless = page.evaluate(NAMELESS)
     assert nameless == 0
     assert page.evaluate("document.querySelectorAll('#grid img:not([alt])').length") == 0
+
+
+STATES = {
+    "start": "/",
+    "answer": "/?q=dog",
+    "arabic": "/?q=%D9%81%D8%B1%D8%A7%D8%B4%D8%A9",
+    "filter error": "/?q=dog&where=widht+%3E+3",
+    "nothing": "/?q=dog&where=width+%3E+99999",
+    "mixed": "/?q=dog&less=00000000-0000-0000-0000-000000000000",
+    "ingestions": "/ingestions",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_keeps_to_wcag_aa(
+    browser: Browser, service: str, state: str, scheme: Literal["light", "dark"]
+) -> None:
+    with watched(browser, service, size=DESKTOP if scheme == "light" else PHONE, scheme=scheme) as page:
+        page.goto(STATES[state])
+        page.wait_for_load_state("networkidle")
+        check_wcag(page)
+        if state == "answer":
+            page.locator("#grid .picture").first.click()
+            expect(page.locator("#viewer")).to_be_visible()
+            check_wcag(page)
+
+
+def check_wcag(page: Page) -> None:
+    """Let axe look for what breaks a rule of WCAG 2.2, level A or AA."""
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_service_that_wants_a_key_is_asked_for_it_once(browser: Browser, keyed: str, size: tuple[int, int]) -> None:
+    with watched(browser, keyed, size=size) as page:
+        page.goto("/?q=dog")
+        dialog = page.get_by_role("dialog", name="The service wants a key")
+        dialog.get_by_label("Key", exact=True).fill("wrong-secret")
+        dialog.get_by_role("button").click()
+        expect(dialog).to_contain_text("not one of the service's")
+        check_wcag(page)
+        dialog.get_by_label("Key", exact=True).fill(KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator("#grid .picture").first).to_be_visible()
+        page.wait_for_function(
+            "[...document.querySelectorAll('#grid img')].slice(0, 3).every((one) => one.naturalWidth)"
+        )
+        page.locator("#grid .picture").first.click()
+        page.wait_for_function("document.getElementById('viewer-image').naturalWidth")
+        page.reload()
+        expect(page.locator("#viewer")).to_be_visible()
+        expect(dialog).to_have_count(0)
+        assert KEY not in page.url
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_ingestions_are_shown_with_their_rejects(browser: Browser, keyed: str, size: tuple[int, int]) -> None:
+    with watched(browser, keyed, size=size) as page:
+        page.goto("/ingestions")
+        page.get_by_label("Key", exact=True).fill(KEY)
+        page.keyboard.press("Enter")
+        run = page.locator(".run", has_text="photos")
+        expect(run).to_contain_text("6 of 6")
+        run.get_by_role("button", name="too many pixels").click()
+        expect(run.locator(".rejects")).to_contain_text("wide.png is too_many_pixels")
+        page.wait_for_function("document.querySelector('.rejects img').naturalWidth")
+        page.reload()
+        expect(run.locator(".rejects")).to_contain_text("wide.png")
+        run.get_by_role("button", name="truncated").click()
+        expect(run.locator(".rejects")).to_contain_text("cut.png")
+        expect(run.locator(".rejects .none")).to_have_count(1)
+        check_wcag(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

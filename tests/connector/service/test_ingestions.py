@@ -1,19 +1,15 @@
 """What a browser is told of ingestions: real runs with real rejects, through the REST interface."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from connector import ImageSearch
-from connector.runs import REJECTS, STATUS, RejectedPicture, RunStatus, digest, runs_of
 from connector.service.app import create_app
+from tests.connector.service.books import write_books
 from tests.pictures import picture
 from tests.scratch import scratch_folder
 from workers.ingest import ingest
@@ -22,34 +18,6 @@ from workers.settings import Settings
 
 def quiet(_: Any) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-def write_books(settings: Settings, photos: Path, reasons: Mapping[str, int]) -> None:
-    """What an ingestion writes down, for ``connector.runs`` to read."""
-    now = datetime.now(UTC).isoformat()
-    source = photos.as_uri()
-    status = RunStatus(
-        run="0a1b2c3d4e5f",
-        source=source,
-        collection=settings.collection,
-        state="done",
-        started_at=now,
-        updated_at=now,
-        listed=6,
-        listed_all=True,
-        stored=3,
-        rejected=3,
-        reasons=reasons,
-    )
-    folder = runs_of(settings.qdrant, collection=settings.collection) / digest(source)
-    (folder / REJECTS).mkdir(parents=True, exist_ok=True)
-    (folder / STATUS).write_text(json.dumps(asdict(status)))
-    told = [("cut.png", "truncated"), ("page.jpg", "not_an_image"), ("wide.png", "too_many_pixels")]
-    lines = [
-        json.dumps(asdict(RejectedPicture((photos / name).as_uri(), "decode", reason, f"{name} is {reason}")))
-        for name, reason in told
-    ]
-    (folder / REJECTS / "0.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,8 @@ class Operations:
         """Ask a first question, so that nobody waits for the model to load; then the service is ready, or says why."""
         try:
             await self._search.info()
-            await self._batcher.vector_of("warm-up")
+            vector = await self._batcher.vector_of("warm-up")
+            await self._search.nearest(vector[None], limit=1, asked="words")  # learns what is relevant here
         except PolyglanceError as error:
             log.error("not_ready %s", error)
             self._unready = error

@@ -29,11 +29,16 @@ export const nameOf = (hit) => String(hit.payload.meta?.name ?? hit.payload.meta
 /** How well a picture fits: a share where the service calibrates it, else the cosine. */
 export function matchOf(hit) {
   if (hit.relevance !== null && hit.relevance !== undefined) {
-    return { text: `${Math.round(hit.relevance * 100)} %`, share: hit.relevance, means: "relevance" };
+    return { text: `${Math.round(hit.relevance * 100)} %`, share: hit.relevance, means: "sure that it fits" };
   }
   if (hit.score === null || hit.score === undefined) return null;
   return { text: hit.score.toFixed(2), share: null, means: "cosine between question and picture" };
 }
+
+const UNLIKELY = 0.1; // a relevance below it: of a hundred questions that no picture answers, 18 come as near
+
+/** Whether a picture may fit; where the service cannot tell, it may. */
+export const mayFit = ({ relevance }) => relevance === null || relevance === undefined || relevance >= UNLIKELY;
 
 /** Whether a click asks for what a link does by itself: another tab, another window, a download. */
 export const isPlainClick = (event) =>

@@ -1,9 +1,9 @@
 // The gallery's beginning: one state in, one page out. Every change of state goes through ``go``, and so through the address.
 
 import * as api from "./api.js";
-import { byId, element, icon, nameOf } from "./elements.js";
+import { byId, element, icon, mayFit, nameOf } from "./elements.js";
 import * as filters from "./filters.js";
-import { card, watchArrows } from "./grid.js";
+import { card, divider, watchArrows } from "./grid.js";
 import * as notices from "./notices.js";
 import { addressOf, drawInto, fileOf, watchForPictures } from "./picture.js";
 import { EMPTY, PAGE, isAsking, questionOf, readAddress, whereOf, withChoice, withTerm, withoutTerm, writeAddress } from "./state.js";
@@ -15,6 +15,7 @@ let exhausted = false; // the collection has no more to give
 let answered = null; // the question that ``hits`` answer
 let filtered = null; // the filter that the facets' counts are for
 let waiting = null;
+let learned = Promise.resolve(); // once the collection's fields are known
 const learning = new Set(); // ids that are asked for
 const known = new Map(); // id -> hit: pictures of terms and links that may not be in the answer
 
@@ -97,30 +98,39 @@ function pictureAsked() {
 }
 
 function showHits(more, { fresh }) {
-  const tiles = more.map((hit) => card(hit, {
-    address: writeAddress({ ...state, open: hit.id }),
-    open: (id) => go({ ...state, open: id }),
-    nudge,
-  }));
-  hits = fresh ? more : [...hits, ...more];
+  const before = fresh ? [] : hits;
+  hits = [...before, ...more];
   for (const hit of more) known.set(hit.id, hit);
+  const tiles = more.map(tile);
+  const turn = hits.findLastIndex(mayFit) + 1 - before.length; // where the pictures begin that hardly fit
+  const divided = !fresh && byId("grid").querySelector(".divider");
+  if (!divided && hits.some(mayFit) && turn >= 0 && turn < more.length) tiles.splice(turn, 0, divider());
   if (fresh) byId("grid").replaceChildren(...tiles);
   else byId("grid").append(...tiles);
   byId("more").hidden = true;
 }
 
+const tile = (hit) => card(hit, {
+  address: writeAddress({ ...state, open: hit.id }),
+  open: (id) => go({ ...state, open: id }),
+  nudge,
+});
+
 function showDone(milliseconds) {
   byId("more").hidden = exhausted || !hits.length;
   byId("status").textContent = hits.length ? statusLine(milliseconds) : "No pictures";
   if (!hits.length) notices.showNothing({ filtered: Boolean(whereOf(state)), clear: clearFilters });
+  else if (!hits.some(mayFit)) notices.showUnsure({ filtered: Boolean(whereOf(state)), clear: clearFilters });
   renderTerms();
   refreshFacets(state);
   renderViewer();
 }
 
 function statusLine(milliseconds) {
+  const fitting = hits.filter(mayFit).length;
   const number = hits.length === 1 ? "1 picture" : `${hits.length.toLocaleString()} pictures`;
-  return `${number}, best first · ${Math.round(milliseconds)} ms`;
+  const said = fitting === hits.length ? `${number}, best first` : `${fitting.toLocaleString()} of ${number} may fit`;
+  return `${said} · ${Math.round(milliseconds)} ms`;
 }
 
 function showFailure(error) {
@@ -219,7 +229,7 @@ function renderFilters() {
 function refreshFacets(counted) {
   if (whereOf(counted) === filtered) return;
   filtered = whereOf(counted);
-  filters.refresh(counted, { choose: (choice, on) => go(withChoice(state, choice, on)) });
+  learned.then(() => filters.refresh(counted, { choose: (choice, on) => go(withChoice(state, choice, on)) }));
 }
 
 const clearFilters = () => go({ ...state, chosen: [], where: "", shown: PAGE });
@@ -284,7 +294,8 @@ function watchButtons() {
   byId("more").addEventListener("click", showMore);
   byId("clear").addEventListener("click", clearFilters);
   byId("filters-toggle").addEventListener("click", () => setFiltersOpen(document.body.dataset.filters !== "open"));
-  new IntersectionObserver(([seen]) => { if (seen.isIntersecting) showMore(); }, { rootMargin: "600px" }).observe(byId("more"));
+  const onTheWay = () => hits.every(mayFit); // what hardly fits is fetched when it is asked for
+  new IntersectionObserver(([seen]) => { if (seen.isIntersecting && onTheWay()) showMore(); }, { rootMargin: "600px" }).observe(byId("more"));
 }
 
 function watchKeys() {
@@ -306,7 +317,7 @@ async function learnCollection() {
   filters.learnFields(here.fields ?? here.indexes ?? {});
 }
 
-async function begin() {
+function begin() {
   watchForm();
   watchButtons();
   watchKeys();
@@ -318,7 +329,7 @@ async function begin() {
     choose: (choice) => go(withChoice(state, choice, true)),
   });
   addEventListener("popstate", () => render(readAddress(new URL(location.href))));
-  await learnCollection().catch(() => null); // the first question says what is wrong, in place
+  learned = learnCollection().catch(() => null); // the first question says what is wrong, in place
   render(readAddress(new URL(location.href)));
 }
 

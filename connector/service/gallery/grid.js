@@ -20,6 +20,9 @@ export function card(hit, { address, open, nudge }) {
   return tile;
 }
 
+/** The line between the pictures that fit and those that are merely near. */
+export const divider = () => element("li", { className: "divider" }, element("span", {}, "Near, and yet unlikely to fit"));
+
 function thumbnail(hit) {
   const image = element("img", { alt: nameOf(hit), loading: "lazy", decoding: "async", src: here(hit.thumbnail_url) });
   image.addEventListener("error", () => image.closest(".card")?.classList.add("lost"), { once: true });
@@ -58,10 +61,11 @@ export function watchArrows(grid) {
 }
 
 function neighbour(here, [across, down]) {
-  if (across) return across > 0 ? here.nextElementSibling : here.previousElementSibling;
+  const tiles = [...here.parentElement.querySelectorAll(".card")];
+  if (across) return tiles[tiles.indexOf(here) + across] ?? null;
   const middle = (tile) => { const box = tile.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]; };
   const [x, y] = middle(here);
-  const beyond = [...here.parentElement.children].filter((tile) => (middle(tile)[1] - y) * down > here.offsetHeight / 2);
+  const beyond = tiles.filter((tile) => (middle(tile)[1] - y) * down > here.offsetHeight / 2);
   const distance = (tile) => { const [tx, ty] = middle(tile); return Math.abs(ty - y) * 4 + Math.abs(tx - x); };
   return beyond.length ? beyond.reduce((best, tile) => (distance(tile) < distance(best) ? tile : best)) : null;
 }

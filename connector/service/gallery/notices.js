@@ -16,6 +16,18 @@ export function showNothing({ filtered, clear }) {
   });
 }
 
+/** Said above pictures that are near and yet may not fit. */
+export function showUnsure({ filtered, clear }) {
+  say({
+    title: "Nothing seems to fit",
+    text: filtered
+      ? "No picture that passes the filters is likely to show this. The nearest ones are below."
+      : "No picture is likely to show this; the nearest ones are below. Say what can be seen in it, in other words or another language, or go by a picture that comes close.",
+    kind: "unsure",
+    buttons: filtered ? [["Clear all filters", clear]] : [],
+  });
+}
+
 export function showUnreadFilter() {
   say({ title: "The filter cannot be read", text: "What is wrong with it is said beside it, with a mark at the place.", kind: "empty" });
 }

@@ -184,17 +184,30 @@ def test_values_that_are_ticked_narrow_the_answer_and_stand_in_the_address(page:
 
 def test_pictures_keep_their_shape(page: Page) -> None:
     ask(page, "dog")
-    page.wait_for_function("document.querySelector('#grid img').complete")
+    page.wait_for_function("() => document.querySelector('#grid img').complete")
     shapes = page.evaluate("[...document.querySelectorAll('#grid img')].map((one) => getComputedStyle(one).objectFit)")
     assert {*shapes} == {"contain"}
 
 
-def test_more_pictures_come_as_they_are_scrolled_to(page: Page) -> None:
-    ask(page, "face")
-    page.wait_for_function("document.querySelectorAll('#grid li').length >= 48")
-    page.mouse.wheel(0, 100_000)
-    page.wait_for_function("document.querySelectorAll('#grid li').length > 48")
-    page.wait_for_url("**shown=**")
+def test_more_pictures_come_when_they_are_asked_for(page: Page) -> None:
+    ask(page, "sailboat")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#grid .card")).to_have_count(96)
+    page.wait_for_url("**shown=96**")
+
+
+def test_pictures_that_fit_are_told_from_those_that_are_merely_near(page: Page) -> None:
+    ask(page, "butterfly")
+    expect(page.locator("#status")).to_contain_text("of 48 pictures may fit")
+    expect(page.locator("#grid .divider")).to_have_count(1)
+    first, last = page.locator("#grid .score").first, page.locator("#grid .score").last
+    assert int(first.inner_text().removesuffix(" %")) >= 10 > int(last.inner_text().removesuffix(" %"))
+
+
+def test_words_that_nothing_fits_get_the_nearest_and_advice(page: Page) -> None:
+    ask(page, "Quartalsbericht der Buchhaltung")
+    expect(page.locator("#notice")).to_contain_text("Nothing seems to fit")
+    expect(page.locator("#grid .divider")).to_have_count(0)
 
 
 def test_a_fault_in_a_filter_is_shown_at_its_place(page: Page) -> None:
@@ -264,10 +277,10 @@ def test_a_service_that_wants_a_key_is_asked_for_it_once(browser: Browser, keyed
         page.keyboard.press("Enter")
         expect(page.locator("#grid .picture").first).to_be_visible()
         page.wait_for_function(
-            "[...document.querySelectorAll('#grid img')].slice(0, 3).every((one) => one.naturalWidth)"
+            "() => [...document.querySelectorAll('#grid img')].slice(0, 3).every((one) => one.naturalWidth)"
         )
         page.locator("#grid .picture").first.click()
-        page.wait_for_function("document.getElementById('viewer-image').naturalWidth")
+        page.wait_for_function("() => document.getElementById('viewer-image').naturalWidth")
         page.reload()
         expect(page.locator("#viewer")).to_be_visible()
         expect(dialog).to_have_count(0)
@@ -284,7 +297,7 @@ def test_ingestions_are_shown_with_their_rejects(browser: Browser, keyed: str, s
         expect(run).to_contain_text("6 of 6")
         run.get_by_role("button", name="too many pixels").click()
         expect(run.locator(".rejects")).to_contain_text("wide.png is too_many_pixels")
-        page.wait_for_function("document.querySelector('.rejects img').naturalWidth")
+        page.wait_for_function("() => document.querySelector('.rejects img').naturalWidth")
         page.reload()
         expect(run.locator(".rejects")).to_contain_text("wide.png")
         run.get_by_role("button", name="truncated").click()

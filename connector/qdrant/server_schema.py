@@ -5,7 +5,7 @@ The schema travels in the collection's own metadata, so that any client can tell
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from qdrant_client import models
 
@@ -32,14 +32,28 @@ STRICT_MODE = models.StrictModeConfig(
 BULK_LOAD = "bulk_load"
 """Metadata key that is there while indexing is put off; it holds the indexing threshold to go back to."""
 
-_INDEX_TYPES: Mapping[FieldType, models.PayloadSchemaType] = MappingProxyType(
+IndexParams: TypeAlias = (
+    models.KeywordIndexParams
+    | models.IntegerIndexParams
+    | models.FloatIndexParams
+    | models.BoolIndexParams
+    | models.GeoIndexParams
+    | models.DatetimeIndexParams
+    | models.TextIndexParams
+)
+
+COLD = models.Memory.COLD
+"""Indexes are read from disk, and cached, as they are needed. Pinned, the server's default, they would take 2 to 5 KB
+of memory a picture, several times what its vector does (docs/planning.md)."""
+
+_INDEXES: Mapping[FieldType, IndexParams] = MappingProxyType(
     {
-        "integer": models.PayloadSchemaType.INTEGER,
-        "float": models.PayloadSchemaType.FLOAT,
-        "bool": models.PayloadSchemaType.BOOL,
-        "geo": models.PayloadSchemaType.GEO,
-        "datetime": models.PayloadSchemaType.DATETIME,
-        "text": models.PayloadSchemaType.TEXT,
+        "integer": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, memory=COLD),
+        "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, memory=COLD),
+        "bool": models.BoolIndexParams(type=models.BoolIndexType.BOOL, memory=COLD),
+        "geo": models.GeoIndexParams(type=models.GeoIndexType.GEO, memory=COLD),
+        "datetime": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, memory=COLD),
+        "text": models.TextIndexParams(type=models.TextIndexType.TEXT, memory=COLD),
     }
 )
 
@@ -55,15 +69,18 @@ def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
     return {schema.vector_name: params}
 
 
-def index_params(name: str, kind: FieldType) -> models.PayloadSchemaType | models.KeywordIndexParams:
+def index_params(name: str, kind: FieldType) -> IndexParams:
     """What to ask of the server for one payload index.
 
     Keywords can be matched by their beginning (``startswith``); points of one ``tenant`` are stored together.
     """
     if kind != "keyword":
-        return _INDEX_TYPES[kind]
+        return _INDEXES[kind]
     return models.KeywordIndexParams(
-        type=models.KeywordIndexType.KEYWORD, prefix=True, is_tenant=True if name == TENANT_FIELD else None
+        type=models.KeywordIndexType.KEYWORD,
+        prefix=True,
+        is_tenant=True if name == TENANT_FIELD else None,
+        memory=COLD,
     )
 
 

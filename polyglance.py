@@ -17,6 +17,7 @@ import connector.export_cli
 import connector.mcp_cli
 import connector.service.cli
 import workers.cli
+import workers.plan_cli
 import workers.tune_cli
 from connector import options
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(workers.cli.app)
 app.add_typer(workers.tune_cli.app)
+app.add_typer(workers.plan_cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)

@@ -18,7 +18,7 @@ from connector.errors import InvalidQuery
 from connector.records import StoredPoint, Vectors
 from connector.search import ImageSearch
 from connector.spaces.catalog import find_space
-from connector.templates import PLAIN, check_templates
+from connector.templates import check_templates, templates_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,12 +47,24 @@ class Labels:
     sharpness: float
 
     @classmethod
-    def embedded(cls, search: ImageSearch, names: Sequence[str], *, templates: Sequence[str] = PLAIN) -> Self:
-        """Labels in the space of the search's collection. Raises InvalidQuery for labels that are none."""
+    def embedded(
+        cls,
+        search: ImageSearch,
+        names: Sequence[str],
+        *,
+        language: str | None = None,
+        templates: Sequence[str] | None = None,
+    ) -> Self:
+        """Labels in the space of the search's collection. Raises InvalidQuery for labels that are none.
+
+        ``language`` is the labels' own, such as ``de``: it chooses the sentences, where ``templates`` gives no others,
+        and the text tower, as in ``ImageSearch.text``.
+        """
         _check_labels(names)
-        check_templates(templates)
-        sentences = [template.replace("{}", name) for name in names for template in templates]
-        vectors = search.embed_texts(sentences).reshape(len(names), len(templates), -1).mean(axis=1)
+        chosen = templates_of(language) if templates is None else templates
+        check_templates(chosen)
+        sentences = [template.replace("{}", name) for name in names for template in chosen]
+        vectors = search.embed_texts(sentences, language=language).reshape(len(names), len(chosen), -1).mean(axis=1)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return cls(tuple(names), unit, find_space(search.info().schema.fingerprint.space).logit_scale)
 
@@ -77,10 +89,14 @@ def classify(
     pictures: "Sequence[str | Path | bytes | Image | Blend]",
     *,
     labels: Sequence[str],
-    templates: Sequence[str] = PLAIN,
+    language: str | None = None,
+    templates: Sequence[str] | None = None,
 ) -> list[tuple[Label, ...]]:
-    """The labels for each picture, best first. A stored picture is given as ``point(id)``. Raises InvalidQuery."""
-    known = Labels.embedded(search, labels, templates=templates)
+    """The labels for each picture, best first. A stored picture is given as ``point(id)``. Raises InvalidQuery.
+
+    ``language`` and ``templates`` are those of ``Labels.embedded``.
+    """
+    known = Labels.embedded(search, labels, language=language, templates=templates)
     asked = [each if isinstance(each, Blend) else picture(each) for each in pictures]
     pages = [asked[start : start + PAGE] for start in range(0, len(asked), PAGE)]
     return [best for page in pages for best in known.ranked(search.embed_blends(page))]

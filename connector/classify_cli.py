@@ -52,7 +52,6 @@ def classify(
     """
     from connector.classify import Labels
     from connector.search import ImageSearch
-    from connector.templates import templates_of
 
     by_filter = where is not None or everything
     if by_filter == bool(pictures):
@@ -64,7 +63,7 @@ def classify(
     names = [label.strip() for label in labels.split(",")]
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as search:
-        known = Labels.embedded(search, names, templates=template or templates_of(language))
+        known = Labels.embedded(search, names, language=language, templates=template or None)
         if tag:
             _tag(search, known, where=where, threshold=threshold, as_json=as_json)
             return

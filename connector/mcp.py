@@ -18,7 +18,6 @@ from connector.classify import classify
 from connector.errors import PolyglanceError
 from connector.records import Hit
 from connector.search import ImageSearch
-from connector.templates import templates_of
 
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 UNTOLD = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
@@ -84,7 +83,7 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
     ) -> list[Fit]:
         """Say which label fits a stored picture best; the probabilities add up to 1 over the labels given."""
         with _told():
-            (ranked,) = classify(search, [point(point_id)], labels=labels, templates=templates_of(language))
+            (ranked,) = classify(search, [point(point_id)], labels=labels, language=language)
             return [Fit(each.name, round(each.probability, 4)) for each in ranked]
 
     @server.tool(annotations=READS)

@@ -46,7 +46,9 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 def templates_of(language: str | None) -> tuple[str, ...]:
     """The default sentences of a language, by its code (``de``, ``pt-BR``); the label alone where there are none."""
-    return PLAIN if language is None else TEMPLATES.get(language.lower().replace("_", "-").split("-")[0], PLAIN)
+    if not isinstance(language, str):
+        return PLAIN
+    return TEMPLATES.get(language.lower().replace("_", "-").split("-")[0], PLAIN)
 
 
 def check_templates(templates: Sequence[str]) -> None:

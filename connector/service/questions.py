@@ -38,7 +38,6 @@ from connector.service.batching import TextBatcher
 from connector.service.keys import Keys
 from connector.service.turns import Turns
 from connector.settings import ServeSettings
-from connector.templates import templates_of
 
 T = TypeVar("T")
 
@@ -141,10 +140,10 @@ class Questions:
     async def _classified(
         self, pictures: Sequence[Blend], asked: Classify, *, names: Sequence[str | None]
     ) -> ClassifyAnswer:
-        templates = asked.templates or templates_of(asked.language)
+        chosen = asked.templates or None
         async with self._turns.taken():
             found = await asyncio.to_thread(
-                classify, self._blocking, pictures, labels=asked.labels, templates=templates
+                classify, self._blocking, pictures, labels=asked.labels, language=asked.language, templates=chosen
             )
         return ClassifyAnswer(
             pictures=[

@@ -43,7 +43,7 @@ def test_labels_of_any_language_fit_their_pictures(search: ImageSearch, labels: 
 
 def test_stored_pictures_get_the_labels_of_their_files(search: ImageSearch) -> None:
     hit = search.image(DOG, limit=1)[0]
-    (stored, file) = classify(search, [point(hit.id), DOG], labels=["dog", "cat"], templates=templates_of("en"))
+    (stored, file) = classify(search, [point(hit.id), DOG], labels=["dog", "cat"], language="en")
     assert stored[0].name == file[0].name == "dog"
     assert stored[0].score == pytest.approx(file[0].score, abs=2e-3)  # stored as float16
 
@@ -152,6 +152,12 @@ def test_only_what_an_earlier_run_wrote_is_taken_away(
     assert found == expected
     after = {**payload, **found}
     assert after | merged(after, chosen, asked=asked) == after
+
+
+@pytest.mark.parametrize("language", ["", "d", "de\x00", "german language", 5])
+def test_a_language_is_named_by_its_code(search: ImageSearch, language: Any) -> None:
+    with pytest.raises(InvalidQuery, match=r"language is .*; a tag such as en, de or zh-TW is wanted"):
+        classify(search, [DOG], labels=["Hund", "Katze"], language=language)
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.01, float("nan"), "0.5", True])

@@ -71,6 +71,20 @@ def settings(
     width = max(len(name) for name in rows)
     for name, (value, origin) in rows.items():
         typer.echo(f"{name:{width}}  {json.dumps(value):32}  {origin}")
+    typer.echo(f"\n{_memory(loaded)}")
+
+
+def _memory(settings: Any) -> str:
+    """What an ingestion with these settings takes of this machine's memory."""
+    from workers.footprint import footprint
+    from workers.machine import usable_cores
+
+    found = footprint(settings, cores=usable_cores())
+    ordinary, most = found.ordinary / 2**30, found.most / 2**30
+    return (
+        f"An ingestion takes about {ordinary:.1f} GiB of memory in each process; {most:.1f} GiB if every decoder "
+        "meets a picture of limits.max_pixels at once (docs/planning.md)."
+    )
 
 
 def _shown(loaded: Any, name: str) -> Any:

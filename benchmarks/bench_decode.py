@@ -30,7 +30,7 @@ from benchmarks.photos import SIZES, make_photos
 from benchmarks.record import spread, write
 from connector.records import Pixels
 from connector.spaces.pixels import decode
-from workers.pipeline import usable_cores
+from workers.machine import usable_cores
 
 Method = Literal["reference", "pillow", "simplejpeg", "bare"]
 SIZE = 224

@@ -28,7 +28,7 @@ from connector.spaces.image_tower import ImageTower, canonical_pixels
 from connector.spaces.loading import load_model
 from connector.spaces.vision import Reference, Vision, keep_vision_half
 from tests.twins import write_twins
-from workers.pipeline import usable_cores
+from workers.machine import usable_cores
 
 SPACE = find_space("clip-vit-b-32")
 CPU_BATCHES = (1, 4, 16, 64)

@@ -26,7 +26,7 @@ from connector.settings import ModelSettings
 from connector.spaces.image_tower import ImageTower, canonical_pixels
 from connector.spaces.pixels import decode
 from tests.twins import write_twins
-from workers.pipeline import usable_cores
+from workers.machine import usable_cores
 
 MEMORY_COUNTS = (1_000, 20_000, 60_000)
 

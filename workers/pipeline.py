@@ -8,7 +8,6 @@ thread and is raised. Memory is bounded by the settings: no channel grows with t
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from connector.spaces.pixels import decode
 from workers.channel import Channel, Crew
 from workers.content import Alike, Hashed, Known, SameContent, hash_of
 from workers.errors import ItemsLost, StageFailed
+from workers.machine import usable_cores
 from workers.metadata import describe, describe_alike
 from workers.meter import Meter, Report
 from workers.records import Blob, Ref, Reject, Stage, Unchanged
@@ -257,11 +257,6 @@ class Pipeline:
             with lanes.meter.busy("upsert"):
                 self._engine.upsert(points)
             lanes.meter.stored(len(points))
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

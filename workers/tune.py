@@ -34,8 +34,9 @@ from connector.spaces.image_tower import ImageTower
 from connector.spaces.pixels import decode
 from workers.content import Hashed, SameContent, hash_of
 from workers.errors import SourceError
+from workers.machine import usable_cores
 from workers.metadata import describe
-from workers.pipeline import UPSERT_POINTS, usable_cores
+from workers.pipeline import UPSERT_POINTS
 from workers.records import Blob, Ref, Stage
 from workers.settings import Settings
 from workers.sources.open import open_source

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from connector.errors import ModelError
+from connector.memory import give_back
 from connector.qdrant.schema import Fingerprint
 from connector.records import Pixels, Vectors
 from connector.settings import ModelSettings
@@ -89,6 +90,8 @@ class ImageTower:
         vision = _rebuilt(reference, exact=exact)
         precision, forward = _choose_precision(vision, exact=exact, space=space, device=device, wanted=model.precision)
         weights = digest(module_folders(folder)[0])
+        del loaded, reference, vision
+        give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
 
     def prepare(self, batch_size: int) -> int:

@@ -4,9 +4,7 @@ The rule: opening loads no model. The first question in words loads the text tow
 tower, and both stay until the search is closed.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,17 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from connector.asking import GROUPED, MAX_LIMIT, Asked, Reach, as_point_id, check_between, check_texts
-from connector.blend import Blend, Words, picture, point, words
-from connector.diversity import diverse_order
-from connector.errors import CollectionMismatch, InvalidQuery, StoreRefused
-from connector.filters import as_filter
+from connector.blend import Blend, picture, point, words
+from connector.embedding import Embedding, no_point
+from connector.errors import InvalidQuery, StoreRefused
+from connector.finding import Finding
 from connector.grouping import counted, grouped
-from connector.mixing import mixed, named_points
-from connector.pictures import PICTURES, read_picture
 from connector.qdrant.engine import CollectionInfo, Engine, NearestQuery
 from connector.qdrant.open import open_engine
 from connector.qdrant.points import check_facet
-from connector.qdrant.schema import FieldType, Fingerprint
 from connector.records import FacetCount, Hit, HitGroup, StoredPoint, Vector, Vectors
 from connector.settings import Settings
 from connector.spaces.catalog import find_space
@@ -35,21 +30,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from qdrant_client.models import Filter
 
-    from connector.spaces.image_tower import ImageTower
-
 
 class ImageSearch:
     """An open collection of pictures. Safe to use from many threads; closed by ``with`` or ``close``."""
 
     def __init__(self, *, settings: Settings, engine: Engine) -> None:
-        self._settings = settings
         self._engine = engine
-        self._loading = threading.Lock()
-        self._looking = threading.Lock()  # a tower serves one caller at a time
         self._speaking = Speaking(settings.model)
-        self._indexes: Mapping[str, FieldType] | None = None
-        self._image_tower: ImageTower | None = None
         self._weighing = Weighing(engine, speaking=self._speaking)
+        self._embedding = Embedding(settings, engine=engine, speaking=self._speaking)
+        self._finding = Finding(engine, weighing=self._weighing)
 
     @classmethod
     def open(
@@ -71,10 +61,10 @@ class ImageSearch:
         if settings is not None and given:
             raise ValueError("give either settings, or space, collection and overrides")
         settings = settings or Settings.load(given)
-        expected = find_space(settings.model.space)
+        find_space(settings.model.space)  # before anything is opened
         search = cls(settings=settings, engine=open_engine(settings.qdrant, collection=settings.collection))
         try:
-            search._refuse_another(Fingerprint(space=expected.name, dims=expected.dims, image_size=expected.image_size))
+            search._embedding.refuse_another()
         except BaseException:
             search.close()
             raise
@@ -124,10 +114,10 @@ class ImageSearch:
         """An answer to each text, in one pass through the model and one call to the store. Raises InvalidQuery."""
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         check_texts(texts)
-        condition = self._condition(where)
+        condition = self._finding.condition(where)
         vectors = self.embed_texts(texts, language=language)
         by = [self._speaking.tower_for(language)] * len(texts)
-        return self._nearest(vectors, reach=reach, where=[condition] * len(texts), by=by)
+        return self._finding.nearest(vectors, reach=reach, where=[condition] * len(texts), by=by)
 
     def image(
         self,
@@ -219,11 +209,13 @@ class ImageSearch:
         All their words go through the model together. A text stands for ``words(text)``.
         """
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
-        condition = self._condition(where)
+        condition = self._finding.condition(where)
         made = [words(each) if isinstance(each, str) else each for each in blends]
         vectors = self.embed_blends(made)
-        where_each = [self._others(each, where=condition) for each in made]
-        return self._nearest(vectors, reach=reach, where=where_each, by=[self._weighing.made_by(each) for each in made])
+        where_each = [self._finding.others(each, where=condition) for each in made]
+        return self._finding.nearest(
+            vectors, reach=reach, where=where_each, by=[self._weighing.made_by(each) for each in made]
+        )
 
     def nearest(
         self,
@@ -244,21 +236,21 @@ class ImageSearch:
         without it hits have no relevance.
         """
         reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
-        conditions = [self._condition(where)] * len(vectors)
+        conditions = [self._finding.condition(where)] * len(vectors)
         by = self._speaking.tower_for(language) if asked == "words" else asked
-        return self._nearest(vectors, reach=reach, where=conditions, by=[by] * len(vectors))
+        return self._finding.nearest(vectors, reach=reach, where=conditions, by=[by] * len(vectors))
 
     def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
         check_between("limit", limit, 1, MAX_LIMIT)
         query = NearestQuery(np.empty(0, dtype=np.float32), limit=limit, exact=True)
-        return self._answers(query, vectors, where=[self._condition(where)] * len(vectors))
+        return self._finding.answers(query, vectors, where=[self._finding.condition(where)] * len(vectors))
 
     def each(
         self, *, where: "str | Filter | None" = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
         """Every picture that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
-        condition, start = self._condition(where), None
+        condition, start = self._finding.condition(where), None
         while True:
             page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields, vectors=vectors)
             yield from page.points
@@ -282,7 +274,7 @@ class ImageSearch:
         """
         check_between("limit", limit, 1, MAX_LIMIT)
         check_between("size", size, 1, MAX_LIMIT)
-        self._check_counted(by)
+        check_facet(by, indexes=self._engine.info().schema.indexes)
         asked = words(blend) if isinstance(blend, str) else blend
         hits = self.blend(asked, limit=GROUPED, where=where, relevant=relevant)
         return grouped(hits, by=by, limit=limit, size=size)
@@ -303,20 +295,20 @@ class ImageSearch:
         """
         check_between("limit", limit, 1, MAX_LIMIT)
         if of is None:
-            return self._engine.facet(field, where=self._condition(where), limit=limit)
-        self._check_counted(field)
+            return self._engine.facet(field, where=self._finding.condition(where), limit=limit)
+        check_facet(field, indexes=self._engine.info().schema.indexes)
         asked = words(of) if isinstance(of, str) else of
         hits = self.blend(asked, limit=GROUPED, where=where, relevant=relevant)
         return counted(hits, field=field, limit=limit)
 
     def count(self, *, where: "str | Filter | None" = None) -> int:
         """How many pictures match, exactly."""
-        return self._engine.count(where=self._condition(where))
+        return self._engine.count(where=self._finding.condition(where))
 
     def sample(self, limit: int = 10, *, where: "str | Filter | None" = None) -> list[StoredPoint]:
         """Pictures picked at random, others each time."""
         check_between("limit", limit, 1, MAX_LIMIT)
-        return self._engine.sample(limit, where=self._condition(where))
+        return self._engine.sample(limit, where=self._finding.condition(where))
 
     def ordered(
         self,
@@ -330,7 +322,9 @@ class ImageSearch:
         """Pictures in the order of a number or a date, such as ``by="taken_at"``; those without it are left out."""
         check_between("limit", limit, 1, MAX_LIMIT)
         check_between("offset", offset, 0, MAX_LIMIT)
-        return self._engine.ordered(by, descending=descending, limit=limit, offset=offset, where=self._condition(where))
+        return self._engine.ordered(
+            by, descending=descending, limit=limit, offset=offset, where=self._finding.condition(where)
+        )
 
     def points(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
         """The points of these ids, in their order. Raises InvalidQuery for one that is not there."""
@@ -338,39 +332,30 @@ class ImageSearch:
         found = {each.id: each for each in self._engine.retrieve(known, vectors=vectors)}
         for each in known:
             if each not in found:
-                raise self._no_point(each)
+                raise no_point(each, collection=self._engine.collection)
         return [found[each] for each in known]
 
     def embed_texts(self, texts: Sequence[str], *, language: str | None = None) -> Vectors:
         """The vectors of texts in any language: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        check_texts(texts)
-        return self._speaking.embed(texts, tower=self._speaking.tower_for(language))
+        return self._embedding.texts(texts, language=language)
 
     def embed_image(self, image: "str | Path | bytes | Image") -> Vector:
         """The vector of a picture, as ``image`` takes it: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self.embed_images([image])[0]
+        vector: Vector = self._embedding.images([image])[0]
         return vector
 
     def embed_images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
         """The vectors of pictures: (n, dims) float32, L2-normalised. Raises InvalidQuery that names the picture."""
-        space = find_space(self._settings.model.space)
-        found = [np.empty((0, space.dims), dtype=np.float32)]
-        for start in range(0, len(images), PICTURES):
-            some = images[start : start + PICTURES]
-            pixels = np.stack([read_picture(e, size=space.image_size, limits=self._settings.limits) for e in some])
-            tower = self._image()
-            with self._looking:
-                found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
-        return np.concatenate(found)
+        return self._embedding.images(images)
 
     def embed_blend(self, blend: Blend) -> Vector:
         """The vector of a mixture: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self.embed_blends([blend])[0]
+        vector: Vector = self._embedding.blends([blend])[0]
         return vector
 
     def embed_blends(self, blends: Sequence[Blend]) -> Vectors:
         """The vectors of mixtures: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return mixed(blends, said=self._embed_words, pictures=self.embed_images, stored=self._stored_vectors)
+        return self._embedding.blends(blends)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
         """Merge ``payload`` by its top-level keys into a stored picture's own, such as ``{"tags": ["dog"]}``.
@@ -401,109 +386,3 @@ class ImageSearch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _nearest(
-        self,
-        vectors: Vectors,
-        *,
-        reach: Reach,
-        where: "Sequence[Filter | None]",
-        by: Sequence[str | None],
-    ) -> list[list[Hit]]:
-        query = NearestQuery(
-            np.empty(0, dtype=np.float32), limit=reach.limit, offset=reach.offset, min_score=reach.min_score
-        )
-        if reach.diversity:
-            query = replace(query, limit=reach.candidates, offset=0)
-        found = zip(vectors, by, self._answers(query, vectors, where=where), strict=True)
-        answers = [
-            self._weighing.weighed(hits, vector=vector, by=each, relevant=reach.relevant)
-            for vector, each, hits in found
-        ]
-        return [self._diverse(hits, reach=reach) for hits in answers] if reach.diversity else answers
-
-    def _answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
-        """An answer to each vector under its own condition."""
-        if not len(vectors):
-            return []
-        pairs = zip(vectors, where, strict=True)
-        return self._engine.query([replace(query, vector=vector, where=condition) for vector, condition in pairs])
-
-    def _diverse(self, hits: list[Hit], *, reach: Reach) -> list[Hit]:
-        stored = self._engine.retrieve([hit.id for hit in hits], fields=[], vectors=True)
-        vectors = {each.id: each.vector for each in stored if each.vector is not None}
-        there = [hit for hit in hits if hit.id in vectors]  # one may be deleted meanwhile
-        if not there:
-            return []
-        order = diverse_order(
-            np.stack([vectors[hit.id] for hit in there]),
-            scores=np.array([hit.score for hit in there], dtype=np.float32),
-            diversity=reach.diversity,
-            count=reach.offset + reach.limit,
-        )
-        return [there[row] for row in order[reach.offset :]]
-
-    def _others(self, blend: Blend, *, where: "Filter | None") -> "Filter | None":
-        """The condition that leaves out the points that the blend itself names."""
-        from qdrant_client.models import Filter, HasIdCondition
-
-        named = named_points(blend)
-        if not named:
-            return where
-        return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=list(named))])
-
-    def _check_counted(self, field: str) -> None:
-        check_facet(field, indexes=self._engine.info().schema.indexes)
-
-    def _no_point(self, point_id: str) -> InvalidQuery:
-        return InvalidQuery(f"collection {self._engine.collection!r} has no point {point_id}.")
-
-    def _condition(self, where: "str | Filter | None") -> "Filter | None":
-        if where is None:
-            return None
-        try:
-            return as_filter(where, indexes=self._indexes or {})
-        except InvalidQuery:  # the fields are asked for once, and again where one is missing: it may be new
-            self._indexes, before = self._engine.info().schema.indexes, self._indexes
-            if self._indexes == before:
-                raise
-            return as_filter(where, indexes=self._indexes)
-
-    def _stored_vectors(self, ids: Sequence[str]) -> Vectors:
-        found = {each.id: each.vector for each in self._engine.retrieve([*set(ids)], fields=[], vectors=True)}
-        for each in ids:
-            if found.get(each) is None:
-                raise self._no_point(each)
-        return np.asarray([found[each] for each in ids], dtype=np.float32)
-
-    def _embed_words(self, said: Sequence[Words]) -> Vectors:
-        """All texts of one tower go through it together."""
-        check_texts([each.text for each in said])
-        towers = [self._speaking.tower_for(each.language) for each in said]
-        if len({*towers}) <= 1:
-            return self.embed_texts([each.text for each in said], language=said[0].language if said else None)
-        vectors = np.empty((len(said), find_space(self._settings.model.space).dims), dtype=np.float32)
-        for tower in {*towers}:
-            rows = [number for number, each in enumerate(towers) if each == tower]
-            vectors[rows] = self._speaking.embed([said[number].text for number in rows], tower=tower)
-        return vectors
-
-    def _image(self) -> "ImageTower":
-        with self._loading:
-            if self._image_tower is None:
-                from connector.spaces.image_tower import ImageTower
-
-                tower = ImageTower.load(self._settings.model)
-                self._refuse_another(tower.fingerprint)
-                self._image_tower = tower
-            return self._image_tower
-
-    def _refuse_another(self, asked: Fingerprint) -> None:
-        built = self._engine.info().schema.fingerprint
-        differences = asked.differences(built)
-        if differences:
-            raise CollectionMismatch(
-                f"collection {self._engine.collection!r} was built by space {built.space} ({built.dims} dims); the "
-                f"settings ask for {asked.space} ({asked.dims}). What differs: {'; '.join(differences)}. "
-                "Name another collection, or the space that built this one."
-            )

@@ -18,9 +18,11 @@ import connector.mcp_cli
 import connector.service.cli
 import workers.cli
 import workers.plan_cli
+import workers.runs_cli
 import workers.tune_cli
 from connector import options
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
+from connector.logs import set_up_logs
 
 app = typer.Typer(
     help="Search your own pictures in any language.",
@@ -31,6 +33,7 @@ app = typer.Typer(
 app.add_typer(workers.cli.app)
 app.add_typer(workers.tune_cli.app)
 app.add_typer(workers.plan_cli.app)
+app.add_typer(workers.runs_cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)
@@ -45,8 +48,7 @@ def front(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
 ) -> None:
     """Search your own pictures in any language."""
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logs(logging.INFO if verbose else logging.WARNING)
 
 
 @app.command()

@@ -20,7 +20,7 @@
 Foreign errors are translated where they enter the house, with the cause kept.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 ImageFault = Literal["not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty"]
 IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
@@ -30,6 +30,17 @@ class PolyglanceError(Exception):
     """The root: catch this to catch everything polyglance raises on purpose."""
 
     retryable: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross the border of a process as they are, whatever their ``__init__`` takes."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[PolyglanceError], args: tuple[Any, ...], state: dict[str, Any]) -> PolyglanceError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(PolyglanceError):

@@ -7,11 +7,15 @@ no thread waits for ever and none outlives its ``with``.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
+
+LONGEST_JOIN_S = 1.0
+"""How long one join waits before it looks whether the thread was given up meanwhile."""
 
 
 class Aborted(Exception):
@@ -60,6 +64,10 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return taken
 
+    def __len__(self) -> int:
+        """How many items wait."""
+        return len(self._items)
+
     def close(self) -> None:
         """No more items will come; what waits can still be taken."""
         with self._changed:
@@ -81,7 +89,7 @@ class Crew:
     """Threads that belong together: they end when the ``with`` ends, and the first failure of one ends all.
 
     Leaving the block waits for every thread, then raises what broke first. A thread that waits for a channel
-    is woken by ``stop``.
+    is woken by ``stop``. One that nothing wakes can be given up: ``replace`` puts another in its place.
     """
 
     def __init__(self, channels: Sequence[Channel[Any]]) -> None:
@@ -89,30 +97,22 @@ class Crew:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
+        self._groups: dict[str, _Group] = {}
 
     def start(self, name: str, work: Callable[[], None], *, count: int, output: Channel[Any] | None) -> None:
         """Run ``work`` in ``count`` threads; the last of them to return closes ``output``."""
-        left = count
-
-        def body() -> None:
-            nonlocal left
-            try:
-                work()
-            except Aborted:
-                return
-            except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again in __exit__)
-                self._fail(failure)
-                return
-            with self._lock:
-                left -= 1
-                last = left == 0
-            if last and output is not None:
-                output.close()
-
+        self._groups[name] = _Group(left=count, output=output)
         for number in range(count):
-            thread = threading.Thread(target=body, name=f"{name}-{number}")
-            self._threads.append(thread)
-            thread.start()
+            self._run(f"{name}-{number}", work, group=self._groups[name])
+
+    def replace(self, stuck: threading.Thread, name: str, work: Callable[[], None]) -> None:
+        """Give a thread of group ``name`` up and let another do ``work`` in its place.
+
+        The thread that was given up must raise Aborted where it comes back after all.
+        """
+        with self._lock:
+            self._threads.remove(stuck)
+        self._run(stuck.name, work, group=self._groups[name])
 
     def stop(self) -> None:
         """Send everybody home; what is under way is dropped."""
@@ -121,9 +121,33 @@ class Crew:
 
     def wait(self) -> None:
         """Wait until every thread has returned. An interrupt gets through."""
-        for thread in self._threads:
-            if thread.ident is not None:  # else the system refused to start it, and that is under way as an error
-                thread.join()
+        while (thread := self._next()) is not None:
+            thread.join(LONGEST_JOIN_S)
+
+    def _run(self, name: str, work: Callable[[], None], *, group: "_Group") -> None:
+        def body() -> None:
+            try:
+                work()
+            except Aborted:
+                return
+            except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again in __exit__)
+                self._fail(failure)
+                return
+            with self._lock:
+                group.left -= 1
+                last = group.left == 0
+            if last and group.output is not None:
+                group.output.close()
+
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        with self._lock:
+            self._threads.append(thread)
+        thread.start()
+
+    def _next(self) -> threading.Thread | None:
+        """A thread that has not returned; one that the system refused to start is under way as an error."""
+        with self._lock:
+            return next((thread for thread in self._threads if thread.ident is not None and thread.is_alive()), None)
 
     def _fail(self, failure: BaseException) -> None:
         with self._lock:
@@ -141,3 +165,11 @@ class Crew:
         self.wait()
         if error is None and self._failure is not None:
             raise self._failure
+
+
+@dataclass(slots=True)
+class _Group:
+    """Threads of one stage: how many have not returned, and the channel they fill."""
+
+    left: int
+    output: Channel[Any] | None

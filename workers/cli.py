@@ -1,4 +1,4 @@
-"""The commands of ingestion: a thin reading of ``workers.ingest`` and the run folders."""
+"""The commands that bring pictures in: a thin reading of ``workers.ingest``."""
 
 import json
 import signal
@@ -14,6 +14,7 @@ import typer
 from connector import options
 
 if TYPE_CHECKING:
+    from workers.ingest import Ingested
     from workers.meter import Report
     from workers.settings import Settings
 
@@ -35,6 +36,18 @@ def ingest(
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Worker processes; by default three for each GPU, one without.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option("--executor", help="Where they run: local (default), or ray for a Ray cluster.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="The cluster's head, such as ray://head:10001.")
+    ] = None,
+    runs: Annotated[
+        str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its books.")
+    ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
     ] = None,
@@ -63,7 +76,10 @@ def ingest(
     from workers.settings import Settings
 
     given = options.overrides(space=space, collection=collection, settings=settings)
-    flags = {
+    flags: dict[str, Any] = {
+        "ingest.executor": executor,
+        "ingest.ray_address": ray_address,
+        "ingest.runs": runs,
         "ingest.hidden": hidden,
         "ingest.bulk": bulk,
         "s3.endpoint_url": endpoint_url,
@@ -74,41 +90,21 @@ def ingest(
         "table.id_column": id_column,
         "table.metadata_columns": metadata_column,
     }
+    if workers is not None:
+        flags["ingest.workers"] = str(workers)  # 0 is something too
     loaded = Settings.load({**given, **{name: value for name, value in flags.items() if value}})
-    report = _ingest(sources, settings=loaded, recreate=recreate)
+    done = _ingest(sources, settings=loaded, recreate=recreate)
+    report, resumed = done.report, done.resumed
     if not report.tally.listed:
         typer.echo(f"no pictures found in {', '.join(sources)}; nothing was done.", err=True)
     if as_json:
-        typer.echo(json.dumps(_books(report, collection=loaded.collection)))
-    elif report.tally.listed:
-        typer.echo(summary(report))
-
-
-@app.command()
-def rejected(
-    reason: Annotated[str | None, typer.Option("--reason", help="Only these, such as truncated.")] = None,
-    space: options.Space = None,
-    collection: options.Collection = None,
-    settings: options.SetAny = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """List the pictures that the last run of each source could not ingest, and why.
-
-    polyglance rejected --reason truncated
-    """
-    from workers.settings import Settings
-    from workers.shards import run_folders
-
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
-    folders = run_folders(loaded.qdrant, collection=loaded.collection)
-    found = [r for folder in folders for r in folder.rejects() if reason in (None, r.reason)]
-    if as_json:
-        typer.echo(json.dumps([{k: v for k, v in asdict(reject).items() if k != "attempt"} for reject in found]))
+        earlier = {} if resumed is None else {"resumed": books(resumed, collection=loaded.collection)}
+        typer.echo(json.dumps({**books(report, collection=loaded.collection), **earlier}))
         return
-    if not found:
-        typer.echo(f"no rejected pictures in collection {loaded.collection}.", err=True)
-    for reject in found:
-        typer.echo(f"{reject.reason}\t{reject.stage}\t{reject.uri}\t{reject.detail}")
+    if resumed is not None:
+        typer.echo(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
+    if report.tally.listed:
+        typer.echo(summary(report))
 
 
 @app.command()
@@ -136,7 +132,7 @@ def demo(
     console.print("[bold]1.[/] The bundled pictures are read, embedded and stored.")
     tour.check_page(page)
     with as_file(tour.PICTURES) as folder:
-        report = _ingest([str(folder)], settings=loaded, recreate=False)
+        report = _ingest([str(folder)], settings=loaded, recreate=False).report
     console.print(summary(report), markup=False)
     console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the pictures.")
     answers = tour.ask(tour.QUESTIONS, settings=loaded)
@@ -148,7 +144,7 @@ def demo(
     console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
 
 
-def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Report":
+def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Ingested":
     from rich.console import Console
 
     from workers import progress
@@ -157,11 +153,12 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Rep
     console = Console(stderr=True)
     show = partial(progress.shown, console=console)
     wait = partial(progress.waiting, console=console)
-    with _terminated_like_interrupted():
+    with terminated_like_interrupted():
         return ingest(sources, settings=settings, recreate=recreate, show=show, wait=wait)
 
 
-def _books(report: "Report", *, collection: str) -> dict[str, Any]:
+def books(report: "Report", *, collection: str) -> dict[str, Any]:
+    """A run's closing report for scripts."""
     return {
         **asdict(report.tally),
         "collection": collection,
@@ -175,7 +172,7 @@ def _books(report: "Report", *, collection: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM stop a run as cleanly as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -1,23 +1,35 @@
-"""Ingestion from end to end: sources, tower and collection brought together, one run a source."""
+"""Ingestion from end to end: workers and collection made ready once, then one run for each place.
+
+The rule: an unfinished run of a place is finished first, then the place is looked at anew.
+"""
 
 import contextlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
 
-from connector.errors import CollectionMissing
-from connector.memory import share_heaps
-from connector.qdrant.engine import Engine
+from filelock import FileLock, Timeout
+
+from connector.errors import ConfigError, PolyglanceError
 from connector.qdrant.open import open_engine
-from connector.qdrant.schema import CollectionSchema
+from connector.runs import RunStatus, State, digest, runs_of
 from connector.spaces.catalog import find_space
-from connector.spaces.image_tower import ImageTower
+from workers.engines.executor import Executor
 from workers.errors import RunIncomplete
 from workers.meter import Report
-from workers.pipeline import Pipeline
+from workers.records import Ref, Reject, Stage
 from workers.run import Progress, Run
 from workers.settings import Settings
-from workers.shards import RunFolder
+from workers.shards import Manifest, RunFolder, local_folder
 from workers.sources.open import open_source
+from workers.sources.source import Source
 
 Show = Callable[[Callable[[], Progress]], AbstractContextManager[None]]
 """Shows a run for as long as the context lasts."""
@@ -25,76 +37,264 @@ Show = Callable[[Callable[[], Progress]], AbstractContextManager[None]]
 Wait = Callable[[str], AbstractContextManager[None]]
 """Shows that something is under way for as long as the context lasts."""
 
+STATUS_S = 2.0
+"""Seconds between two ``status.json``."""
 
-def ingest(
-    places: Sequence[str],
-    *,
-    settings: Settings,
-    recreate: bool,
-    show: Show,
-    wait: Wait,
-) -> Report:
+READING = ("s3", "web", "table")
+"""Sections of the settings that reading a place depends on: a run remembers what was set in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What an ingestion did: the runs that it finished of earlier ones, and its own, all places together."""
+
+    report: Report
+    resumed: Report | None = None
+
+
+class Ingestion:
+    """Workers ready for one collection, for as long as the ``with`` lasts."""
+
+    def __init__(
+        self, settings: Settings, *, executor: Executor, threads: dict[Stage, int], show: Show, anew: bool = False
+    ) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._threads = threads
+        self._show = show
+        self._anew = anew  # what was done before is gone with the collection
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, *, recreate: bool, show: Show, wait: Wait) -> Iterator[Self]:
+        """Start the workers and see to the collection; ``recreate`` drops it first.
+
+        Raises ConfigError, ModelError and StoreError where this cannot be.
+        """
+        find_space(settings.model.space)
+        with ExitStack() as stack:
+            with wait("loading the image tower"):
+                executor = stack.enter_context(closing(_executor(settings)))
+                prepared = executor.prepare(recreate=recreate)
+            stack.enter_context(_bulk(settings))
+            yield cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
+
+    def ingest(self, source: Source, *, place: str) -> Ingested:
+        """Finish an unfinished run of this source, then bring in what is new or changed there."""
+        folder = RunFolder.of(source.root, settings=self._settings)
+        with self._alone(source.root):
+            unfinished = folder.manifest()
+            resumed = None
+            if unfinished is not None and folder.listed() is not None and not self._anew:
+                resumed = self._go(source.list, manifest=unfinished, folder=folder)
+            manifest = manifest_of(source.root, place=place, settings=self._settings)
+            return Ingested(self._go(source.list, manifest=manifest, folder=folder), resumed)
+
+    def ingest_some(
+        self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
+    ) -> Report:
+        """Bring in these refs of a place and no others, with the books in a folder of their own."""
+        with self._alone(manifest.source):
+            return self._go(items, manifest=manifest, folder=folder)
+
+    def _go(self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder) -> Report:
+        run = Run(
+            items,
+            manifest=manifest,
+            folder=folder,
+            executor=self._executor,
+            threads=self._threads,
+            shard_size=self._settings.ingest.shard_size,
+            attempts=self._settings.ingest.attempts,
+        )
+        with _status(run, manifest=manifest, folder=folder, settings=self._settings), self._show(run.progress):
+            return run.go()
+
+    @contextmanager
+    def _alone(self, source: str) -> Iterator[None]:
+        """Keep other runs of this source into this collection out, as far as this machine goes."""
+        top = runs_of(self._settings.qdrant, collection=self._settings.collection)
+        try:
+            top.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(top / f"{digest(source)}.lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise RunIncomplete(
+                f"another run of {source} into {self._settings.collection!r} is under way. Wait for it: "
+                "`polyglance status` shows how far it is."
+            ) from error
+        except OSError as error:
+            raise RunIncomplete(f"the run's books cannot be kept in {top}: {error}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def ingest(places: Sequence[str], *, settings: Settings, recreate: bool, show: Show, wait: Wait) -> Ingested:
     """Bring every picture of these places into the collection, one place after the other.
 
     ``recreate`` drops the collection first. ``show`` and ``wait`` display a run and a pause. Raises SourceError for
     a place that cannot be listed, before anything is written; RunIncomplete when interrupted.
     """
-    share_heaps()
     find_space(settings.model.space)
-    runs: list[Run] = []
+    seen: list[Callable[[], Progress]] = []
+
+    def watched(progress: Callable[[], Progress]) -> AbstractContextManager[None]:
+        seen.append(progress)
+        return show(progress)
+
     try:
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             sources = [stack.enter_context(closing(open_source(place, settings=settings))) for place in places]
             for source in sources:
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
-            engine = stack.enter_context(closing(open_engine(settings.qdrant, collection=settings.collection)))
-            pipeline = _pipeline(engine, settings=settings, recreate=recreate, wait=wait)
-            total = Report()
-            for source in sources:
-                folder = RunFolder.of(source.root, qdrant=settings.qdrant, collection=settings.collection)
-                run = Run(source, pipeline=pipeline, folder=folder, shard_size=settings.ingest.shard_size)
-                runs.append(run)
-                with show(run.progress), _loading(engine, bulk=settings.ingest.bulk):
-                    total += run.go()
-            if total.tally.stored and _unindexed(engine) >= settings.ingest.optimize_from:
-                with wait("building the search graph"):
-                    engine.optimize()
-            return total
+            with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
+                done = [ingestion.ingest(source, place=place) for source, place in zip(sources, places, strict=True)]
+        optimize(settings, wait=wait)
     except KeyboardInterrupt as interrupt:
-        stored = sum(run.progress().report.tally.stored for run in runs)
+        stored = sum(progress().report.tally.stored for progress in seen)
         message = f"stopped; {stored:,} pictures were stored. Give the same command again to go on with the rest."
         raise RunIncomplete(message) from interrupt
+    resumed = [each.resumed for each in done if each.resumed is not None]
+    return Ingested(sum((each.report for each in done), Report()), resumed=sum(resumed, Report()) if resumed else None)
 
 
-def _pipeline(engine: Engine, *, settings: Settings, recreate: bool, wait: Wait) -> Pipeline:
-    """A pipeline into the collection, which is there afterwards."""
-    with contextlib.suppress(CollectionMissing):
-        engine.info()  # a store that is locked or away says so before the model is loaded
-    with wait("loading the image tower"):
-        tower = ImageTower.load(settings.model)
-    if recreate:
-        engine.drop()
-    engine.create(CollectionSchema(tower.fingerprint, meta_fields=settings.qdrant.meta_fields))
-    return Pipeline(
-        tower=tower,
-        engine=engine,
-        settings=settings.ingest,
-        limits=settings.limits,
-        batch_size=settings.model.batch_size,
-        public_url=settings.serve.public_url,
+def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
+    """A new run of a source, whose place is named so that it can be found again."""
+    return Manifest(
+        run=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        place=absolute(place),
+        source=source,
+        started_at=_now(),
+        settings=reading_settings(settings),
     )
 
 
-def _loading(engine: Engine, *, bulk: bool) -> AbstractContextManager[None]:
+def optimize(settings: Settings, *, wait: Wait) -> None:
+    """Build the search graph where enough points lie outside it. Nobody may have the embedded engine open."""
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        info = engine.info()
+        if info.points - info.indexed >= settings.ingest.optimize_from:
+            with wait("building the search graph"):
+                engine.optimize()
+
+
+def absolute(place: str) -> str:
+    """A place by a name that holds in every folder."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
+def reading_settings(settings: Settings) -> dict[str, Any]:
+    """What was set of the sections that reading depends on, by dotted name, as plain JSON."""
+    return {
+        f"{section}.{name}": value
+        for section in READING
+        for name, value in getattr(settings, section).model_dump(mode="json", exclude_defaults=True).items()
+    }
+
+
+def _executor(settings: Settings) -> Executor:
+    workers, embedded = settings.ingest.workers, settings.qdrant.url is None
+    if embedded and (settings.ingest.executor == "ray" or (workers or 0) > 1):
+        asked = "a Ray cluster" if settings.ingest.executor == "ray" else f"ingest.workers = {workers}"
+        raise ConfigError(
+            f"{asked} needs a Qdrant server, named by qdrant.url: the embedded engine serves one process at a time."
+        )
+    if settings.ingest.executor == "ray":
+        from workers.engines.ray import ray_executor
+
+        return ray_executor(settings)
+    if workers == 0:
+        from workers.engines.here import Here
+        from workers.worker import Worker
+
+        return Here(Worker.start(settings))
+    from workers.engines.local import local_executor
+
+    return local_executor(settings)
+
+
+def _bulk(settings: Settings) -> AbstractContextManager[object]:
     """Put off a server's indexing for as long as the context lasts; the embedded engine indexes at the end anyway."""
-    if not bulk:
+    if not settings.ingest.bulk or settings.qdrant.url is None:
         return contextlib.nullcontext()
     from connector.qdrant.server import ServerEngine
 
-    return engine.bulk_load() if isinstance(engine, ServerEngine) else contextlib.nullcontext()
+    stack = ExitStack()
+    engine = ServerEngine.connect(settings.qdrant, collection=settings.collection)
+    stack.callback(engine.close)
+    stack.enter_context(engine.bulk_load())
+    return stack
 
 
-def _unindexed(engine: Engine) -> int:
-    """How many points the search graph does not cover."""
-    info = engine.info()
-    return info.points - info.indexed
+@contextmanager
+def _status(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings) -> Iterator[None]:
+    """Say where a run stands for as long as the block runs, and how it ended."""
+    here = local_folder(manifest.source, settings=settings) if settings.ingest.runs is not None else None
+    over = threading.Event()
+
+    def say(state: State, *, error: str | None = None) -> None:
+        status = status_of(run.progress(), manifest=manifest, collection=settings.collection, state=state, error=error)
+        for each in (folder, here):
+            if each is not None:
+                each.write_status(status)
+
+    def keep_saying() -> None:
+        while not over.wait(STATUS_S):
+            with contextlib.suppress(RunIncomplete):  # a disk that is full stops the run where its books are kept
+                say("running")
+
+    thread = threading.Thread(target=keep_saying, name="status", daemon=True)
+    thread.start()
+    ended: State = "failed"
+    error: str | None = None
+    try:
+        yield
+        ended = "done"
+    except KeyboardInterrupt:
+        ended = "stopped"
+        raise
+    except PolyglanceError as failure:
+        error = str(failure)
+        raise
+    except BaseException as failure:
+        error = repr(failure)
+        raise
+    finally:
+        over.set()
+        thread.join()
+        with contextlib.suppress(RunIncomplete):
+            say(ended, error=error)
+
+
+def status_of(
+    progress: Progress, *, manifest: Manifest, collection: str, state: State, error: str | None = None
+) -> RunStatus:
+    """A run's progress as others read it."""
+    report = progress.report
+    return RunStatus(
+        run=manifest.run,
+        source=manifest.source,
+        collection=collection,
+        state=state,
+        started_at=manifest.started_at,
+        updated_at=_now(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        listed=progress.total,
+        listed_all=progress.listed_all,
+        stored=report.tally.stored,
+        unchanged=report.tally.unchanged,
+        rejected=report.tally.rejected,
+        reasons=dict(report.reasons),
+        rate=round(progress.rate, 2),
+        eta_s=None if progress.eta_s is None else round(progress.eta_s, 1),
+        busy={stage: round(share, 3) for stage, share in report.shares.items()},
+        bottleneck=report.bottleneck,
+        error=error,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

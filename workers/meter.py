@@ -3,12 +3,15 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
 from workers.records import Reject, Stage, Tally
+
+BEAT_S = 0.5
+"""Seconds between two signs of life of a worker."""
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -67,6 +70,28 @@ class Report:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard: its books, and every picture that was rejected."""
+
+    report: Report
+    rejects: tuple[Reject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life while a shard is worked on: its books so far, and the rejects since the last beat.
+
+    ``waiting`` counts, by channel, what waits between two stages; ``device_bytes`` is the memory that this process
+    holds on its accelerator, None without one.
+    """
+
+    report: Report
+    rejects: tuple[Reject, ...] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    device_bytes: int | None = None
+
+
 class Meter:
     """Counts outcomes and busy seconds from many threads."""
 
@@ -76,7 +101,16 @@ class Meter:
         self._busy: dict[Stage, float] = dict.fromkeys(threads, 0.0)
         self._rejects: list[Reject] = []
         self._listed = self._stored = self._unchanged = self._copied = 0
+        self._channels: Mapping[str, Sized] = {}
         self._started = time.perf_counter()
+
+    def watch(self, channels: Mapping[str, Sized]) -> None:
+        """Keep an eye on what waits between the stages."""
+        self._channels = channels
+
+    def waiting(self) -> dict[str, int]:
+        """By channel, how much waits in it."""
+        return {name: len(channel) for name, channel in self._channels.items()}
 
     def listed(self, count: int) -> None:
         """Count pictures that came in."""

@@ -31,6 +31,7 @@ from workers.errors import ItemsLost, StageFailed
 from workers.machine import usable_cores
 from workers.metadata import describe, describe_alike
 from workers.meter import Meter, Report
+from workers.patience import Patience, Reading
 from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.settings import IngestSettings
 from workers.sources.source import Source
@@ -53,10 +54,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Lanes:
-    """One shard on its way: its source, the channels between the stages, and the meter that watches them."""
+    """One shard on its way: its source, the channels between the stages, and who watches them."""
 
     source: Source
     same: SameContent
+    patience: Patience
     refs: Channel[Ref]
     blobs: Channel[Hashed]
     pictures: Channel[Picture]
@@ -103,9 +105,16 @@ class Pipeline:
         Raises ItemsLost when one has none, StageFailed, SourceError or StoreError when the run as a whole is broken,
         and lets KeyboardInterrupt through once every thread is home.
         """
+        crew: Crew
+
+        def lost(reading: Reading, reject: Reject) -> None:
+            meter.rejected(reject)
+            crew.replace(reading.thread, "read", partial(self._read, lanes, reading.rest))
+
         lanes = _Lanes(
             source=source,
             same=SameContent(self._engine),
+            patience=Patience(self._settings.read_timeout_s, lost=lost),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
             pictures=Channel(2 * self._batch_size * self.threads["embed"]),
@@ -115,6 +124,7 @@ class Pipeline:
         lanes.refs.put(shard)
         lanes.refs.close()
         meter.listed(len(shard))
+        meter.watch({"blobs": lanes.blobs, "pictures": lanes.pictures, "points": lanes.points})
         stages: tuple[tuple[Stage, Callable[[_Lanes], None], Channel[Any] | None], ...] = (
             ("read", self._read, lanes.blobs),
             ("decode", self._decode, lanes.pictures),
@@ -124,6 +134,7 @@ class Pipeline:
         with _torch_threads_kept(), Crew([lanes.refs, lanes.blobs, lanes.pictures, lanes.points]) as crew:
             for name, work, output in stages:
                 crew.start(name, partial(work, lanes), count=self.threads[name], output=output)
+            crew.start("patience", lanes.patience.watch, count=1, output=None)
             crew.wait()
         report = meter.report()
         if not report.tally.balanced:
@@ -135,14 +146,21 @@ class Pipeline:
         pictures = WAITING_CHUNKS * self._settings.chunk * self.threads["decode"]
         return max(len(one.blob.data), self._settings.buffer_bytes // pictures)
 
-    def _read(self, lanes: _Lanes) -> None:
+    def _read(self, lanes: _Lanes, rest: Sequence[Ref] = ()) -> None:
+        if rest:  # what a reader left that hangs
+            self._read_chunk(rest, lanes)
         while refs := lanes.refs.get(self._settings.chunk):
             with lanes.meter.busy("read"):
                 fresh = self._without_stored(refs, lanes.meter)
-            outcomes = lanes.source.read(fresh)
-            for bundle in self._bundles(outcomes, lanes.meter):
+            if fresh:
+                self._read_chunk(fresh, lanes)
+
+    def _read_chunk(self, refs: Sequence[Ref], lanes: _Lanes) -> None:
+        with lanes.patience.reading(refs) as reading:
+            for bundle in self._bundles(reading, lanes):
                 with lanes.meter.busy("read"):
                     claimed, alike = lanes.same.claim([Hashed(blob, hash_of(blob)) for blob in bundle])
+                reading.handed_on()
                 lanes.blobs.put(claimed)
                 lanes.points.put(self._copies(alike, lanes.meter))
 
@@ -155,21 +173,24 @@ class Pipeline:
         meter.unchanged(len(refs) - len(fresh))
         return fresh
 
-    def _bundles(self, outcomes: Iterator[Blob | Unchanged | Reject], meter: Meter) -> Iterator[list[Blob]]:
-        """Gather what was read into bundles, small enough that a few of them never outweigh the buffer."""
+    def _bundles(self, reading: Reading, lanes: _Lanes) -> Iterator[list[Blob]]:
+        """Gather what is read into bundles, small enough that a few of them never outweigh the buffer."""
+        outcomes = lanes.source.read([*reading.left])
         bundle: list[Blob] = []
         weight = 0
         while True:
-            with meter.busy("read"):
-                outcome = next(outcomes, None)
+            with lanes.meter.busy("read"):
+                outcome = lanes.patience.next(reading, outcomes)
             match outcome:
                 case None:
                     yield bundle
                     return
                 case Unchanged():
-                    meter.unchanged(1)
+                    reading.settled()
+                    lanes.meter.unchanged(1)
                 case Reject():
-                    meter.rejected(outcome)
+                    lanes.meter.rejected(replace(outcome, ref=reading.kept[-1]))
+                    reading.settled()
                 case Blob():
                     bundle.append(outcome)
                     weight += len(outcome.data)
@@ -209,7 +230,7 @@ class Pipeline:
         try:
             decoded = decode(blob.data, size=self._tower.space.image_size, max_pixels=self._limits.max_pixels)
         except UnreadableImage as error:
-            return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error))
+            return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
         payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
         return Picture(blob.ref, decoded.pixels, payload)
 
@@ -217,7 +238,7 @@ class Pipeline:
         """Reject a picture, and all that have the same content, for the same reason."""
         lanes.meter.rejected(reject)
         for one in lanes.same.drop(content_hash):
-            lanes.meter.rejected(replace(reject, uri=one.blob.ref.uri))
+            lanes.meter.rejected(replace(reject, uri=one.blob.ref.uri, ref=one.blob.ref))
 
     def _embed(self, lanes: _Lanes) -> None:
         if self._tower.device == "cpu":
@@ -248,15 +269,16 @@ class Pipeline:
                 continue
             reason = "zero_vector" if length < SHORTEST else "not_finite"
             detail = f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector of length {length}"
-            reject = Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail)
+            reject = Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail, ref=picture.ref)
             self._reject(reject, content_hash, lanes=lanes)
         return points
 
     def _upsert(self, lanes: _Lanes) -> None:
-        while points := lanes.points.get(UPSERT_POINTS):
-            with lanes.meter.busy("upsert"):
-                self._engine.upsert(points)
-            lanes.meter.stored(len(points))
+        with lanes.patience.until_end():
+            while points := lanes.points.get(UPSERT_POINTS):
+                with lanes.meter.busy("upsert"):
+                    self._engine.upsert(points)
+                lanes.meter.stored(len(points))
 
 
 @contextmanager

@@ -64,13 +64,38 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A picture that could not be ingested: at which stage, for which typed reason, with which detail."""
+    """A picture that could not be ingested: at which stage, for which typed reason, with which detail.
+
+    ``attempt`` counts the runs that tried it. ``ref`` is what to try again; None where the listing knew too little.
+    Stage ``worker`` means that the process which worked on it died, at whichever stage.
+    """
 
     uri: str
-    stage: Stage
+    stage: Stage | Literal["worker"]
     reason: str
     detail: str
     attempt: int = 1
+    ref: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a listing, or a piece of one: what is handed to a worker, to be retried and to be remembered.
+
+    ``place`` is what ``open_source`` takes.
+    """
+
+    number: int
+    place: str
+    refs: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a worker says of itself once the collection is there: its threads by stage, and the GPUs it sees."""
+
+    threads: dict[Stage, int]
+    gpus: int
 
 
 Outcome: TypeAlias = Blob | Unchanged | Reject

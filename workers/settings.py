@@ -19,8 +19,22 @@ class IngestSettings(Section):
     """Pictures looked up and read at a time."""
     buffer_bytes: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of read pictures that may wait for a decoder."""
+    read_timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds after which a read that gives no answer is given up, and its picture rejected."""
+    workers: int | None = Field(default=None, ge=0, le=1024)
+    """Worker processes; none means three for each GPU, or one without; 0 works in this process, without protection."""
+    executor: Literal["local", "ray"] = "local"
+    """Where the workers run: on this machine, or on a Ray cluster."""
+    ray_address: str | None = None
+    """The Ray cluster, such as ray://head:10001; none means the one that this machine belongs to, or a new one."""
+    attempts: int = Field(default=2, ge=1, le=10)
+    """Times a shard may kill its worker before it is halved to find the picture that does it."""
+    stall_s: float = Field(default=900.0, gt=0)
+    """Seconds without any progress after which a worker counts as dead."""
+    runs: str | None = None
+    """Folder, or s3://bucket/prefix, where runs keep their books; none means beside the embedded data."""
     shard_size: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Pictures in one shard, the unit of a run's books."""
+    """Pictures in one shard, the unit of hand-out, of resume and of a run's books."""
     optimize_from: int = Field(default=10_000, ge=1)
     """Points outside the search graph from which a run builds it at its end."""
     bulk: bool = False

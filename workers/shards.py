@@ -1,131 +1,226 @@
-"""What a run writes down: its listing cut into shards, its rejects and its closing report.
+"""What a run writes down: its listing cut into shards, what became of each, its rejects and where it stands.
 
-The listing goes to disk while it is made, so that reading begins at once and memory does not grow with the library.
+    run.json              which run this is, of which place, with which settings
+    listing/000012.gz     the refs of a shard, until it is done
+    listing.json          the listing is complete: how much there is
+    done/000012.json      the report of a shard whose every picture has its outcome: the marker that ends it
+    rejects/000012.jsonl  its rejects; rejects/listing.jsonl those of the listing itself
+    status.json           where the run stands (``connector.runs``)
+
+The rule: a shard is written down before anybody works on it, and its marker after everything else of it.
 """
 
-import hashlib
+import gzip
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from connector.settings import QdrantSettings
+from connector.runs import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
 from workers.errors import RunIncomplete
-from workers.meter import Report
-from workers.records import Ref, Reject
-from workers.sources.source import Source
+from workers.meter import Report, ShardReport
+from workers.records import Ref, Reject, Tally
+from workers.run_files import LocalFiles, RunFiles, open_files
+from workers.settings import Settings
 
 EARLY_CUT = 256
-"""A shard is cut this small when the pipeline has nothing to do."""
+"""A shard is cut this small when a worker has nothing to do."""
+
+AHEAD = 1_000
+"""Shards that may lie written down before anybody works on them: the listing of an endless source waits."""
+
+_REF_VALUES = attrgetter(*(each.name for each in fields(Ref)))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Which run a folder holds. ``settings`` are those that reading the place depends on, by dotted name."""
+
+    run: str
+    place: str
+    source: str
+    started_at: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a complete listing came to: ``count`` items, of which ``rejected`` are no refs, in ``shards`` shards."""
+
+    count: int
+    rejected: int
+    shards: int
+    busy: float
 
 
 class RunFolder:
-    """The folder of one source's runs into one collection. A new run replaces what the last one wrote.
+    """The folder of one source's runs into one collection: the last run's books. Raises RunIncomplete throughout."""
 
-    Every call raises RunIncomplete when the disk does not take or give what is asked.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, files: RunFiles) -> None:
+        self.files = files
 
     @classmethod
-    def of(cls, source: str, *, qdrant: QdrantSettings, collection: str) -> "RunFolder":
-        """Where the runs of this source into this collection are kept: beside the embedded data, under ``.runs``."""
-        return cls(runs_of(qdrant, collection=collection) / _digest(source))
+    def of(cls, source: str, *, settings: Settings, apart: str | None = None) -> "RunFolder":
+        """Where the runs of this source into the settings' collection are kept; ``apart`` names books beside them."""
+        below = digest(source) if apart is None else f"{digest(source)}/{apart}"
+        return cls(open_files(f"{_top(settings)}/{below}", settings=settings.s3))
 
-    def begin(self, source: str) -> None:
-        """Forget the last run and name the source of this one."""
-        with self._kept():
-            self.path.mkdir(parents=True, exist_ok=True)
-            for stale in (*self.path.glob("shard-*.jsonl"), self._rejects, self.path / "report.json"):
-                stale.unlink(missing_ok=True)
-            (self.path / "source.json").write_text(json.dumps({"source": source}), encoding="utf-8")
+    def begin(self, manifest: Manifest) -> None:
+        """Forget the last run and name this one."""
+        self.files.remove([name for below in ("listing", "done", REJECTS) for name in self.files.names(below)])
+        self.files.remove(["run.json", "listing.json", STATUS])
+        self.files.write("run.json", _json(asdict(manifest)))
 
-    def write_shard(self, number: int, refs: Iterable[Ref]) -> Path:
-        """Write one shard down."""
-        path = self.path / f"shard-{number:06d}.jsonl"
-        with self._kept(), path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(ref)) + "\n" for ref in refs)
-        return path
+    def manifest(self) -> Manifest | None:
+        """The run that this folder holds; None where there is none."""
+        data = self.files.read("run.json")
+        return None if data is None else Manifest(**json.loads(data))
 
-    def take_shard(self, path: Path) -> list[Ref]:
-        """Read back what ``write_shard`` wrote; the file has then served."""
-        with self._kept():
-            with path.open(encoding="utf-8") as file:
-                refs = [Ref(**json.loads(line)) for line in file]
-            path.unlink()
-            return refs
+    def write_shard(self, number: int, refs: Iterable[Ref]) -> None:
+        """Write a shard's refs down."""
+        rows = [_REF_VALUES(ref) for ref in refs]
+        self.files.write(_listing(number), gzip.compress(_json(rows), compresslevel=1, mtime=0))
 
-    def add_rejects(self, rejects: Iterable[Reject]) -> None:
-        """Append to the rejects of this run."""
-        with self._kept(), self._rejects.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(reject)) + "\n" for reject in rejects)
+    def read_shard(self, number: int) -> tuple[Ref, ...]:
+        """The refs of a shard that is not done."""
+        data = self.files.read(_listing(number))
+        if data is None:
+            raise RunIncomplete(f"{_listing(number)} is gone from {self.files.where}: give the same command again.")
+        return tuple(Ref(*row) for row in json.loads(gzip.decompress(data)))
 
-    def finish(self, report: Report) -> None:
-        """Write the closing report."""
-        books = {"tally": asdict(report.tally), "seconds": report.seconds, "busy": dict(report.busy)}
-        with self._kept():
-            (self.path / "report.json").write_text(json.dumps(books), encoding="utf-8")
+    def end_listing(self, listed: Listed, *, rejects: Iterable[Reject]) -> None:
+        """Write down that the listing is complete, and what it rejected."""
+        self._write_rejects("listing", rejects)
+        self.files.write("listing.json", _json(asdict(listed)))
+
+    def listed(self) -> Listed | None:
+        """What the listing came to; None while it is not complete."""
+        data = self.files.read("listing.json")
+        return None if data is None else Listed(**json.loads(data))
+
+    def end_shard(self, number: int, done: ShardReport) -> None:
+        """Write down what became of a shard, its marker last; its refs have then served."""
+        self.note_rejects(number, done.rejects)
+        report = {**asdict(done.report), "threads": {}}
+        self.files.write(f"done/{number:06d}.json", _json(report))
+        self.files.remove([_listing(number)])
+
+    def note_rejects(self, number: int, rejects: Iterable[Reject]) -> None:
+        """Write down the rejects of a shard, in place of those that were known so far."""
+        self._write_rejects(f"{number:06d}", rejects)
+
+    def note_listing_rejects(self, rejects: Iterable[Reject]) -> None:
+        """Write down the rejects of a listing that did not come to its end."""
+        self._write_rejects("listing", rejects)
+
+    def done(self) -> dict[int, Report]:
+        """The report of every shard that is done."""
+        reports = {}
+        for name in self.files.names("done"):
+            data = self.files.read(name)
+            if data is not None:
+                value = json.loads(data)
+                reports[int(name[5:-5])] = Report(**{**value, "tally": Tally(**value["tally"])})
+        return reports
+
+    def remove(self) -> None:
+        """Forget everything."""
+        self.files.remove(self.files.names(""))
+
+    def finish(self) -> None:
+        """Forget what only an unfinished run needs; the rejects stay."""
+        self.files.remove([*self.files.names("listing"), *self.files.names("done"), "listing.json"])
+
+    def write_status(self, status: RunStatus) -> None:
+        """Say where the run stands."""
+        self.files.write(STATUS, _json(asdict(status)))
+
+    def read_status(self) -> bytes | None:
+        """What ``write_status`` wrote last."""
+        return self.files.read(STATUS)
 
     def rejects(self) -> Iterator[Reject]:
-        """The rejects of the last run; a line that a crash left half written is none."""
-        with self._kept():
-            if not self._rejects.exists():
-                return
-            with self._rejects.open(encoding="utf-8") as file:
-                yield from (Reject(**json.loads(line)) for line in file if line.endswith("\n"))
+        """The rejects of the last run."""
+        for name in self.files.names(REJECTS):
+            data = self.files.read(name)
+            yield from map(_reject, parse_lines(data or b""))
 
-    @property
-    def _rejects(self) -> Path:
-        return self.path / "rejects.jsonl"
+    def replace_rejects(self, rejects: Iterable[Reject]) -> None:
+        """Keep these rejects and no others."""
+        old = [name for name in self.files.names(REJECTS) if name != f"{REJECTS}/listing.jsonl"]
+        self._write_rejects("listing", rejects)
+        self.files.remove(old)
 
-    @contextmanager
-    def _kept(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunIncomplete(
-                f"the run's books cannot be kept in {self.path}: {error}. What is stored stays stored. Make room "
-                "there, or give this user the rights to write; then the same command goes on with the rest."
-            ) from error
+    def _write_rejects(self, which: str, rejects: Iterable[Reject]) -> None:
+        name = f"{REJECTS}/{which}.jsonl"
+        lines = [_json(asdict(reject)) + b"\n" for reject in rejects]
+        if lines:
+            self.files.write(name, b"".join(lines))
+        else:
+            self.files.remove([name])
 
 
-def runs_of(qdrant: QdrantSettings, *, collection: str) -> Path:
-    """The folder of all runs into one collection of one store."""
-    return qdrant.path / ".runs" / (collection if qdrant.url is None else f"{collection}@{_digest(qdrant.url)}")
+def run_folders(settings: Settings) -> list[RunFolder]:
+    """The folder of every source that was ever ingested into the settings' collection."""
+    top = open_files(_top(settings), settings=settings.s3)
+    sources = [name.removesuffix("/run.json") for name in top.names("") if name.count("/") == 1 and "/run.json" in name]
+    return [RunFolder(open_files(f"{_top(settings)}/{source}", settings=settings.s3)) for source in sources]
 
 
-def run_folders(qdrant: QdrantSettings, *, collection: str) -> list[RunFolder]:
-    """The folder of every source that was ever ingested into this collection."""
-    return [RunFolder(path.parent) for path in sorted(runs_of(qdrant, collection=collection).glob("*/source.json"))]
+def local_folder(source: str, *, settings: Settings) -> RunFolder:
+    """The folder on this machine, whose ``status.json`` the service reads also where the books are on S3."""
+    return RunFolder(LocalFiles(runs_of(settings.qdrant, collection=settings.collection) / digest(source)))
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+def _top(settings: Settings) -> str:
+    local = runs_of(settings.qdrant, collection=settings.collection)
+    return str(local) if settings.ingest.runs is None else f"{settings.ingest.runs.rstrip('/')}/{local.name}"
+
+
+def _listing(number: int) -> str:
+    return f"listing/{number:06d}.gz"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _reject(value: Mapping[str, Any]) -> Reject:
+    return Reject(**{**value, "ref": None if value["ref"] is None else Ref(**value["ref"])})
 
 
 class Listing:
-    """Lists a source in a thread of its own and hands out shards as they are written.
+    """Lists in a thread of its own and writes shards down; ``on_shard`` is told the number of each, ``on_end`` the end.
 
-    Iterating waits for the next shard and raises what broke the listing. Leaving the ``with`` ends the thread.
-    ``count`` is what was listed so far, ``complete`` tells that it is all, ``busy`` the seconds that listing took.
+    Leaving the ``with`` ends the thread. ``count`` is what was listed so far, ``complete`` tells that it is all,
+    ``busy`` the seconds that listing took. ``taken`` makes room for one more shard ahead of the workers; while
+    ``hungry`` is set, shards are cut small.
     """
 
-    def __init__(self, source: Source, *, folder: RunFolder, shard_size: int) -> None:
-        self._source = source
+    def __init__(
+        self,
+        items: Callable[[], Iterator[Ref | Reject]],
+        *,
+        folder: RunFolder,
+        shard_size: int,
+        on_shard: Callable[[int], None],
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
+        self._items = items
         self._folder = folder
         self._shard_size = shard_size
-        self._changed = threading.Condition()
-        self._shards: list[Path] = []
-        self._waiting = False
+        self._on_shard = on_shard
+        self._on_end = on_end
+        self._room = threading.Semaphore(AHEAD)
+        self._lock = threading.Lock()
         self._stopped = False
-        self._failure: BaseException | None = None
         self._rejects: list[Reject] = []
+        self._shards = 0
+        self.hungry = threading.Event()
         self.count = 0
         self.complete = False
         self.busy = 0.0
@@ -139,66 +234,62 @@ class Listing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped = True
+        self._room.release()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[list[Ref]]:
-        while (path := self._next()) is not None:
-            yield self._folder.take_shard(path)
+    def taken(self) -> None:
+        """Say that a shard has been handed to a worker."""
+        self._room.release()
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
         """What the listing itself had to reject."""
-        with self._changed:
+        with self._lock:
             return tuple(self._rejects)
-
-    def _next(self) -> Path | None:
-        with self._changed:
-            self._waiting = True
-            self._changed.wait_for(lambda: self._shards or self.complete or self._failure)
-            self._waiting = False
-            if self._failure is not None:
-                raise self._failure
-            return self._shards.pop(0) if self._shards else None
 
     def _work(self) -> None:
         try:
             self._list()
-        except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again by _next)
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
+        except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again by the run)
+            self._on_end(failure)
 
     def _list(self) -> None:
         refs: list[Ref] = []
-        number = 0
         for item in self._timed():
             if self._stopped:
                 return
             self.count += 1
             if isinstance(item, Reject):
-                with self._changed:
+                with self._lock:
                     self._rejects.append(item)
                 continue
             refs.append(item)
-            if len(refs) >= self._shard_size or (self._waiting and len(refs) >= EARLY_CUT):
-                self._hand_out(number, refs)
-                number, refs = number + 1, []
+            if len(refs) >= self._shard_size or (len(refs) >= EARLY_CUT and self.hungry.is_set()):
+                self._write_down(refs)
+                refs = []
         if refs:
-            self._hand_out(number, refs)
-        with self._changed:
-            self.complete = True
-            self._changed.notify_all()
+            self._write_down(refs)
+        if self._stopped:
+            return
+        self._folder.end_listing(
+            Listed(self.count, rejected=len(self.rejects), shards=self._shards, busy=self.busy), rejects=self.rejects
+        )
+        self.complete = True
+        self._on_end(None)
 
     def _timed(self) -> Iterator[Ref | Reject]:
         """What the source lists, while ``busy`` counts how long that takes."""
         started = time.perf_counter()
-        for item in self._source.list():
+        for item in self._items():
             self.busy += time.perf_counter() - started
             yield item
             started = time.perf_counter()
 
-    def _hand_out(self, number: int, refs: list[Ref]) -> None:
-        path = self._folder.write_shard(number, refs)
-        with self._changed:
-            self._shards.append(path)
-            self._changed.notify_all()
+    def _write_down(self, refs: list[Ref]) -> None:
+        self._room.acquire()
+        if self._stopped:
+            return
+        self._folder.write_shard(self._shards, refs)
+        self.hungry.clear()
+        self._shards += 1
+        self._on_shard(self._shards - 1)

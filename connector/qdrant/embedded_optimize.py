@@ -33,11 +33,13 @@ def optimize_apart(collection: Path, *, kind: Kind) -> None:
     command = [sys.executable, "-P", "-m", __name__, kind, str(collection)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
     child = _started(command, environment=environment)
-    try:
-        _, said = child.communicate()
-    except BaseException:
-        _end(child)
-        raise
+    with child:
+        try:
+            assert child.stderr is not None
+            said = child.stderr.read()
+        except BaseException:
+            child.kill()
+            raise
     if child.returncode < 0:
         raise StoreRefused(
             f"optimizing {collection} was killed by signal {-child.returncode} (9 often means: out of memory). "
@@ -56,6 +58,7 @@ def _started(command: list[str], *, environment: Mapping[str, str]) -> subproces
             child = subprocess.Popen(
                 command,
                 env=environment,
+                stdin=subprocess.PIPE,  # its end tells the child that its caller is gone
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -71,13 +74,9 @@ def _started(command: list[str], *, environment: Mapping[str, str]) -> subproces
         thread.start()
         return starting.result()
     except KeyboardInterrupt:
-        _end(starting.result(timeout=LONGEST_START_S))
+        with starting.result(timeout=LONGEST_START_S) as child:
+            child.kill()
         raise
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    child.kill()
-    child.communicate()
 
 
 def main(kind: str, collection: Path) -> None:
@@ -90,8 +89,25 @@ def main(kind: str, collection: Path) -> None:
         shard.close()
 
 
+def end_with_caller() -> None:
+    """Die when standard input does, that is with the caller: it may be killed while Edge holds the interpreter lock.
+
+    The kernel's signal for it ends a process that does not handle it (F_SETOWN in fcntl(2)); not on Windows.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+    import select
+
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it was gone already
+        sys.exit("the caller is gone")
+
+
 if __name__ == "__main__":
     try:
+        end_with_caller()
         main(sys.argv[1], Path(sys.argv[2]))
     except Exception as error:  # noqa: BLE001  (the outermost frame: the message goes to the parent)
         sys.exit(str(error))

@@ -192,6 +192,20 @@ class S3Store:
             raise CannotRead(f"bytes {start} to {stop} of s3://{bucket}/{key} are not there", reason="read_error")
         return fetched.data
 
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Write an object, in place of one of this key. Raises SourceError."""
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=data, **self._payer)
+        except _FOREIGN as error:
+            _stop(error, where=f"s3://{bucket}/{key}", doing="write")
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Delete an object; harmless where there is none. Raises SourceError."""
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key, **self._payer)
+        except _FOREIGN as error:
+            _stop(error, where=f"s3://{bucket}/{key}", doing="remove")
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

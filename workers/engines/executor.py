@@ -1,0 +1,43 @@
+"""Executor: what ``workers.run`` asks of an engine, and how an engine says that a worker died."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol, TypeAlias
+
+from workers.meter import Beat, ShardReport
+from workers.records import Prepared, Shard
+
+Hear: TypeAlias = Callable[[Beat], None]
+"""Is called, from another thread, with every sign of life of a shard."""
+
+
+class WorkerDied(Exception):
+    """A worker is gone without a word: killed, crashed, or on a node that is.
+
+    ``working`` tells whether it had begun to work on the shard, or died while it was getting ready.
+    """
+
+    def __init__(self, detail: str, *, working: bool) -> None:
+        super().__init__(detail)
+        self.working = working
+
+
+class Executor(Protocol):
+    """Turns shards into futures. A future's exception is WorkerDied, or what the work raised."""
+
+    @property
+    def workers(self) -> int:
+        """How many shards are worked on at once."""
+
+    @property
+    def wants(self) -> int:
+        """How many shards it takes: those that are worked on, and what should wait for a worker to be free."""
+
+    def prepare(self, *, recreate: bool) -> Prepared:
+        """Start a worker and let it see to the collection; then make room for as many as fit."""
+
+    def submit(self, shard: Shard, *, hear: Hear) -> Future[ShardReport]:
+        """Hand a shard out."""
+
+    def close(self) -> None:
+        """End all workers; what they work on is dropped, what is stored stays stored."""

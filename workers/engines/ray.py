@@ -1,0 +1,156 @@
+"""Workers on a Ray cluster: each is an actor, placed where its GPU or its cores are (extra ``ray``).
+
+The rule: Ray restarts nothing by itself. An actor that dies, with its node or alone, is one shard's WorkerDied, and the
+next order of its slot starts another one, wherever there is room.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from connector.errors import ConfigError
+from workers.engines.executor import Hear, WorkerDied
+from workers.engines.local import PER_GPU, Start, portable, start_worker
+from workers.engines.slots import Slots
+from workers.meter import BEAT_S, Beat, ShardReport
+from workers.records import Prepared, Shard
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.worker import Worker
+
+
+def ray_executor(settings: Settings) -> Slots:
+    """Actors for these settings: as many as asked for, else three for each GPU of the cluster, or one a node.
+
+    Raises ConfigError where Ray is not installed or its cluster cannot be reached.
+    """
+    address = settings.ingest.ray_address
+    connect(address)
+    import ray
+
+    cluster: Any = ray
+    gpus = int(cluster.cluster_resources().get("GPU", 0))
+    nodes = sum(node["Alive"] for node in cluster.nodes())
+    count = settings.ingest.workers or PER_GPU * gpus or nodes
+    share = gpus / count if gpus else 0.0
+    start = partial(start_worker, settings)
+    return Slots(lambda _: Actor(start, gpus=share), count=lambda _: count)
+
+
+def connect(address: str | None) -> None:
+    """Join the Ray cluster at ``address``, or the one of this machine. Raises ConfigError."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("ingest.executor = ray needs Ray: pip install 'polyglance[ray]'.") from error
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, log_to_driver=True, configure_logging=False, include_dashboard=False)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise ConfigError(
+            f"there is no Ray cluster at {address or 'this machine'}: {error}. Start one with `ray start --head`, or "
+            "name its head with --ray-address ray://host:10001."
+        ) from error
+
+
+class Actor:
+    """A worker in an actor. ``gpus`` is its share of one: Ray places it where that is free, and shows it that GPU."""
+
+    def __init__(self, start: Start, *, gpus: float) -> None:
+        import ray
+
+        kind: Any = ray.remote(_Inside)
+        placed = kind.options(
+            num_cpus=1, num_gpus=gpus, max_restarts=0, max_concurrency=2, scheduling_strategy="SPREAD"
+        )
+        self._actor: Any = placed.remote(start)
+        self._ready = False
+
+    def prepare(self, *, recreate: bool) -> Prepared:
+        """See ``Worker.prepare``."""
+        self._get_ready()
+        prepared: Prepared = self._answer(self._actor.prepare.remote(recreate), hear=lambda _: None)
+        return prepared
+
+    def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
+        """See ``Worker.work``."""
+        self._get_ready()
+        done: ShardReport = self._answer(self._actor.work.remote(shard), hear=hear)
+        return done
+
+    def stop(self) -> None:
+        """End the actor with whatever it works on."""
+        import ray
+
+        ray.kill(self._actor, no_restart=True)
+
+    def _get_ready(self) -> None:
+        if not self._ready:
+            self._answer(self._actor.start.remote(), hear=lambda _: None)
+            self._ready = True
+
+    def _answer(self, answer: Any, *, hear: Hear) -> Any:
+        """Wait for an answer, and listen to the actor meanwhile."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            while not ray.wait([answer], timeout=BEAT_S)[0]:
+                if self._ready:
+                    for beat in ray.get(self._actor.beats.remote()):
+                        hear(beat)
+            result, failure = ray.get(answer)
+        except RayError as error:
+            raise WorkerDied(f"its Ray actor is gone: {_first_line(error)}", working=self._ready) from error
+        if failure is not None:
+            raise failure
+        return result
+
+
+class _Inside:
+    """The actor: a worker, and what it has said since somebody last listened.
+
+    Answers are results or failures: Ray would wrap an exception in one of its own.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._worker: Worker | None = None
+        self._lock = threading.Lock()
+        self._beats: list[Beat] = []
+
+    def start(self) -> tuple[None, Exception | None]:
+        try:
+            self._worker = self._start()
+        except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the caller)
+            return None, portable(failure)
+        return None, None
+
+    def prepare(self, recreate: bool) -> tuple[Prepared | None, Exception | None]:
+        return self._call(lambda worker: worker.prepare(recreate=recreate))
+
+    def work(self, shard: Shard) -> tuple[ShardReport | None, Exception | None]:
+        return self._call(lambda worker: worker.work(shard, beat=self._keep))
+
+    def beats(self) -> list[Beat]:
+        with self._lock:
+            said, self._beats = self._beats, []
+            return said
+
+    def _keep(self, beat: Beat) -> None:
+        with self._lock:
+            self._beats.append(beat)
+
+    def _call(self, call: "Callable[[Worker], Any]") -> tuple[Any, Exception | None]:
+        assert self._worker is not None
+        try:
+            return call(self._worker), None
+        except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the caller)
+            return None, portable(failure)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -54,10 +54,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The embedded engine's data folder of this test, not yet there; the environment names it."""
+    """The embedded engine's data folder of this test, not yet there; the environment names it.
+
+    Ingestion works in the process of the test, which saves seconds; worker processes have tests of their own.
+    """
     del workplace  # its environment and no more
     with scratch_folder() as folder:
         monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(folder / "data"))
+        monkeypatch.setenv("POLYGLANCE_INGEST__WORKERS", "0")
         yield folder / "data"
 
 
@@ -128,9 +132,14 @@ def noto() -> Iterator[Settings]:
     with scratch_folder() as folder, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         settings = Settings.load(
-            {"model.space": "mini", "qdrant.path": str(folder / "data"), "qdrant.meta_fields": tour.META_FIELDS}
+            {
+                "model.space": "mini",
+                "ingest.workers": 0,
+                "qdrant.path": str(folder / "data"),
+                "qdrant.meta_fields": tour.META_FIELDS,
+            }
         )
-        report = ingest([str(tour.PICTURES)], settings=settings, recreate=False, show=_unseen, wait=_unseen)
+        report = ingest([str(tour.PICTURES)], settings=settings, recreate=False, show=_unseen, wait=_unseen).report
         assert report.tally.stored == report.tally.listed > 1000
         yield settings
 

@@ -108,13 +108,13 @@ def new_collection(engine: Engine) -> None:
 
 
 def pipeline(
-    engine: Engine, *, tower: ImageTower | None = None, batch_size: int = 8, max_pixels: int = 10**6, **ingest: int
+    engine: Engine, *, tower: ImageTower | None = None, batch_size: int = 8, max_pixels: int = 10**6, **ingest: float
 ) -> Pipeline:
     """A pipeline of these parts; ``ingest`` are settings of that section."""
     return Pipeline(
         tower=tower or ColourTower(),
         engine=engine,
-        settings=IngestSettings(**ingest),
+        settings=IngestSettings.model_validate(ingest),
         limits=LimitsSettings(max_pixels=max_pixels),
         batch_size=batch_size,
     )

@@ -151,7 +151,8 @@ def ingest(places: Sequence[str], *, settings: Settings, recreate: bool, show: S
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
             with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
                 done = [ingestion.ingest(source, place=place) for source, place in zip(sources, places, strict=True)]
-        optimize(settings, wait=wait)
+        if any(each.report.tally.stored or each.resumed is not None for each in done):
+            optimize(settings, wait=wait)
     except KeyboardInterrupt as interrupt:
         stored = sum(progress().report.tally.stored for progress in seen)
         message = f"stopped; {stored:,} pictures were stored. Give the same command again to go on with the rest."
@@ -246,10 +247,10 @@ def _status(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settin
                 say("running")
 
     thread = threading.Thread(target=keep_saying, name="status", daemon=True)
-    thread.start()
     ended: State = "failed"
     error: str | None = None
     try:
+        thread.start()
         yield
         ended = "done"
     except KeyboardInterrupt:
@@ -263,7 +264,8 @@ def _status(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settin
         raise
     finally:
         over.set()
-        thread.join()
+        if thread.ident is not None:  # an interrupt may have kept it from starting
+            thread.join()
         with contextlib.suppress(RunIncomplete):
             say(ended, error=error)
 

@@ -84,8 +84,8 @@ class Pipeline:
         public_url: str | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._tower = tower
-        self._engine = engine
+        self.tower = tower
+        self.engine = engine
         self._settings = settings
         self._limits = limits
         self._batch_size = tower.prepare(batch_size)
@@ -113,7 +113,7 @@ class Pipeline:
 
         lanes = _Lanes(
             source=source,
-            same=SameContent(self._engine),
+            same=SameContent(self.engine),
             patience=Patience(self._settings.read_timeout_s, lost=lost),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
@@ -166,7 +166,7 @@ class Pipeline:
 
     def _without_stored(self, refs: Sequence[Ref], meter: Meter) -> list[Ref]:
         """The refs whose picture the collection does not hold in this version; each learns the stored version."""
-        found = self._engine.retrieve([ref.point_id for ref in refs], fields=["version"])
+        found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version"])
         versions = {point.id: point.payload.get("version") for point in found}
         fresh = [replace(ref, stored_version=versions.get(ref.point_id)) for ref in refs]
         fresh = [ref for ref in fresh if ref.version is None or ref.version != ref.stored_version]
@@ -228,7 +228,7 @@ class Pipeline:
     def _picture(self, hashed: Hashed) -> Picture | Reject:
         blob = hashed.blob
         try:
-            decoded = decode(blob.data, size=self._tower.space.image_size, max_pixels=self._limits.max_pixels)
+            decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
         except UnreadableImage as error:
             return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
         payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
@@ -241,9 +241,9 @@ class Pipeline:
             lanes.meter.rejected(replace(reject, uri=one.blob.ref.uri, ref=one.blob.ref))
 
     def _embed(self, lanes: _Lanes) -> None:
-        if self._tower.device == "cpu":
+        if self.tower.device == "cpu":
             torch.set_num_threads(1)
-        slot = self._tower.slot(self._batch_size)
+        slot = self.tower.slot(self._batch_size)
         while pictures := lanes.pictures.get(self._batch_size, at_least=self._batch_size):
             with lanes.meter.busy("embed"):
                 np.stack([picture.pixels for picture in pictures], out=slot[: len(pictures)])
@@ -252,7 +252,7 @@ class Pipeline:
 
     def _points(self, pictures: Sequence[Picture], pixels: Pixels, *, lanes: _Lanes) -> list[Point]:
         try:
-            vectors = self._tower.embed(pixels)
+            vectors = self.tower.embed(pixels)
         except ModelError as error:
             raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
         points = []
@@ -268,7 +268,7 @@ class Pipeline:
                 ]
                 continue
             reason = "zero_vector" if length < SHORTEST else "not_finite"
-            detail = f"the tower ({self._tower.precision} on {self._tower.device}) gave a vector of length {length}"
+            detail = f"the tower ({self.tower.precision} on {self.tower.device}) gave a vector of length {length}"
             reject = Reject(picture.ref.uri, stage="embed", reason=reason, detail=detail, ref=picture.ref)
             self._reject(reject, content_hash, lanes=lanes)
         return points
@@ -277,7 +277,7 @@ class Pipeline:
         with lanes.patience.until_end():
             while points := lanes.points.get(UPSERT_POINTS):
                 with lanes.meter.busy("upsert"):
-                    self._engine.upsert(points)
+                    self.engine.upsert(points)
                 lanes.meter.stored(len(points))
 
 

@@ -46,7 +46,8 @@ def retry(settings: Settings, *, reason: str | None, show: Show, wait: Wait) -> 
         with Ingestion.open(reading, recreate=False, show=show, wait=wait) as ingestion:
             for one in runs:
                 total += _try_again(one, ingestion=ingestion, settings=reading)
-        optimize(reading, wait=wait)
+        if total.tally.stored:
+            optimize(reading, wait=wait)
     return Retried(total, hopeless=hopeless)
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from connector.settings import S3Settings
 from workers.errors import RunIncomplete
-from workers.settings import S3Settings
 
 
 class RunFiles(Protocol):
@@ -70,7 +70,9 @@ class LocalFiles:
         with self._kept():
             top = self.path / below
             return sorted(
-                path.relative_to(self.path).as_posix() for path in top.rglob("*") if not path.name.startswith(".half-")
+                path.relative_to(self.path).as_posix()
+                for path in top.rglob("*")
+                if path.is_file() and not path.name.startswith(".half-")
             )
 
     def remove(self, names: Sequence[str]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from connector.settings import S3Settings
 from workers.errors import RunIncomplete, SourceError
-from workers.settings import S3Settings
 from workers.sources.faults import CannotRead
 from workers.sources.s3_store import S3Store, split_uri
 

@@ -1,6 +1,6 @@
 """The whole settings tree of an ingestion run: what an application needs, and the sections of the workers."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 

@@ -224,18 +224,20 @@ class Listing:
         self.count = 0
         self.complete = False
         self.busy = 0.0
-        self._thread = threading.Thread(target=self._work, name="list")
+        self._thread = threading.Thread(target=self._work, name="list", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # an interrupt while it starts
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped = True
-        self._room.release()
-        self._thread.join()
+        self._end()
 
     def taken(self) -> None:
         """Say that a shard has been handed to a worker."""
@@ -246,6 +248,12 @@ class Listing:
         """What the listing itself had to reject."""
         with self._lock:
             return tuple(self._rejects)
+
+    def _end(self) -> None:
+        self._stopped = True
+        self._room.release()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         try:

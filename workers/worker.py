@@ -12,7 +12,6 @@ import torch
 
 from connector.errors import CollectionMissing
 from connector.memory import share_heaps
-from connector.qdrant.engine import Engine
 from connector.qdrant.open import open_engine
 from connector.qdrant.schema import CollectionSchema
 from connector.settings import ModelSettings
@@ -32,16 +31,16 @@ class Worker:
         self,
         pipeline: Pipeline,
         *,
-        tower: ImageTower,
-        engine: Engine,
         settings: Settings,
         open_place: Callable[[str], Source],
+        beat_s: float = BEAT_S,
     ) -> None:
         self._pipeline = pipeline
-        self._tower = tower
-        self._engine = engine
+        self._tower = pipeline.tower
+        self._engine = pipeline.engine
         self._settings = settings
         self._open_place = open_place
+        self._beat_s = beat_s
         self._open = ExitStack()
         self._sources: dict[str, Source] = {}
 
@@ -70,8 +69,6 @@ class Worker:
         )
         return cls(
             pipeline,
-            tower=tower,
-            engine=engine,
             settings=settings,
             open_place=lambda place: open_source(place, settings=settings),
         )
@@ -84,10 +81,10 @@ class Worker:
         self._engine.create(schema)
         return Prepared(threads=dict(self._pipeline.threads), gpus=_gpus(self._tower.device))
 
-    def work(self, shard: Shard, *, beat: Callable[[Beat], None], beat_s: float = BEAT_S) -> ShardReport:
+    def work(self, shard: Shard, *, hear: Callable[[Beat], None]) -> ShardReport:
         """Bring a shard to its end. Raises what ``Pipeline.run`` raises, and SourceError where its place is gone."""
         meter = Meter(threads=self._pipeline.threads)
-        with _beating(meter, beat=beat, every_s=beat_s):
+        with _beating(meter, hear=hear, every_s=self._beat_s):
             report = self._pipeline.run(shard.refs, source=self._source(shard.place), meter=meter)
         return ShardReport(report, meter.rejects)
 
@@ -105,7 +102,7 @@ class Worker:
 
 
 @contextmanager
-def _beating(meter: Meter, *, beat: Callable[[Beat], None], every_s: float) -> Iterator[None]:
+def _beating(meter: Meter, *, hear: Callable[[Beat], None], every_s: float) -> Iterator[None]:
     """Give signs of life for as long as the block runs."""
     over = threading.Event()
     told = 0
@@ -113,24 +110,29 @@ def _beating(meter: Meter, *, beat: Callable[[Beat], None], every_s: float) -> I
     def tell() -> None:
         nonlocal told
         rejects = meter.rejects
-        beat(Beat(meter.report(), rejects[told:], waiting=meter.waiting(), device_bytes=_device_bytes()))
+        hear(Beat(meter.report(), rejects[told:], waiting=meter.waiting(), device_bytes=_device_bytes()))
         told = len(rejects)
 
     def work() -> None:
         while not over.wait(every_s):
             tell()
 
-    thread = threading.Thread(target=work, name="beat")
-    thread.start()
+    thread = threading.Thread(target=work, name="beat", daemon=True)
     try:
+        thread.start()
         yield
     except BaseException:
-        over.set()
-        thread.join()
+        _join(thread, over)
         tell()
         raise
     finally:
-        over.set()
+        _join(thread, over)
+
+
+def _join(thread: threading.Thread, over: threading.Event) -> None:
+    """End a thread that an interrupt may have kept from starting."""
+    over.set()
+    if thread.ident is not None:
         thread.join()
 
 

@@ -51,7 +51,7 @@ def bring(
     loaded = Settings.load({"model.space": "mini", **settings})
     return ingest(
         [str(place) for place in places], settings=loaded, recreate=recreate, show=screen.show, wait=screen.wait
-    )
+    ).report
 
 
 def info() -> CollectionInfo:

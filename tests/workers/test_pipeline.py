@@ -357,3 +357,45 @@ def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(fo
     assert waiting * 0.8 < Counted.most <= waiting + bundles + decoding
     assert Counted.alive == 0
     engine.close()
+
+
+# reads that hang
+
+
+def test_a_read_that_hangs_is_given_up_and_everything_else_goes_on(engine: EmbeddedEngine) -> None:
+    """Also what the hanging thread had read before, and what it would have read next."""
+    source, released = album(30), threading.Event()
+
+    def hang(ref: Ref) -> Blob:
+        assert released.wait(60)
+        return source.blob(ref)
+
+    source.outcomes["7.png"] = source.outcomes["19.png"] = hang
+    try:
+        pipe = pipeline(engine, readers=1, chunk=16, read_timeout_s=0.3)
+        meter = Meter(threads=pipe.threads)
+        report = pipe.run(source.refs(), source=source, meter=meter)
+    finally:
+        released.set()
+
+    assert report.tally == Tally(listed=30, stored=28, rejected=2)
+    assert {(r.uri.rpartition("/")[2], r.stage, r.reason) for r in meter.rejects} == {
+        ("7.png", "read", "timeout"),
+        ("19.png", "read", "timeout"),
+    }
+    assert all(reject.ref is not None for reject in meter.rejects)
+
+
+def test_a_source_that_only_hangs_ends_the_run(engine: EmbeddedEngine) -> None:
+    source, released = album(40), threading.Event()
+
+    def hang(ref: Ref) -> Blob:
+        assert released.wait(60)
+        return source.blob(ref)
+
+    source.outcomes.update({ref.filename: hang for ref in source.refs()})
+    try:
+        with pytest.raises(SourceError, match=r"reads in a row gave no answer within 0\.1 seconds"):
+            run(pipeline(engine, readers=4, chunk=4, read_timeout_s=0.1), source)
+    finally:
+        released.set()

@@ -2,22 +2,27 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from connector.errors import StoreFull
+from connector.errors import ModelError, StoreFull
 from connector.qdrant.embedded import EmbeddedEngine
 from connector.records import Pixels
 from tests.ingest_doubles import ROOT, ColourTower, MemorySource, full_engine, new_collection, pipeline
 from tests.pictures import numbered, picture
 from tests.scratch import scratch_folder
-from workers.errors import ItemsLost, SourceError
+from workers.engines.here import Here
+from workers.errors import ItemsLost, SourceError, StageFailed
 from workers.pipeline import Pipeline
 from workers.records import Ref, Reject, Tally
 from workers.run import Progress, Run
-from workers.shards import RunFolder
+from workers.run_files import LocalFiles
+from workers.settings import Settings
+from workers.shards import Manifest, RunFolder
+from workers.worker import Worker
 
 PICTURE = picture(1)
 NOWHERE = Reject(f"{ROOT}/link.png", stage="list", reason="missing", detail="a link to nowhere")
@@ -49,8 +54,29 @@ def album(count: int, *, rejects: Sequence[Reject] = ()) -> MemorySource:
     return MemorySource({f"{number}.png": numbered(PICTURE, number) for number in range(count)}, rejects=rejects)
 
 
-def run_of(source: MemorySource, pipeline: Pipeline, folder: Path, *, shard_size: int = 10) -> Run:
-    return Run(source, pipeline=pipeline, folder=RunFolder(folder / "run"), shard_size=shard_size)
+def books_in(folder: Path) -> RunFolder:
+    return RunFolder(LocalFiles(folder / "run"))
+
+
+def run_of(
+    source: MemorySource,
+    pipeline: Pipeline,
+    folder: Path,
+    *,
+    shard_size: int = 10,
+    name: str = "one",
+    books: RunFolder | None = None,
+) -> Run:
+    """A run of this source in this process. Signs of life come as fast as they can."""
+    worker = Worker(pipeline, settings=Settings(), open_place=lambda _: source, beat_s=0.001)
+    return Run(
+        source.list,
+        manifest=Manifest(name, place=ROOT, source=ROOT, started_at="2024-05-01T00:00:00+00:00"),
+        folder=books or books_in(folder),
+        executor=Here(worker),
+        threads=pipeline.threads,
+        shard_size=shard_size,
+    )
 
 
 def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngine, folder: Path) -> None:
@@ -64,7 +90,7 @@ def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngi
     assert report.reasons == {"missing": 1, "not_an_image": 1}
     assert report.threads["list"] == 1
     assert report.busy["list"] > 0
-    assert {reject.reason for reject in RunFolder(folder / "run").rejects()} == {"missing", "not_an_image"}
+    assert {reject.reason for reject in books_in(folder).rejects()} == {"missing", "not_an_image"}
     assert engine.count() == 35
 
 
@@ -74,8 +100,9 @@ def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: EmbeddedEng
     run_of(source, pipeline(engine), folder).go()
     source.files["3.png"] = PICTURE
 
-    assert run_of(source, pipeline(engine), folder).go().tally == Tally(listed=12, stored=1, unchanged=11)
-    assert list(RunFolder(folder / "run").rejects()) == []
+    again = run_of(source, pipeline(engine), folder, name="two").go()
+    assert again.tally == Tally(listed=12, stored=1, unchanged=11)
+    assert list(books_in(folder).rejects()) == []
 
 
 def test_an_empty_source_is_done_at_once(engine: EmbeddedEngine, folder: Path) -> None:
@@ -142,9 +169,9 @@ def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: Em
 
     kept = engine.count()
     assert 29 <= run.progress().report.tally.stored <= kept
-    assert {"missing", "not_an_image"} <= {reject.reason for reject in RunFolder(folder / "run").rejects()}
+    assert {"missing", "not_an_image"} <= {reject.reason for reject in books_in(folder).rejects()}
     source.outcomes.clear()
-    again = run_of(source, pipeline(engine), folder).go()
+    again = run_of(source, pipeline(engine), folder, name="two").go()
     assert again.tally == Tally(listed=51, stored=49 - kept, unchanged=kept, rejected=2)
 
 
@@ -155,8 +182,8 @@ def test_a_full_store_ends_the_run_with_what_it_knew_of_bad_pictures(folder: Pat
     with pytest.raises(StoreFull):
         run_of(source, pipeline(engine), folder).go()
 
-    assert [reject.reason for reject in RunFolder(folder / "run").rejects()] == ["not_an_image"]
-    assert not (folder / "run" / "report.json").exists()
+    assert [reject.reason for reject in books_in(folder).rejects()] == ["not_an_image"]
+    assert books_in(folder).listed() is not None
     engine.close()
 
 
@@ -170,18 +197,55 @@ def test_a_listing_that_breaks_ends_the_run(engine: EmbeddedEngine, folder: Path
     with pytest.raises(SourceError, match="the bucket is gone"):
         run_of(Broken(album(30).files), pipeline(engine), folder).go()
 
-    assert list(RunFolder(folder / "run").rejects()) == [NOWHERE]
+    assert list(books_in(folder).rejects()) == [NOWHERE]
 
 
 def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, folder: Path) -> None:
     class Losing(RunFolder):
         """Loses the last ref of every shard."""
 
-        def take_shard(self, path: Path) -> list[Ref]:
-            return super().take_shard(path)[:-1]
+        def read_shard(self, number: int) -> tuple[Ref, ...]:
+            return super().read_shard(number)[:-1]
 
-    source = album(5)
-    run = Run(source, pipeline=pipeline(engine), folder=Losing(folder / "run"), shard_size=10)
+    run = run_of(album(5), pipeline(engine), folder, books=Losing(LocalFiles(folder / "run")))
 
     with pytest.raises(ItemsLost, match=r"listed 5 pictures, but the books .*listed=4, stored=4"):
         run.go()
+
+
+def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(engine: EmbeddedEngine, folder: Path) -> None:
+    """Its listing is not made again, and what is done is not looked at."""
+    source = album(60, rejects=[NOWHERE])
+    source.files["44.png"] = b"no picture"
+    broken = pipeline(engine, tower=ColourTower(before=_breaks_at(33)), batch_size=1)
+    with pytest.raises(StageFailed, match="this is batch 33"):
+        run_of(source, broken, folder).go()
+    done = books_in(folder).done()
+    source.asked.clear()
+    listed, source.list = source.list, _not_to_be_called  # type: ignore[method-assign]
+
+    report = run_of(source, pipeline(engine), folder).go()
+
+    assert report.tally == Tally(
+        listed=61, stored=59 - (report.tally.unchanged), unchanged=report.tally.unchanged, rejected=2
+    )
+    assert 0 < len(done) < 6
+    assert len(source.asked) <= 60 - sum(each.tally.listed for each in done.values())
+    assert {reject.reason for reject in books_in(folder).rejects()} == {"missing", "not_an_image"}
+    assert engine.count() == 59
+    source.list = listed  # type: ignore[method-assign]
+    assert run_of(source, pipeline(engine), folder, name="two").go().tally == Tally(listed=61, unchanged=59, rejected=2)
+
+
+def _breaks_at(batch: int) -> Callable[[Pixels], None]:
+    seen = count(1)
+
+    def before(_: Pixels) -> None:
+        if next(seen) == batch:
+            raise ModelError(f"this is batch {batch}")
+
+    return before
+
+
+def _not_to_be_called() -> Iterator[Ref | Reject]:
+    raise AssertionError("listed again")

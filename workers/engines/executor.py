@@ -11,6 +11,23 @@ Hear: TypeAlias = Callable[[Beat], None]
 """Is called, from another thread, with every sign of life of a shard."""
 
 
+class AnyWorker(Protocol):
+    """A worker, in this process or behind the border of another. Its calls block.
+
+    Behind a border they raise WorkerDied too, and ``close`` may be called from another thread, to end the worker with
+    whatever it works on.
+    """
+
+    def prepare(self, *, recreate: bool) -> Prepared:
+        """See to it that the collection is there, and empty where it is to be made anew."""
+
+    def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
+        """Bring a shard to its end, and give signs of life meanwhile."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
 class WorkerDied(Exception):
     """A worker is gone without a word: killed, crashed, or on a node that is.
 

@@ -2,10 +2,9 @@
 
 from concurrent.futures import Future
 
-from workers.engines.executor import Hear
-from workers.meter import BEAT_S, ShardReport
+from workers.engines.executor import AnyWorker, Hear
+from workers.meter import ShardReport
 from workers.records import Prepared, Shard
-from workers.worker import Worker
 
 
 class Here:
@@ -14,9 +13,8 @@ class Here:
     workers = 1
     wants = 1
 
-    def __init__(self, worker: Worker, *, beat_s: float = BEAT_S) -> None:
+    def __init__(self, worker: AnyWorker) -> None:
         self._worker = worker
-        self._beat_s = beat_s
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to the collection."""
@@ -26,7 +24,7 @@ class Here:
         """Work on a shard; the future is done on return."""
         answer: Future[ShardReport] = Future()
         try:
-            answer.set_result(self._worker.work(shard, beat=hear, beat_s=self._beat_s))
+            answer.set_result(self._worker.work(shard, hear=hear))
         except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the future)
             answer.set_exception(failure)
         return answer

@@ -15,17 +15,14 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from connector.logs import set_up_logs
-from workers.engines.executor import Hear, WorkerDied
+from workers.engines.executor import AnyWorker, Hear, WorkerDied
 from workers.engines.slots import Slots
 from workers.meter import Beat, ShardReport
 from workers.records import Prepared, Shard
 from workers.settings import Settings
-
-if TYPE_CHECKING:
-    from workers.worker import Worker
 
 PER_GPU = 3
 """Worker processes that share one GPU: decoding in Python keeps one from filling it."""
@@ -36,7 +33,7 @@ LONGEST_GOODBYE_S = 10.0
 STALLED_EXIT = 75
 """Exit status of a worker that got nowhere for ``ingest.stall_s`` seconds."""
 
-Start: TypeAlias = "Callable[[], Worker]"
+Start: TypeAlias = Callable[[], AnyWorker]
 """Makes a worker; crosses the border of a process, so it is a function of a module, or a partial of one."""
 
 
@@ -50,7 +47,7 @@ def local_executor(settings: Settings) -> Slots:
     )
 
 
-def start_worker(settings: Settings, *, number: int = 0) -> "Worker":
+def start_worker(settings: Settings, *, number: int = 0) -> AnyWorker:
     """Start a worker, in the process that it is to work in: torch is imported there and only there."""
     from workers.worker import Worker
 
@@ -74,16 +71,16 @@ class Child:
         self._began = False
 
     def prepare(self, *, recreate: bool) -> Prepared:
-        """See ``Worker.prepare``."""
+        """See ``AnyWorker``."""
         prepared: Prepared = self._ask("prepare", recreate, hear=lambda _: None)
         return prepared
 
     def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
-        """See ``Worker.work``."""
+        """See ``AnyWorker``."""
         done: ShardReport = self._ask("work", shard, hear=hear)
         return done
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ask the process to stop, and kill it where it does not."""
         if self._process.is_alive():
             self._process.terminate()
@@ -136,7 +133,7 @@ def _child(pipe: Connection, start: Start, stall_s: float, level: int) -> None:
     set_up_logs(level)
     threading.Thread(target=_leave_with_parent, name="parent", daemon=True).start()
     said = _Said(pipe, stall_s=stall_s)
-    worker: Worker | None = None
+    worker: AnyWorker | None = None
     try:
         while True:
             call, argument = pipe.recv()
@@ -146,7 +143,7 @@ def _child(pipe: Connection, start: Start, stall_s: float, level: int) -> None:
                 if call == "prepare":
                     said.say("done", worker.prepare(recreate=argument))
                 else:
-                    said.say("done", worker.work(argument, beat=said.beat))
+                    said.say("done", worker.work(argument, hear=said.beat))
             except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the parent)
                 said.say("failed", portable(failure))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):

@@ -7,18 +7,15 @@ next order of its slot starts another one, wherever there is room.
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connector.errors import ConfigError
-from workers.engines.executor import Hear, WorkerDied
+from workers.engines.executor import AnyWorker, Hear, WorkerDied
 from workers.engines.local import PER_GPU, Start, portable, start_worker
 from workers.engines.slots import Slots
 from workers.meter import BEAT_S, Beat, ShardReport
 from workers.records import Prepared, Shard
 from workers.settings import Settings
-
-if TYPE_CHECKING:
-    from workers.worker import Worker
 
 
 def ray_executor(settings: Settings) -> Slots:
@@ -70,18 +67,18 @@ class Actor:
         self._ready = False
 
     def prepare(self, *, recreate: bool) -> Prepared:
-        """See ``Worker.prepare``."""
+        """See ``AnyWorker``."""
         self._get_ready()
         prepared: Prepared = self._answer(self._actor.prepare.remote(recreate), hear=lambda _: None)
         return prepared
 
     def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
-        """See ``Worker.work``."""
+        """See ``AnyWorker``."""
         self._get_ready()
         done: ShardReport = self._answer(self._actor.work.remote(shard), hear=hear)
         return done
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the actor with whatever it works on."""
         import ray
 
@@ -118,7 +115,7 @@ class _Inside:
 
     def __init__(self, start: Start) -> None:
         self._start = start
-        self._worker: Worker | None = None
+        self._worker: AnyWorker | None = None
         self._lock = threading.Lock()
         self._beats: list[Beat] = []
 
@@ -133,7 +130,7 @@ class _Inside:
         return self._call(lambda worker: worker.prepare(recreate=recreate))
 
     def work(self, shard: Shard) -> tuple[ShardReport | None, Exception | None]:
-        return self._call(lambda worker: worker.work(shard, beat=self._keep))
+        return self._call(lambda worker: worker.work(shard, hear=self._keep))
 
     def beats(self) -> list[Beat]:
         with self._lock:
@@ -144,7 +141,7 @@ class _Inside:
         with self._lock:
             self._beats.append(beat)
 
-    def _call(self, call: "Callable[[Worker], Any]") -> tuple[Any, Exception | None]:
+    def _call(self, call: Callable[[AnyWorker], Any]) -> tuple[Any, Exception | None]:
         assert self._worker is not None
         try:
             return call(self._worker), None

@@ -9,24 +9,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
-from workers.engines.executor import Hear, WorkerDied
+from workers.engines.executor import AnyWorker, Hear, WorkerDied
 from workers.meter import ShardReport
 from workers.records import Prepared, Shard
-
-
-class Remote(Protocol):
-    """A worker in another process. Its calls block, and raise WorkerDied or what the worker raised."""
-
-    def prepare(self, *, recreate: bool) -> Prepared:
-        """See ``Worker.prepare``."""
-
-    def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
-        """See ``Worker.work``."""
-
-    def stop(self) -> None:
-        """End the worker, from any thread; a call under way then raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +25,11 @@ class _Order:
 class Slots:
     """Workers, each behind a thread of its own. ``start`` makes the worker of a slot by its number, from 0."""
 
-    def __init__(self, start: Callable[[int], Remote], *, count: Callable[[Prepared], int]) -> None:
+    def __init__(self, start: Callable[[int], AnyWorker], *, count: Callable[[Prepared], int]) -> None:
         self._start = start
         self._count = count
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._remotes: dict[int, Remote] = {}
+        self._started: dict[int, AnyWorker] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -60,7 +46,7 @@ class Slots:
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """Start the first worker, let it see to the collection, and open the slots."""
-        prepared = self._remote(0).prepare(recreate=recreate)
+        prepared = self._worker(0).prepare(recreate=recreate)
         for number in range(len(self._threads), self._count(prepared)):
             thread = threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
             self._threads.append(thread)
@@ -77,18 +63,18 @@ class Slots:
         """End all workers and wait for the threads."""
         with self._lock:
             self._closed = True
-            remotes = list(self._remotes.values())
+            workers = list(self._started.values())
         for _ in self._threads:
             self._orders.put(None)
-        for remote in remotes:
-            remote.stop()
+        for worker in workers:
+            worker.close()
         for thread in self._threads:
             thread.join()
 
     def _serve(self, number: int) -> None:
         while (order := self._orders.get()) is not None:
             try:
-                done = self._remote(number).work(order.shard, hear=order.hear)
+                done = self._worker(number).work(order.shard, hear=order.hear)
             except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised by the future)
                 if isinstance(failure, WorkerDied):
                     self._forget(number)
@@ -96,23 +82,23 @@ class Slots:
             else:
                 order.answer.set_result(done)
 
-    def _remote(self, number: int) -> Remote:
+    def _worker(self, number: int) -> AnyWorker:
         with self._lock:
             if self._closed:
                 raise WorkerDied("the workers were sent home", working=False)
-            known = self._remotes.get(number)
+            known = self._started.get(number)
         if known is not None:
             return known
         started = self._start(number)
         with self._lock:
-            self._remotes[number] = started
+            self._started[number] = started
             late = self._closed
         if late:
-            started.stop()
+            started.close()
         return started
 
     def _forget(self, number: int) -> None:
         with self._lock:
-            gone = self._remotes.pop(number, None)
+            gone = self._started.pop(number, None)
         if gone is not None:
-            gone.stop()
+            gone.close()

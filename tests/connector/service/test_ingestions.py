@@ -9,7 +9,6 @@ from fastapi.testclient import TestClient
 
 from connector import ImageSearch
 from connector.service.app import create_app
-from tests.connector.service.books import write_books
 from tests.pictures import picture
 from tests.scratch import scratch_folder
 from workers.ingest import ingest
@@ -33,13 +32,13 @@ def client() -> Iterator[TestClient]:
         settings = Settings.load(
             {
                 "model.space": "mini",
+                "ingest.workers": 0,
                 "qdrant.path": folder / "data",
                 "limits.max_pixels": 60_000,
                 "serve.thumbnail_folder": folder / "thumbnails",
             }
         )
-        report = ingest([str(photos)], settings=settings, recreate=False, show=quiet, wait=quiet)
-        write_books(settings, photos, report.reasons)
+        ingest([str(photos)], settings=settings, recreate=False, show=quiet, wait=quiet)
         limits = settings.limits.model_copy(update={"max_pixels": 10**6})
         served = settings.model_copy(update={"limits": limits})
         with TestClient(

@@ -89,6 +89,7 @@ def place(aws: None) -> Iterator[Place]:
             settings = Settings.load(
                 {
                     "model.space": "mini",
+                    "ingest.workers": 0,
                     "qdrant.path": folder / "data",
                     "s3.endpoint_url": s3.url,
                     "s3.attempts": 1,
@@ -98,7 +99,9 @@ def place(aws: None) -> Iterator[Place]:
                 }
             )
             places = [*map(str, (photos, folder / "shard.tar")), "s3://photos/a", "s3://photos/x.tar"]
-            report = ingest([*places, f"{site.url}/web.png"], settings=settings, recreate=False, show=quiet, wait=quiet)
+            report = ingest(
+                [*places, f"{site.url}/web.png"], settings=settings, recreate=False, show=quiet, wait=quiet
+            ).report
             assert report.tally.stored == len(files)
             app = create_app(ImageSearch.open(settings=settings), settings=settings)
             with TestClient(app, base_url="http://localhost") as client:

@@ -29,7 +29,7 @@ def quiet(_: Any) -> AbstractContextManager[None]:
 
 
 def run(places: list[str], settings: Settings) -> Report:
-    return ingest(places, settings=settings, recreate=False, show=quiet, wait=quiet)
+    return ingest(places, settings=settings, recreate=False, show=quiet, wait=quiet).report
 
 
 @pytest.fixture

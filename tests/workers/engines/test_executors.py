@@ -1,0 +1,258 @@
+"""Executors over scripted failures: what a death costs, and how often somebody really worked on each picture.
+
+The same rules hold for worker processes and for a Ray cluster.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from connector.errors import ModelError
+from tests.conftest import ROOT, CommandLine
+from tests.pictures import write_pictures
+from tests.scripted import Act, Script, ScriptedWorker, refs
+from workers.engines.executor import AnyWorker, WorkerDied
+from workers.engines.local import Child
+from workers.engines.slots import Slots
+from workers.errors import RunIncomplete
+from workers.meter import Report
+from workers.records import Shard, Tally
+from workers.run import Run
+from workers.run_files import LocalFiles
+from workers.shards import Manifest, RunFolder
+
+PICTURES = 24
+SHARD = 8
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+
+
+def child(script: Script) -> AnyWorker:
+    return Child(partial(ScriptedWorker.start, script), name="scripted", stall_s=60.0)
+
+
+def actor(script: Script) -> AnyWorker:
+    from workers.engines.ray import Actor, connect
+
+    connect("local")
+    return Actor(partial(ScriptedWorker.start, script), gpus=0)
+
+
+@dataclass(frozen=True)
+class House:
+    """A store and its workers, each started when a shard comes and again after it died."""
+
+    script: Script
+    slots: Slots
+
+    def run(self, acts: Mapping[str, Sequence[Act]], *, name: str) -> Report:
+        """Bring the pictures into an empty store."""
+        self.script.write(acts)
+        self.slots.prepare(recreate=True)
+        return self.go_on(name=name)
+
+    def go_on(self, *, name: str) -> Report:
+        """Bring in what the store lacks; a run of the same name goes on where it stopped."""
+        return Run(
+            lambda: iter(refs(PICTURES)),
+            manifest=Manifest(name, place="/", source="file:///", started_at=""),
+            folder=self.books,
+            executor=self.slots,
+            threads={"read": 1},
+            shard_size=SHARD,
+        ).go()
+
+    @property
+    def books(self) -> RunFolder:
+        return RunFolder(LocalFiles(self.script.folder / "run"))
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    start: Callable[[Script], AnyWorker] = {"local": child, "ray": actor}[request.param]
+    script = Script(tmp_path)
+    slots = Slots(lambda _: start(script), count=lambda _: 1)
+    with closing(slots):
+        yield House(script, slots)
+
+
+def names(first: int, last: int) -> set[str]:
+    return {f"{number:02d}.png" for number in range(first, last)}
+
+
+def test_every_picture_is_worked_on_once_by_a_worker_elsewhere(house: House) -> None:
+    report = house.run({}, name="plain")
+
+    assert report.tally == Tally(listed=PICTURES, stored=PICTURES)
+    assert house.script.worked() == dict.fromkeys(names(0, PICTURES), 1)
+    assert len(house.script.processes()) == 1
+    assert os.getpid() not in house.script.processes()
+
+
+@pytest.mark.parametrize("act", ["kill", "exit"])
+def test_a_death_costs_one_attempt_of_one_shard(house: House, act: Act) -> None:
+    report = house.run({"10.png": [act]}, name=act)
+
+    assert report.tally == Tally(listed=PICTURES, stored=PICTURES - 2, unchanged=2)  # 08 and 09 were stored before
+    assert {name for name, count in house.script.worked().items() if count > 1} == {"10.png"}
+    assert len(house.script.processes()) == 2
+
+
+def test_the_picture_that_kills_every_worker_is_found_and_rejected(house: House) -> None:
+    report = house.run({"13.png": ["kill"] * 99}, name="poison")
+
+    assert report.tally.rejected == 1
+    assert house.script.stored() == names(0, PICTURES) - {"13.png"}
+    (reject,) = house.books.rejects()
+    assert (reject.uri, reject.stage, reject.reason) == ("file:///13.png", "worker", "kills_worker")
+    assert reject.ref is not None
+    assert house.script.worked()["13.png"] == 2 + 2 + 2  # in the shard twice, in each half once, alone twice
+    assert set(house.script.worked().values()) == {1, 6}
+
+
+def test_an_error_that_may_pass_is_tried_again(house: House) -> None:
+    assert house.run({"03.png": ["busy"]}, name="busy").tally.rejected == 0
+    assert house.script.worked()["03.png"] == 2
+    assert len(house.script.processes()) == 1
+
+
+def test_an_error_that_will_not_pass_ends_the_run_as_it_is(house: House) -> None:
+    with pytest.raises(ModelError, match="the model of this test is broken") as raised:
+        house.run({"20.png": ["broken"]}, name="broken")
+
+    assert "In the worker:" in "".join(raised.value.__notes__)
+    assert house.script.worked()["20.png"] == 1
+
+
+def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(house: House) -> None:
+    with pytest.raises(ModelError):
+        house.run({"20.png": ["broken"]}, name="twice")
+    assert set(house.books.done()) == {0, 1}
+    house.script.write({})
+
+    assert house.go_on(name="twice").tally == Tally(listed=PICTURES, stored=PICTURES - 4, unchanged=4)
+    assert set(house.script.worked()) == names(20, 24)
+
+
+def test_workers_that_die_before_they_begin_end_the_run(house: House) -> None:
+    """They are no picture's fault: nothing is rejected."""
+    house.script.write({"01.png": ["kill"]})
+    house.slots.prepare(recreate=True)
+    (house.script.folder / "dies at start").touch()
+    with pytest.raises(RunIncomplete, match="3 workers in a row died before they began"):
+        house.go_on(name="never")
+
+    (house.script.folder / "dies at start").unlink()
+    report = house.go_on(name="never")
+    assert (report.tally.rejected, house.script.stored()) == (0, names(0, PICTURES))
+
+
+def test_several_workers_share_the_work(house: House) -> None:
+    house.script.write({"10.png": ["kill"]})
+    start = house.slots._start
+    with closing(Slots(start, count=lambda _: 3)) as slots:
+        slots.prepare(recreate=True)
+        report = House(house.script, slots).go_on(name="three")
+
+    assert report.tally.listed == report.tally.stored + report.tally.unchanged == PICTURES
+    assert house.script.stored() == names(0, PICTURES)
+    assert 2 <= len(house.script.processes()) <= 4
+
+
+def test_closing_drops_what_is_under_way_and_leaves_no_process(house: House) -> None:
+    house.script.write({"05.png": ["hang"]})
+    house.slots.prepare(recreate=True)
+    heard = threading.Event()
+    answer = house.slots.submit(Shard(0, place="/", refs=tuple(refs(PICTURES))), hear=lambda _: heard.set())
+    assert heard.wait(60)
+    (worker,) = house.script.processes() or {0}
+
+    house.slots.close()
+
+    assert isinstance(answer.exception(timeout=10), WorkerDied)
+    assert not (worker and psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE)
+
+
+# worker processes
+
+
+def test_a_worker_that_gets_nowhere_counts_as_dead(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    slots = Slots(
+        lambda _: Child(partial(ScriptedWorker.start, script), name="scripted", stall_s=0.5), count=lambda _: 1
+    )
+    with closing(slots):
+        report = House(script, slots).run({"05.png": ["hang"]}, name="stalled")
+
+    assert report.tally.rejected == 0
+    assert script.stored() == names(0, PICTURES)
+    assert script.worked()["05.png"] == 2
+
+
+def test_a_worker_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from functools import partial\n"
+        "from tests.scripted import Script, ScriptedWorker\n"
+        "from workers.engines.local import Child\n"
+        "if __name__ == '__main__':\n"
+        "    child = Child(partial(ScriptedWorker.start, Script(Path(sys.argv[1]))), name='one', stall_s=9)\n"
+        "    child.prepare(recreate=False)\n"
+        "    print(child._process.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py"), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+
+    worker.wait(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--workers", "2"], "ingest.workers = 2 needs a Qdrant server"),
+        (["--executor", "ray"], "a Ray cluster needs a"),
+    ],
+)
+def test_more_processes_than_the_embedded_engine_serves_are_refused(
+    cli: CommandLine, workplace: Path, flags: list[str], said: str
+) -> None:
+    write_pictures(workplace / "album", ["a.png"])
+
+    ran = cli("ingest", "album", "--space", "mini", *flags, f"--set=qdrant.path={workplace / 'data'}")
+
+    assert ran.code == 2
+    assert said in ran.err
+    assert not (workplace / "data").exists()
+
+
+@pytest.mark.usefixtures("data_folder")
+def test_a_run_in_worker_processes_stores_what_one_in_this_process_does(cli: CommandLine, workplace: Path) -> None:
+    """The real worker, whole, with a status that says how it ended."""
+    write_pictures(workplace / "album", ["a.png", "b.png"])
+    (workplace / "album" / "c.png").write_bytes(b"no picture")
+
+    ran = cli("ingest", "album", "--space", "mini", "--workers", "1", "--json")
+
+    assert (ran.code, ran.json["stored"], ran.json["rejected"]) == (0, 2, 1)
+    (status,) = cli("status", "--space", "mini", "--json").json
+    assert (status["state"], status["stored"], status["reasons"]) == ("done", 2, {"not_an_image": 1})
+    assert cli("ingest", "album", "--space", "mini", "--json").json["unchanged"] == 2

@@ -100,7 +100,7 @@ class ModelSettings(Section):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the image tower; auto takes bfloat16 where the processor has it and a check at load passes."""
+    """Arithmetic of the towers in torch; auto takes bfloat16 where the processor has it and a check at load passes."""
     batch_size: int = Field(default=0, ge=0, le=4096)
     """Pictures in one forward pass; 0 means 16 on a CPU, and on a GPU what proves quickest within its memory."""
     compiling: Literal["auto", "on", "off"] = "auto"

@@ -4,6 +4,8 @@ The rule: a text tower speaks into the space of one image tower, whatever it was
 runs it. What is longer than the model's limit (128 word pieces, 77 for CLIP's own English) is cut off at its end.
 """
 
+import copy
+import logging
 from collections.abc import Callable, Sequence
 from typing import Self, TypeAlias
 
@@ -14,10 +16,13 @@ from connector.errors import ConfigError, ModelError
 from connector.records import Vectors
 from connector.settings import ModelSettings
 from connector.spaces.catalog import Space, find_space
+from connector.spaces.image_tower import has_bfloat16
 from connector.spaces.loading import choose_device, first_line
 from connector.spaces.text_models import TextModel, Tokens, load_text_model
-from connector.spaces.text_onnx import onnx_forward
+from connector.spaces.text_onnx import LEAST_COSINE, WORTHWHILE, least_cosine, onnx_forward
 from connector.spaces.weights import find_model, is_present
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 """Texts in one forward pass."""
@@ -52,7 +57,12 @@ class TextTower:
         made = (
             cls(loaded.tokenize, forward, space=space, runtime="onnx")
             if forward is not None
-            else cls(loaded.tokenize, torch_forward(loaded, device=device), space=space, runtime="torch")
+            else cls(
+                loaded.tokenize,
+                torch_forward(loaded, device=device, precision=model.precision),
+                space=space,
+                runtime="torch",
+            )
         )
         dims = made.embed(["a"]).shape[1]
         if dims != space.dims:
@@ -86,16 +96,35 @@ class TextTower:
             ) from error
 
 
-def torch_forward(model: TextModel, *, device: torch.device) -> Forward:
-    """The model by torch on a device, in float32."""
-    module = model.module.to(device)
+def torch_forward(model: TextModel, *, device: torch.device, precision: str = "float32") -> Forward:
+    """The model by torch on a device.
 
+    With ``precision`` auto a large model, with bfloat16 any, runs in bfloat16 on a processor that has it, where its
+    vectors are those of float32 (cosine >= 0.999): it is then that a batch of texts costs less than each alone.
+    """
+    exact = _torch_forward(model.module.to(device), device=device)
+    wanted = precision == "bfloat16" or (precision == "auto" and _bytes_of(model) >= WORTHWHILE)
+    if not wanted or device.type != "cpu" or not has_bfloat16(device):
+        return exact
+    forward = _torch_forward(copy.deepcopy(model.module).bfloat16(), device=device)
+    cosine = least_cosine(model, forward)
+    if cosine >= LEAST_COSINE:
+        return forward
+    log.warning("text_precision_fallback precision=float32 bfloat16_cosine=%.4f least=%s", cosine, LEAST_COSINE)
+    return exact
+
+
+def _torch_forward(module: torch.nn.Module, *, device: torch.device) -> Forward:
     def forward(tokens: Tokens) -> Vectors:
         with torch.inference_mode():
             vectors: Vectors = module(tokens.ids.to(device), tokens.mask.to(device)).float().cpu().numpy()
         return vectors
 
     return forward
+
+
+def _bytes_of(model: TextModel) -> int:
+    return sum(each.numel() * each.element_size() for each in model.module.parameters())
 
 
 def model_name(model: ModelSettings, *, space: Space, tower: str | None = None) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
@@ -12,7 +13,9 @@ from sentence_transformers import SentenceTransformer
 from connector.errors import ConfigError, ModelError
 from connector.settings import ModelSettings
 from connector.spaces.catalog import find_space
-from connector.spaces.text_tower import TextTower, model_name
+from connector.spaces.image_tower import has_bfloat16
+from connector.spaces.text_models import load_text_model
+from connector.spaces.text_tower import TextTower, model_name, torch_forward
 from tests.twins import SENTENCES, SHAPES, Twins, write_multilingual, write_twins
 
 CANONICAL = Path(__file__).parents[2] / "data" / "canonical_vectors.json"
@@ -158,3 +161,16 @@ def test_the_published_weights_bring_a_sentence_near_its_translation() -> None:
     )
 
     assert dog @ hund > 0.9 > dog @ sofa
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="needs a processor with bfloat16")
+def test_in_bfloat16_the_vectors_are_nearly_those_of_float32(tiny_twins: Twins) -> None:
+    model = load_text_model(tiny_twins.text)
+    tokens = model.tokenize(SENTENCES)
+    exact, half = (
+        torch_forward(model, device=torch.device("cpu"), precision=precision)(tokens)
+        for precision in ("float32", "bfloat16")
+    )
+    cosines = (exact * half).sum(axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(half, axis=1))
+    assert 0.999 <= cosines.min() < 1
+    assert not np.array_equal(exact, half)

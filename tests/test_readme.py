@@ -6,6 +6,7 @@ what a test machine lacks (a Docker engine, downloaded weights) or are ``make`` 
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -44,16 +45,21 @@ def run(language: str, text: str, *, environment: Mapping[str, str], home: Path)
 @pytest.mark.slow
 def test_every_block_of_the_readme_runs(home: Path) -> None:
     scripts = Path(sys.executable).parent
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
     environment = {
         **os.environ,
         "HOME": str(home),
         "XDG_DATA_HOME": str(home / "data"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "POLYGLANCE_SERVE__PORT": port,
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
     }
     run("bash", "polyglance demo", environment=environment, home=home)
     assert (home / "polyglance-demo.html").stat().st_size > 10_000
     for language, text in blocks("bash", "python"):
-        run(language, text, environment=environment, home=home)
+        run(language, text.replace("localhost:8000", f"localhost:{port}"), environment=environment, home=home)
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -15,6 +15,7 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "phone": ("?q=fruit", (390, 844), "light"),
     "dark": ("?q=%D1%84%D1%80%D1%83%D0%BA%D1%82", (1440, 900), "dark"),
     "arabic": ("?q=%D9%81%D8%B1%D8%A7%D8%B4%D8%A9", (1440, 900), "light"),
+    "nothing": ("?q=Quartalsbericht+der+Buchhaltung", (1440, 900), "light"),
     "error": ("?q=dog&where=widht+%3E+3", (1440, 900), "light"),
 }
 

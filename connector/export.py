@@ -29,10 +29,11 @@ ROW_GROUP = 4096
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the file; ``score`` is the cosine where the row is an answer."""
+    """A line of the file; where it is an answer, ``score`` and ``relevance`` are those of the hit."""
 
     point: StoredPoint
     score: float | None = None
+    relevance: float | None = None
 
 
 def export(
@@ -52,9 +53,9 @@ def export(
 
 
 def export_hits(search: ImageSearch, hits: Sequence[Hit], path: Path, *, vectors: bool = True) -> int:
-    """Write an answer, best first, with a column ``score``; returns how many rows."""
+    """Write an answer, best first, with its scores and relevance; returns how many rows."""
     stored = search.points([hit.id for hit in hits], vectors=vectors)
-    rows = (Row(point, score=hit.score) for point, hit in zip(stored, hits, strict=True))
+    rows = (Row(point, score=hit.score, relevance=hit.relevance) for point, hit in zip(stored, hits, strict=True))
     return write_rows(rows, path, schema=search.info().schema, vectors=vectors)
 
 
@@ -85,7 +86,7 @@ def write_rows(
 
 
 class _Table:
-    """The columns of the file: id, score, the indexed fields, the whole payload, the vector."""
+    """The columns of the file: id, score, relevance, the indexed fields, the whole payload, the vector."""
 
     def __init__(self, schema: CollectionSchema, *, vectors: bool) -> None:
         try:
@@ -104,7 +105,7 @@ class _Table:
             "datetime": pa.timestamp("us", tz="UTC"),
             "geo": pa.struct([("lat", pa.float64()), ("lon", pa.float64())]),
         }
-        columns = [("id", pa.string()), ("score", pa.float32())]
+        columns = [("id", pa.string()), ("score", pa.float32()), ("relevance", pa.float32())]
         columns += [(name, kinds[kind]) for name, kind in self._fields.items() if name != "tags"]
         columns += [("tags", pa.list_(pa.string())), ("payload", pa.string())]
         if self._dims is not None:
@@ -127,6 +128,7 @@ class _Table:
         pa, payloads = self._pa, [row.point.payload for row in rows]
         yield [row.point.id for row in rows]
         yield [row.score for row in rows]
+        yield [row.relevance for row in rows]
         for name, kind in self._fields.items():
             if name != "tags":
                 yield pa.array(

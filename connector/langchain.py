@@ -21,9 +21,9 @@ except ImportError as error:
 class PictureRetriever(BaseRetriever):
     """Finds pictures by words in any language; each is a document.
 
-    A document's ``id`` is the point's, its ``metadata`` is what is known of the picture, with ``score``. Its text is
-    what the payload has under ``content``, such as ``meta.caption``, or else the picture's address. Raises
-    InvalidQuery as ``ImageSearch.text`` does.
+    A document's ``id`` is the point's; its ``metadata`` is what is known of the picture, with ``score`` and
+    ``relevance``. Its text is what the payload has under ``content``, such as ``meta.caption``, or else the picture's
+    address. Raises InvalidQuery as ``ImageSearch.text`` does.
     """
 
     search: ImageSearch
@@ -31,12 +31,18 @@ class PictureRetriever(BaseRetriever):
     where: str | None = None
     min_score: float | None = None
     diversity: float = 0.0
+    relevant: bool = False
     content: str = "uri"
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager  # no step here has steps of its own
         hits = self.search.text(
-            query, limit=self.limit, where=self.where, min_score=self.min_score, diversity=self.diversity
+            query,
+            limit=self.limit,
+            where=self.where,
+            min_score=self.min_score,
+            diversity=self.diversity,
+            relevant=self.relevant,
         )
         return [self._document(hit) for hit in hits]
 
@@ -47,5 +53,5 @@ class PictureRetriever(BaseRetriever):
 
     def _document(self, hit: Hit) -> Document:
         text = field_of(hit.payload, self.content)
-        metadata: dict[str, Any] = {**hit.payload, "score": hit.score}
+        metadata: dict[str, Any] = {**hit.payload, "score": hit.score, "relevance": hit.relevance}
         return Document(id=hit.id, page_content=text if isinstance(text, str) else hit.uri, metadata=metadata)

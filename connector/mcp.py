@@ -30,10 +30,11 @@ PointId = Annotated[str, Field(description="The id of a picture that was found b
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A picture: ``score`` is the cosine between question and picture, ``known`` its metadata."""
+    """A picture: its cosine to the question, how sure it is that it fits (0 to 1), and what is known of it."""
 
     id: str
     score: float
+    relevance: float | None
     uri: str
     known: dict[str, Any]
 
@@ -64,10 +65,12 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
         where: Where = None,
         limit: Limit = 10,
         diversity: Annotated[float, Field(ge=0, le=1, description="Above 0: hits less alike.")] = 0.0,
+        relevant: Annotated[bool, Field(description="Leave out what does not fit; nothing may come.")] = False,
     ) -> list[Found]:
         """Find pictures by words in any language, best first."""
         with _told():
-            return [_found(hit) for hit in search.text(text, limit=limit, where=where, diversity=diversity)]
+            hits = search.text(text, limit=limit, where=where, diversity=diversity, relevant=relevant)
+            return [_found(hit) for hit in hits]
 
     @server.tool(annotations=READS)
     def like(point_id: PointId, where: Where = None, limit: Limit = 10) -> list[Found]:
@@ -113,7 +116,7 @@ def _instructions(search: ImageSearch) -> str:
 
 def _found(hit: Hit) -> Found:
     known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in UNTOLD}
-    return Found(hit.id, round(hit.score, 4), hit.uri, dict(known))
+    return Found(hit.id, round(hit.score, 4), hit.relevance, hit.uri, dict(known))
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def test_an_answer_is_written_best_first(search: ImageSearch, tmp_path: Path) ->
     table = pq.read_table(tmp_path / "dogs.parquet")
     assert table.column("id").to_pylist() == [hit.id for hit in hits]
     assert table.column("score").to_pylist() == pytest.approx([hit.score for hit in hits])
+    assert table.column("relevance").to_pylist() == pytest.approx([hit.relevance for hit in hits], abs=1e-6)
     assert "vector" not in table.column_names
 
 

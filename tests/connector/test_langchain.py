@@ -24,7 +24,7 @@ def test_documents_are_the_hits(search: ImageSearch) -> None:
 
     assert [each.id for each in documents] == [hit.id for hit in hits]
     assert documents[0].page_content == hits[0].uri
-    assert documents[0].metadata == {**hits[0].payload, "score": hits[0].score}
+    assert documents[0].metadata == {**hits[0].payload, "score": hits[0].score, "relevance": hits[0].relevance}
 
 
 def test_a_field_of_the_payload_can_be_the_text(search: ImageSearch) -> None:

@@ -51,7 +51,8 @@ async def complaint(client: Client, tool: str, **arguments: Any) -> str:
 
 def test_an_agent_finds_compares_labels_and_counts_and_is_told_its_mistakes(noto: Settings, session: Session) -> None:
     with ImageSearch.open(settings=noto) as search:
-        dogs = [hit.id for hit in search.text("ein Hund", limit=5, where="width > 10")]
+        hits = search.text("ein Hund", limit=5, where="width > 10")
+        dogs, relevance = [hit.id for hit in hits], [hit.relevance for hit in hits]
         neighbours = [hit.id for hit in search.like(dogs[0], limit=3)]
         folders = {each.value: each.count for each in search.facets("folder", limit=3)}
 
@@ -63,6 +64,9 @@ def test_an_agent_finds_compares_labels_and_counts_and_is_told_its_mistakes(noto
         assert [each["id"] for each in found] == dogs
         assert found[0]["uri"].startswith("file:///")
         assert found[0]["known"]["meta"]["name"]
+        assert [each["relevance"] for each in found] == relevance
+        sure = await ask(client, "search", text="ein Hund", limit=5, where="width > 10", relevant=True)
+        assert len(sure) == sum(each is not None and each >= 0.5 for each in relevance)
         assert [each["id"] for each in await ask(client, "like", point_id=dogs[0], limit=3)] == neighbours
         fits = await ask(client, "classify", point_id=dogs[0], labels=["Katze", "Hund"], language="de")
         assert fits[0]["label"] == "Hund"

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-all browser lint setup bench mini-space clean
+.PHONY: help demo test test-all browser lint setup bench bench-gpu performance mini-space clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 bench: setup ## compare this pipeline with a plain script; writes benchmarks/results
 	$(BIN)/python -m benchmarks.bench_ingest
+
+bench-gpu: setup ## what a GPU decides: its tests, the forward pass, end to end; under nine minutes, nothing fetched
+	$(BIN)/python -m benchmarks.bench_gpu
+
+performance: setup ## write docs/performance.md and its plots from benchmarks/results
+	$(BIN)/python -m benchmarks.report
 
 mini-space: setup ## make the bundled model and pictures again (fetches from npm, trains for about an hour)
 	$(BIN)/python -m demo.make .cache/mini-space

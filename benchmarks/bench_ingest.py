@@ -4,7 +4,10 @@ Both embed the same JPEGs with the same full-size random-weight ViT-B/32, one af
 ratio of each round is what counts. Beside it stands what the arithmetic allows on this machine: decoding and the
 forward pass measured alone on one thread, perfectly overlapped over all cores.
 
-    python -m benchmarks.bench_ingest [--rounds 3] [--images 96] [--skip-memory]
+    python -m benchmarks.bench_ingest [--rounds 3] [--images 96] [--counts 1000 10000 100000] [--skip-growth]
+
+Of the pictures on S3 (``benchmarks.s3_server``, which shares the cores) ours is measured alone. Growth is the cost of a
+picture, and the peak of memory, as the collection grows: many small pictures with space mini.
 """
 
 import argparse
@@ -13,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.bench_sources import s3_bucket
 from benchmarks.photos import SIZES, make_photos
 from benchmarks.record import spread, write
 from connector.records import Pixels
@@ -28,7 +32,7 @@ from connector.spaces.pixels import decode
 from tests.twins import write_twins
 from workers.machine import usable_cores
 
-MEMORY_COUNTS = (1_000, 20_000, 60_000)
+COUNTS = (1_000, 10_000, 100_000)
 
 
 def main() -> None:
@@ -42,9 +46,9 @@ def main() -> None:
             photos = make_photos(folder / "photos" / name, size=size, count=options.images)
             results["against_plain_script"][name] = _compare(photos, twins.image, rounds=options.rounds, folder=folder)
             print(name, json.dumps(results["against_plain_script"][name], indent=1), flush=True)
-        if not options.skip_memory:
-            results["memory"] = _memory(folder)
-            print("memory", json.dumps(results["memory"], indent=1), flush=True)
+        if not options.skip_growth:
+            results["growth"] = _growth(folder, options.counts)
+            print("growth", json.dumps(results["growth"], indent=1), flush=True)
         print(write("ingest", results))
 
 
@@ -52,7 +56,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=96)
-    parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--skip-growth", action="store_true")
     return parser.parse_args()
 
 
@@ -61,11 +66,14 @@ def _compare(photos: Path, model: Path, *, rounds: int, folder: Path) -> dict[st
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as store:
             plain.append(_plain_rate(photos, model, Path(store) / "plain"))
-            ours.append(_our_rate(photos, model, Path(store) / "ours"))
+            books = _books(photos, {"model.image_model": model, "qdrant.path": Path(store) / "ours"})
+        ours.append(float(books["images_per_second"]))
         ratios.append(ours[-1] / plain[-1])
     limit = _limit(photos, model)
     reached = sorted(ours)[len(ours) // 2] / limit["images_per_second"]
     return {
+        "busy": books["busy"],
+        "s3": _from_s3(photos, model, folder=folder),
         "plain_images_per_second": spread(plain),
         "polyglance_images_per_second": spread(ours),
         "ratio": spread(ratios),
@@ -79,12 +87,20 @@ def _plain_rate(photos: Path, model: Path, store: Path) -> float:
     return float(done["images"] / done["seconds"])
 
 
-def _our_rate(photos: Path, model: Path, store: Path) -> float:
-    settings = {"model.image_model": model, "qdrant.path": store}
-    return float(_last_line(_ingest_command(photos, settings))["images_per_second"])
+def _from_s3(photos: Path, model: Path, *, folder: Path) -> dict[str, Any]:
+    """Ours, from a bucket that holds each photo once."""
+    with tempfile.TemporaryDirectory(dir=folder) as store, s3_bucket(photos, copies=1) as s3:
+        settings = {"model.image_model": model, "qdrant.path": store}
+        given = {f"s3.{name}": value for name, value in s3.model_dump(exclude_defaults=True).items()}
+        books = _books("s3://bucket", {**settings, **given})
+    return {"images_per_second": books["images_per_second"], "busy": books["busy"]}
 
 
-def _ingest_command(photos: Path, settings: Mapping[str, object]) -> list[str]:
+def _books(place: object, settings: Mapping[str, object]) -> dict[str, Any]:
+    return _last_line(_ingest_command(place, settings))
+
+
+def _ingest_command(photos: object, settings: Mapping[str, object]) -> list[str]:
     pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     return [sys.executable, "-m", "polyglance", "ingest", str(photos), "--json", *pairs]
 
@@ -129,17 +145,20 @@ def _forward_seconds(tower: ImageTower) -> float:
     return (time.perf_counter() - started) / (3 * len(batch))
 
 
-def _memory(folder: Path) -> dict[str, Any]:
-    """Peak resident memory of an ingestion of many small pictures with the bundled space, in MiB."""
-    peaks = {}
-    for count in MEMORY_COUNTS:
+def _growth(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
+    """Milliseconds a picture and peak resident memory in MiB, by the number of pictures."""
+    found = {}
+    for count in counts:
         photos = make_photos(folder / "small" / str(count), size=(240, 180), count=count)
         settings = {"model.space": "mini", "qdrant.path": folder / "small-store" / str(count)}
-        probe = [sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)]
-        peaks[str(count)] = _last_line(probe)
-    first = peaks[str(MEMORY_COUNTS[0])]["peak_mib"]
-    growth = {count: round(found["peak_mib"] / first - 1, 4) for count, found in peaks.items()}
-    return {"by_pictures": peaks, "growth": growth}
+        probe = _last_line([sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)])
+        books = probe["books"]
+        found[str(count)] = {
+            "ms_per_image": round(1000 * books["seconds"] / count, 3),
+            "peak_mib": probe["peak_mib"],
+            "busy": books["busy"],
+        }
+    return found
 
 
 if __name__ == "__main__":

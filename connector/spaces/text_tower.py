@@ -54,16 +54,12 @@ class TextTower:
         folder = find_model(name, half="text")
         loaded = load_text_model(folder)
         forward = onnx_forward(loaded, folder=folder, wanted=model.text_runtime) if device.type == "cpu" else None
-        made = (
-            cls(loaded.tokenize, forward, space=space, runtime="onnx")
-            if forward is not None
-            else cls(
-                loaded.tokenize,
-                torch_forward(loaded, device=device, precision=model.precision),
-                space=space,
-                runtime="torch",
-            )
-        )
+        if forward is None:
+            forward = torch_forward(loaded, device=device, precision=model.precision)
+            made = cls(loaded.tokenize, forward, space=space, runtime="torch")
+        else:
+            loaded.module.to("meta")  # lets go of torch's weights; the tokenizer hangs on the same model
+            made = cls(loaded.tokenize, forward, space=space, runtime="onnx")
         dims = made.embed(["a"]).shape[1]
         if dims != space.dims:
             raise ModelError(f"the text model {name} gives {dims} dims, space {space.name} has {space.dims}.")

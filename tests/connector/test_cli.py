@@ -193,3 +193,21 @@ def test_a_reader_that_leaves_early_is_no_error(cli: CommandLine, data_folder: P
 
     assert "Traceback" not in err
     assert data_folder.exists()
+
+
+@pytest.mark.usefixtures("on_noto")
+def test_a_language_is_a_hint_and_what_is_none_is_told(cli: CommandLine) -> None:
+    plain, hinted = cli("search", "a dog", "--json"), cli("search", "a dog", "--language", "en", "--json")
+    wrong = cli("search", "a dog", "--language", "english")
+
+    assert plain.json["hits"] == hinted.json["hits"] != []
+    assert wrong.code == 2
+    assert "a tag such as en, de or zh-TW is wanted" in wrong.err
+
+
+@pytest.mark.usefixtures("on_noto")
+def test_where_nothing_fits_relevant_answers_with_nothing(cli: CommandLine) -> None:
+    (first, *_) = cli("search", "piña", "--relevant", "--json").json["hits"]
+
+    assert first["payload"]["meta"]["name"] == "pineapple"
+    assert cli("search", "the price of justice", "--relevant", "--json").json["hits"] == []

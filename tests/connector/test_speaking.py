@@ -8,7 +8,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from connector import ImageSearch, Settings
+from connector.blend import words
 from connector.errors import InvalidQuery
+from connector.qdrant.embedded import EmbeddedEngine
 from connector.records import Vectors
 from connector.settings import ModelSettings
 from connector.spaces.text_tower import TextTower
@@ -80,6 +83,19 @@ def test_what_was_asked_before_is_not_embedded_again(tiny_twins: Twins) -> None:
     assert asked == ["a bird"]
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(first[[1, 0]], again[:2])
+
+
+def test_the_parts_of_a_blend_are_spoken_by_the_towers_of_their_languages(tiny_twins: Twins, tmp_path: Path) -> None:
+    names = {"model.image_model": str(tiny_twins.image), "model.text_model": str(tiny_twins.text)}
+    settings = Settings.load({**names, "model.device": "cpu"})
+    with ImageSearch(settings=settings, engine=EmbeddedEngine.open(tmp_path, collection="none")) as search:
+        english = search.embed_texts(["a dog"], language="en")[0]
+        german = search.embed_texts(["ein Hund"], language="de")[0]
+        both = search.embed_blends([words("a dog", language="en") + words("ein Hund"), words("ein Hund")])
+
+    np.testing.assert_allclose(both[0], (english + german) / np.linalg.norm(english + german), atol=1e-5)
+    np.testing.assert_allclose(both[1], german, atol=1e-5)
+    assert not np.allclose(english, german)
 
 
 def test_a_caller_who_changes_a_vector_changes_it_for_nobody_else(tiny_twins: Twins) -> None:

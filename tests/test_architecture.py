@@ -119,6 +119,6 @@ def test_every_option_and_argument_says_what_it_is_for(name: str) -> None:
 
 
 def test_every_command_that_answers_speaks_json_too() -> None:
-    for name in ("ingest", "search", "rejected", "settings"):
+    for name in ("ingest", "search", "classify", "evaluate", "export", "rejected", "settings"):
         options = {text for each in COMMANDS[f"polyglance {name}"].params for text in each.opts}
         assert {"--json", "--set", "--space", "--collection"} <= options

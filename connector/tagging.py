@@ -6,17 +6,23 @@ are, with their probability; a tag of the user's own stays, whatever the model t
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from connector.asking import is_number, shown
-from connector.classify import Label, Labels, classify_stored
+from connector.classify import PAGE, Label, Labels, classify_stored
 from connector.errors import InvalidQuery
 from connector.records import Payload
 from connector.search import ImageSearch
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
+
+
+WRITERS = 8
+"""Changes on their way to the store at a time; a server answers each after a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +51,19 @@ def tag(
         raise InvalidQuery(f"the threshold is {shown(threshold)}; a probability above 0 and up to 1 is wanted.")
     seen = changed = 0
     counts: Counter[str] = Counter(dict.fromkeys(labels.names, 0))
-    for point, best in classify_stored(search, labels=labels, where=where):
-        chosen = [label for label in best if label.probability >= threshold]
-        counts.update(label.name for label in chosen)
-        wanted = merged(point.payload, chosen, asked=labels.names)
-        if any(point.payload.get(name) != value for name, value in wanted.items()):
-            search.set_payload(point.id, wanted)
-            changed += 1
-        seen += 1
-        told(seen)
+    waiting = classify_stored(search, labels=labels, where=where)
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="tag") as pool:
+        while page := list(islice(waiting, PAGE)):
+            changes: dict[str, dict[str, Any]] = {}
+            for point, best in page:
+                chosen = [label for label in best if label.probability >= threshold]
+                counts.update(label.name for label in chosen)
+                wanted = merged(point.payload, chosen, asked=labels.names)
+                if any(point.payload.get(name) != value for name, value in wanted.items()):
+                    changes[point.id] = wanted
+            list(pool.map(search.set_payload, changes.keys(), changes.values()))  # the first failure is raised here
+            seen, changed = seen + len(page), changed + len(changes)
+            told(seen)
     return Tagged(seen=seen, changed=changed, pictures=dict(counts))
 
 

@@ -18,6 +18,7 @@ import connector.mcp_cli
 import connector.service.cli
 import workers.cli
 import workers.plan_cli
+import workers.prune_cli
 import workers.runs_cli
 import workers.tune_cli
 from connector import options
@@ -34,6 +35,7 @@ app.add_typer(workers.cli.app)
 app.add_typer(workers.tune_cli.app)
 app.add_typer(workers.plan_cli.app)
 app.add_typer(workers.runs_cli.app)
+app.add_typer(workers.prune_cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)

@@ -95,14 +95,14 @@ class CommandLine:
         return Ran(int(left.value.code or 0), captured.out, captured.err)
 
     def start(
-        self, *arguments: object, under: Sequence[str] = (), out: int = subprocess.PIPE
+        self, *arguments: object, under: Sequence[str] = (), out: int = subprocess.PIPE, tty: int = subprocess.DEVNULL
     ) -> "subprocess.Popen[str]":
         """Start the command in a child, under another command where one is given; its output is piped."""
         code = "import sys, polyglance; polyglance.main(sys.argv[1:])"
         return subprocess.Popen(
             [*under, sys.executable, "-P", "-c", code, *map(str, arguments)],
             cwd=self._folder,
-            stdin=subprocess.DEVNULL,
+            stdin=tty,
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,

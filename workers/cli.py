@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,11 +15,17 @@ import typer
 from connector import options
 
 if TYPE_CHECKING:
-    from workers.ingest import Ingested
+    from workers.ingest import Ingested, Prune
     from workers.meter import Report
+    from workers.prune import Pruned
     from workers.settings import Settings
 
 app = typer.Typer()
+
+MaxPrune = Annotated[
+    float | None,
+    typer.Option("--max-prune", help="Share of a source's points that may go at once (0.2); above it none are."),
+]
 
 
 @app.command()
@@ -36,6 +43,11 @@ def ingest(
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove points whose picture is gone; a terminal only shows them first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove them on a terminal too.")] = False,
+    max_prune: MaxPrune = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Worker processes; by default three for each GPU, one without.")
     ] = None,
@@ -72,6 +84,7 @@ def ingest(
 
     polyglance ingest ~/Pictures
     """
+    from workers.errors import RunIncomplete
     from workers.progress import summary
     from workers.settings import Settings
 
@@ -90,21 +103,28 @@ def ingest(
         "table.id_column": id_column,
         "table.metadata_columns": metadata_column,
     }
-    if workers is not None:
-        flags["ingest.workers"] = str(workers)  # 0 is something too
+    numbers = {"ingest.workers": workers, "ingest.max_prune": max_prune}
+    flags |= {name: str(value) for name, value in numbers.items() if value is not None}  # 0 is something too
     loaded = Settings.load({**given, **{name: value for name, value in flags.items() if value}})
-    done = _ingest(sources, settings=loaded, recreate=recreate)
+    mode: Prune = "no" if not prune else "remove" if yes or not at_terminal() else "look"
+    done = _ingest(sources, settings=loaded, recreate=recreate, prune=mode)
     report, resumed = done.report, done.resumed
     if not report.tally.listed:
         typer.echo(f"no pictures found in {', '.join(sources)}; nothing was done.", err=True)
     if as_json:
         earlier = {} if resumed is None else {"resumed": books(resumed, collection=loaded.collection)}
-        typer.echo(json.dumps({**books(report, collection=loaded.collection), **earlier}))
-        return
-    if resumed is not None:
-        typer.echo(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
-    if report.tally.listed:
-        typer.echo(summary(report))
+        pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
+        typer.echo(json.dumps({**books(report, collection=loaded.collection), **earlier, **pruned}))
+    else:
+        if resumed is not None:
+            typer.echo(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
+        if report.tally.listed:
+            typer.echo(summary(report))
+        for each in done.pruned:
+            typer.echo(what_is_gone(each))
+    for each in done.pruned:
+        if each.refusal is not None:
+            raise RunIncomplete(each.refusal)
 
 
 @app.command()
@@ -132,7 +152,7 @@ def demo(
     console.print("[bold]1.[/] The bundled pictures are read, embedded and stored.")
     tour.check_page(page)
     with as_file(tour.PICTURES) as folder:
-        report = _ingest([str(folder)], settings=loaded, recreate=False).report
+        report = _ingest([str(folder)], settings=loaded, recreate=False, prune="no").report
     console.print(summary(report), markup=False)
     console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the pictures.")
     answers = tour.ask(tour.QUESTIONS, settings=loaded)
@@ -144,7 +164,7 @@ def demo(
     console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
 
 
-def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Ingested":
+def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":
     from rich.console import Console
 
     from workers import progress
@@ -154,7 +174,29 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool) -> "Ing
     show = partial(progress.shown, console=console)
     wait = partial(progress.waiting, console=console)
     with terminated_like_interrupted():
-        return ingest(sources, settings=settings, recreate=recreate, show=show, wait=wait)
+        return ingest(sources, settings=settings, recreate=recreate, show=show, wait=wait, prune=prune)
+
+
+def at_terminal() -> bool:
+    """Whether somebody reads this and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def what_is_gone(pruned: "Pruned") -> str:
+    """What pruning a source came to, in a few lines."""
+    if not pruned.gone:
+        return f"nothing is gone from {pruned.source}: all of its {pruned.points:,} points have their picture there"
+    left = "" if pruned.removed or pruned.refusal else "; none were removed: --yes, or `polyglance prune`, does that"
+    more = pruned.gone - len(pruned.examples)
+    return "\n".join(
+        [
+            f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points; {pruned.removed:,} removed"
+            if pruned.removed
+            else f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points{left}",
+            *(f"  {uri}" for uri in pruned.examples),
+            *([f"  and {more:,} more; `polyglance prune --dry-run --json` names them all"] if more > 0 else []),
+        ]
+    )
 
 
 def books(report: "Report", *, collection: str) -> dict[str, Any]:

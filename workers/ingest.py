@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Self
-
-from filelock import FileLock, Timeout
+from typing import Any, Literal, Self
 
 from connector.errors import ConfigError, PolyglanceError
 from connector.qdrant.open import open_engine
-from connector.runs import RunStatus, State, digest, runs_of
+from connector.runs import RunStatus, State
 from connector.spaces.catalog import find_space
 from workers.engines.executor import Executor
 from workers.errors import RunIncomplete
 from workers.meter import Report
+from workers.prune import Pruned, Roll, prune_points
 from workers.records import Ref, Reject, Stage
 from workers.run import Progress, Run
 from workers.settings import Settings
-from workers.shards import Manifest, RunFolder, local_folder
+from workers.shards import Manifest, RunFolder, alone, local_folder
 from workers.sources.open import open_source
 from workers.sources.source import Source
 
@@ -41,15 +41,22 @@ STATUS_S = 2.0
 """Seconds between two ``status.json``."""
 
 READING = ("s3", "web", "table")
-"""Sections of the settings that reading a place depends on: a run remembers what was set in them."""
+"""Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``hidden``."""
+
+Prune = Literal["no", "look", "remove"]
+"""What becomes of points whose picture is gone: nothing, or they are only counted, or removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What an ingestion did: the runs that it finished of earlier ones, and its own, all places together."""
+    """What an ingestion did: the runs that it finished of earlier ones, and its own, all places together.
+
+    ``pruned`` is what is gone from each place, where that was asked.
+    """
 
     report: Report
     resumed: Report | None = None
+    pruned: tuple[Pruned, ...] = ()
 
 
 class Ingestion:
@@ -79,22 +86,26 @@ class Ingestion:
             stack.enter_context(_bulk(settings))
             yield cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
 
-    def ingest(self, source: Source, *, place: str) -> Ingested:
-        """Finish an unfinished run of this source, then bring in what is new or changed there."""
+    def ingest(self, source: Source, *, place: str, roll: Roll | None = None) -> Ingested:
+        """Finish an unfinished run of this source, then bring in what is new or changed there.
+
+        ``roll`` notes what the place holds.
+        """
         folder = RunFolder.of(source.root, settings=self._settings)
-        with self._alone(source.root):
+        with alone(source.root, settings=self._settings):
             unfinished = folder.manifest()
             resumed = None
             if unfinished is not None and folder.listed() is not None and not self._anew:
                 resumed = self._go(source.list, manifest=unfinished, folder=folder)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
-            return Ingested(self._go(source.list, manifest=manifest, folder=folder), resumed)
+            items = source.list if roll is None else roll.heard(source.list, source=source.root)
+            return Ingested(self._go(items, manifest=manifest, folder=folder), resumed)
 
     def ingest_some(
         self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
     ) -> Report:
         """Bring in these refs of a place and no others, with the books in a folder of their own."""
-        with self._alone(manifest.source):
+        with alone(manifest.source, settings=self._settings):
             return self._go(items, manifest=manifest, folder=folder)
 
     def _go(self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder) -> Report:
@@ -110,32 +121,15 @@ class Ingestion:
         with _status(run, manifest=manifest, folder=folder, settings=self._settings), self._show(run.progress):
             return run.go()
 
-    @contextmanager
-    def _alone(self, source: str) -> Iterator[None]:
-        """Keep other runs of this source into this collection out, as far as this machine goes."""
-        top = runs_of(self._settings.qdrant, collection=self._settings.collection)
-        try:
-            top.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(top / f"{digest(source)}.lock", timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise RunIncomplete(
-                f"another run of {source} into {self._settings.collection!r} is under way. Wait for it: "
-                "`polyglance status` shows how far it is."
-            ) from error
-        except OSError as error:
-            raise RunIncomplete(f"the run's books cannot be kept in {top}: {error}.") from error
-        try:
-            yield
-        finally:
-            lock.release()
 
-
-def ingest(places: Sequence[str], *, settings: Settings, recreate: bool, show: Show, wait: Wait) -> Ingested:
+def ingest(
+    places: Sequence[str], *, settings: Settings, recreate: bool, show: Show, wait: Wait, prune: Prune = "no"
+) -> Ingested:
     """Bring every picture of these places into the collection, one place after the other.
 
-    ``recreate`` drops the collection first. ``show`` and ``wait`` display a run and a pause. Raises SourceError for
-    a place that cannot be listed, before anything is written; RunIncomplete when interrupted.
+    ``recreate`` drops the collection first. ``show`` and ``wait`` display a run and a pause. ``prune`` says what
+    becomes of points whose picture is gone. Raises SourceError for a place that cannot be listed, before anything is
+    written; RunIncomplete when interrupted.
     """
     find_space(settings.model.space)
     seen: list[Callable[[], Progress]] = []
@@ -149,8 +143,17 @@ def ingest(places: Sequence[str], *, settings: Settings, recreate: bool, show: S
             sources = [stack.enter_context(closing(open_source(place, settings=settings))) for place in places]
             for source in sources:
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
+            rolls = [stack.enter_context(Roll()) for _ in places if prune != "no"]
             with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
-                done = [ingestion.ingest(source, place=place) for source, place in zip(sources, places, strict=True)]
+                done = [
+                    ingestion.ingest(source, place=place, roll=roll)
+                    for source, place, roll in zip_longest(sources, places, rolls)
+                ]
+            with wait("looking for what is gone") if rolls else contextlib.nullcontext():
+                pruned = [
+                    prune_source(roll, source=source.root, settings=settings, remove=prune == "remove")
+                    for roll, source in zip(rolls, sources, strict=False)
+                ]
         if any(each.report.tally.stored or each.resumed is not None for each in done):
             optimize(settings, wait=wait)
     except KeyboardInterrupt as interrupt:
@@ -158,7 +161,20 @@ def ingest(places: Sequence[str], *, settings: Settings, recreate: bool, show: S
         message = f"stopped; {stored:,} pictures were stored. Give the same command again to go on with the rest."
         raise RunIncomplete(message) from interrupt
     resumed = [each.resumed for each in done if each.resumed is not None]
-    return Ingested(sum((each.report for each in done), Report()), resumed=sum(resumed, Report()) if resumed else None)
+    return Ingested(
+        sum((each.report for each in done), Report()),
+        resumed=sum(resumed, Report()) if resumed else None,
+        pruned=tuple(pruned),
+    )
+
+
+def prune_source(roll: Roll, *, source: str, settings: Settings, remove: bool) -> Pruned:
+    """Remove what is gone from a source that was listed, or only count it. No worker may hold the embedded engine."""
+    with (
+        alone(source, settings=settings),
+        closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
+    ):
+        return prune_points(engine, roll, source=source, max_prune=settings.ingest.max_prune, remove=remove)
 
 
 def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
@@ -192,7 +208,20 @@ def reading_settings(settings: Settings) -> dict[str, Any]:
         f"{section}.{name}": value
         for section in READING
         for name, value in getattr(settings, section).model_dump(mode="json", exclude_defaults=True).items()
-    }
+    } | ({"ingest.hidden": True} if settings.ingest.hidden else {})
+
+
+def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
+    """The settings, with those of a run's reading in place of the defaults."""
+    sections: dict[str, dict[str, object]] = {}
+    for name, value in manifest.settings.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    update = {}
+    for section, values in sections.items():
+        there = getattr(settings, section)
+        update[section] = type(there)(**{**values, **there.model_dump(exclude_defaults=True)})
+    return settings.model_copy(update=update)
 
 
 def _executor(settings: Settings) -> Executor:

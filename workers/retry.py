@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from workers.ingest import Ingestion, Show, Wait, manifest_of, optimize
+from workers.ingest import Ingestion, Show, Wait, manifest_of, optimize, remembered
 from workers.meter import Report
 from workers.records import Ref, Reject
 from workers.settings import Settings
@@ -42,7 +42,7 @@ def retry(settings: Settings, *, reason: str | None, show: Show, wait: Wait) -> 
     by_settings = sorted((one for one in chosen if one.again), key=_reading)
     for _, alike in groupby(by_settings, key=_reading):
         runs = list(alike)
-        reading = _with(settings, runs[0].manifest)
+        reading = remembered(settings, manifest=runs[0].manifest)
         with Ingestion.open(reading, recreate=False, show=show, wait=wait) as ingestion:
             for one in runs:
                 total += _try_again(one, ingestion=ingestion, settings=reading)
@@ -82,16 +82,3 @@ def _try_again(one: _Chosen, *, ingestion: Ingestion, settings: Settings) -> Rep
 
 def _reading(one: _Chosen) -> str:
     return json.dumps(one.manifest.settings, sort_keys=True)
-
-
-def _with(settings: Settings, manifest: Manifest) -> Settings:
-    """The settings, with those of a run's reading in place of the defaults."""
-    sections: dict[str, dict[str, object]] = {}
-    for name, value in manifest.settings.items():
-        section, _, key = name.partition(".")
-        sections.setdefault(section, {})[key] = value
-    update = {}
-    for section, values in sections.items():
-        there = getattr(settings, section)
-        update[section] = type(there)(**{**values, **there.model_dump(exclude_defaults=True)})
-    return settings.model_copy(update=update)

@@ -37,6 +37,8 @@ class IngestSettings(Section):
     """Pictures in one shard, the unit of hand-out, of resume and of a run's books."""
     optimize_from: int = Field(default=10_000, ge=1)
     """Points outside the search graph from which a run builds it at its end."""
+    max_prune: float = Field(default=0.2, ge=0, le=1)
+    """Share of a source's points that may be removed at once because their picture is gone; above it none are."""
     bulk: bool = False
     """Whether a server's indexing waits for the end of the run; it is switched back on however the run ends."""
     hidden: bool = False

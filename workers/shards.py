@@ -15,10 +15,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from connector.runs import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
 from workers.errors import RunIncomplete
@@ -174,6 +177,27 @@ def run_folders(settings: Settings) -> list[RunFolder]:
 def local_folder(source: str, *, settings: Settings) -> RunFolder:
     """The folder on this machine, whose ``status.json`` the service reads also where the books are on S3."""
     return RunFolder(LocalFiles(runs_of(settings.qdrant, collection=settings.collection) / digest(source)))
+
+
+@contextmanager
+def alone(source: str, *, settings: Settings) -> Iterator[None]:
+    """Keep other runs of this source into this collection out, as far as this machine goes. Raises RunIncomplete."""
+    top = runs_of(settings.qdrant, collection=settings.collection)
+    try:
+        top.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(top / f"{digest(source)}.lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunIncomplete(
+            f"another run of {source} into {settings.collection!r} is under way. Wait for it: `polyglance status` "
+            "shows how far it is."
+        ) from error
+    except OSError as error:
+        raise RunIncomplete(f"the run's books cannot be kept in {top}: {error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _top(settings: Settings) -> str:

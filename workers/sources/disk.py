@@ -107,8 +107,17 @@ class DiskSource:
             for name in here.files:
                 path = os.path.join(here.path, name)
                 yield ref_of(path, top=self._top, source=self.root, sidecars=here.sidecars)
-            followed = (f for f in here.folders if f not in here.links or self._follow(here.path, f, linked))
-            waiting.extend(os.path.join(here.path, name) for name in reversed([*followed]))
+            followed: list[bytes] = []
+            for name in here.folders:
+                path = os.path.join(here.path, name)
+                try:
+                    if name not in here.links or self._leads_on(path, linked):
+                        followed.append(path)
+                except OSError as error:
+                    yield cannot_read(error).reject(_uri(path), stage="list")
+            for name, fault in sorted(here.broken.items()):
+                yield fault.reject(_uri(os.path.join(here.path, name)), stage="list")
+            waiting.extend(reversed(followed))
             here = None
 
     def _scan(self, folder: bytes) -> "_Folder":
@@ -121,20 +130,17 @@ class DiskSource:
         here.folders.sort()
         return here
 
-    def _follow(self, folder: bytes, name: bytes, linked: set[tuple[int, int]]) -> bool:
+    def _leads_on(self, link: bytes, linked: set[tuple[int, int]]) -> bool:
         """Whether a link to a folder leads somewhere new: neither up its own path nor where another link led."""
-        try:
-            target = _identity(os.path.join(folder, name))
-            if target in linked:
-                return False
-            linked.add(target)
-            above = folder
-            while _identity(above) != target:
-                if above == self._top:
-                    return True
-                above = os.path.dirname(above)
-        except OSError as error:
-            log.warning("link_not_followed path=%r detail=%s", os.path.join(folder, name), error)
+        target = _identity(link)
+        if target in linked:
+            return False
+        linked.add(target)
+        above = os.path.dirname(link)
+        while _identity(above) != target:
+            if above == self._top:
+                return True
+            above = os.path.dirname(above)
         return False
 
     def _read(self, ref: Ref, broken: dict[str, str]) -> Outcome:
@@ -152,13 +158,14 @@ class DiskSource:
 
 @dataclass(slots=True)
 class _Folder:
-    """One folder's names that matter to us."""
+    """One folder's names that matter to us. ``broken`` are links that lead nowhere: a folder may have been there."""
 
     path: bytes
     files: list[bytes] = field(default_factory=list)
     folders: list[bytes] = field(default_factory=list)
     links: set[bytes] = field(default_factory=set)
     sidecars: set[bytes] = field(default_factory=set)
+    broken: dict[bytes, CannotRead] = field(default_factory=dict)
 
     def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool) -> None:
         if entry.name.startswith(b".") and not hidden:
@@ -172,6 +179,8 @@ class _Folder:
             self.files.append(entry.name)
         elif extension in (".json", ".txt"):
             self.sidecars.add(entry.name)
+        elif entry.is_symlink() and (fault := _broken(entry)):
+            self.broken[entry.name] = fault
 
 
 def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] | set[bytes]) -> Ref | Reject:
@@ -275,6 +284,15 @@ def _sidecar_version(path: bytes) -> str | None:
 def _identity(folder: bytes) -> tuple[int, int]:
     found = os.stat(folder)
     return found.st_dev, found.st_ino
+
+
+def _broken(link: "os.DirEntry[bytes]") -> CannotRead | None:
+    """Why a link leads nowhere; None where it leads somewhere, or to itself."""
+    try:
+        link.stat()
+    except OSError as error:
+        return None if error.errno == errno.ELOOP else cannot_read(error)
+    return None
 
 
 def _is_folder(entry: "os.DirEntry[bytes]") -> bool:

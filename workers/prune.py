@@ -1,0 +1,266 @@
+"""Prune: take away the points whose picture is gone from the source that they came from.
+
+The rule: a point goes only where a listing came to its end without naming it, rejected nothing at or above its address,
+and began after the point was written. So a picture that comes in meanwhile, by whatever way, stays.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector.qdrant.engine import Engine
+from connector.records import StoredPoint
+from workers.errors import RunIncomplete
+from workers.records import Ref, Reject
+
+log = logging.getLogger(__name__)
+
+PAGE = 1_000
+"""Points looked at, or removed, in one call."""
+
+DIGEST_BYTES = 8
+
+EXAMPLES = 20
+"""Addresses that are shown of what is gone."""
+
+Items = Callable[[], Iterator[Ref | Reject]]
+
+
+class Roll:
+    """Who was there: the points of everything that a listing named, in a temporary file, 8 bytes each.
+
+    The bytes are a digest of the point's id. Two ids have the same one with a probability of 5e-20; then a point stays
+    that should go.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self.began = datetime.now(UTC)
+        self.complete = False
+        self.nameless = 0
+        self._rejected: set[str] = set()
+        self._sorted: NDArray[np.uint64] | None = None
+
+    def heard(self, items: Items, *, source: str) -> Items:
+        """The same listing; whatever it names of ``source`` is noted on its way."""
+
+        def noting() -> Iterator[Ref | Reject]:
+            self._begin()
+            for item in items():
+                self._note(item, source=source)
+                yield item
+            self.complete = True
+
+        return noting
+
+    def names(self, point_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """For each point, whether the listing named it."""
+        digests = np.frombuffer(b"".join(map(_digest, point_ids)), dtype=np.uint64)
+        there = self._digests()
+        if not len(there):
+            return np.zeros(len(digests), dtype=np.bool_)
+        places = np.minimum(np.searchsorted(there, digests), len(there) - 1)
+        named: NDArray[np.bool_] = there[places] == digests
+        return named
+
+    def rejected(self, uri: str) -> bool:
+        """Whether the listing rejected this address, or a folder or file that it lies in."""
+        if not self._rejected:
+            return False
+        ends = (place for place, letter in enumerate(uri) if letter in "/#")
+        return uri in self._rejected or any(uri[:end] in self._rejected for end in ends)
+
+    def close(self) -> None:
+        """Forget it."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        self.began = datetime.now(UTC)
+        self.complete = False
+        self.nameless = 0
+        self._rejected.clear()
+        self._sorted = None
+        self._file.truncate(0)
+        self._file.seek(0)
+
+    def _note(self, item: Ref | Reject, *, source: str) -> None:
+        if isinstance(item, Reject):
+            if item.uri.startswith(f"{source}#row="):  # a row that nobody understands: which picture does it name?
+                self.nameless += 1
+            self._rejected.add(item.uri)
+            return
+        try:
+            self._file.write(_digest(item.point_id))
+        except OSError as error:
+            raise RunIncomplete(
+                f"what was listed cannot be noted in {tempfile.gettempdir()}: {error}. Make room there (8 bytes a "
+                "picture), or set TMPDIR to another folder; then give the same command again."
+            ) from error
+
+    def _digests(self) -> NDArray[np.uint64]:
+        """All that was noted, in order; sorted in its file, so that memory stays flat."""
+        if self._sorted is None:
+            self._file.flush()
+            size = self._file.seek(0, 2)
+            self._sorted = np.memmap(self._file, dtype=np.uint64, mode="r+") if size else np.empty(0, np.uint64)
+            self._sorted.sort()
+        return self._sorted
+
+
+def _digest(point_id: str) -> bytes:
+    return hashlib.blake2b(point_id.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What pruning a source came to: how many points it had, how many of them are gone there, how many were removed.
+
+    ``refusal`` says why none were removed, and what to do.
+    """
+
+    source: str
+    points: int
+    gone: int
+    removed: int = 0
+    refusal: str | None = None
+    examples: tuple[str, ...] = ()
+
+
+class Gone:
+    """The points of a source whose picture is gone from it, kept in a temporary file. Close it."""
+
+    def __init__(self, roll: Roll, *, source: str) -> None:
+        self._roll = roll
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  (closed by close)
+        self.source = source
+        self.points = 0
+        self.count = 0
+
+    @classmethod
+    def find(cls, engine: Engine, roll: Roll, *, source: str) -> Self:
+        """Compare the collection with a complete listing."""
+        if not roll.complete:
+            raise RunIncomplete(f"{source} was not listed to its end: nothing can be said to be gone from it.")
+        gone = cls(roll, source=source)
+        try:
+            for ids in _ids_of(engine, source=source):
+                gone.points += len(ids)
+                missing = [each for each, named in zip(ids, roll.names(ids), strict=True) if not named]
+                for point in engine.retrieve(missing, fields=["uri", "source", "ingested_at"]) if missing else ():
+                    gone._add(point)
+        except BaseException:
+            gone.close()
+            raise
+        return gone
+
+    @property
+    def share(self) -> float:
+        """Which part of the source's points is gone."""
+        return self.count / self.points if self.points else 0.0
+
+    def found(self, *, max_prune: float) -> Pruned:
+        """What is gone, and whether it may be removed."""
+        examples = tuple(itertools.islice(self.uris(), EXAMPLES))
+        return Pruned(
+            self.source, self.points, self.count, refusal=self._refusal(max_prune=max_prune), examples=examples
+        )
+
+    def _refusal(self, *, max_prune: float) -> str | None:
+        if self.count and self._roll.nameless:
+            return (
+                f"{self._roll.nameless:,} rows of {self.source} name no picture, so nobody knows whether the "
+                f"{self.count:,} pictures that are gone from it were theirs: nothing was removed. "
+                "`polyglance rejected --reason bad_row` lists the rows; mend them, or take them out."
+            )
+        if self.share > max_prune:
+            return (
+                f"{self.count:,} of the {self.points:,} pictures stored from {self.source} are gone from it: "
+                f"{self.share:.1%}, more than the {max_prune:.1%} of --max-prune, so nothing was removed. Is all of it "
+                "there, mounted and complete? If so, allow it: --max-prune 1."
+            )
+        return None
+
+    def uris(self) -> Iterator[str]:
+        """The addresses of what is gone."""
+        return (uri for _, uri in self._read())
+
+    def remove(self, engine: Engine) -> int:
+        """Remove the points, but those that were written again meanwhile; how many went."""
+        removed = 0
+        for batch in _batches(self._read(), size=PAGE):
+            found = engine.retrieve([point_id for point_id, _ in batch], fields=["source", "ingested_at"])
+            old = [point.id for point in found if self._is_old(point)]
+            if old:
+                engine.delete(old)
+            removed += len(old)
+        log.info("pruned source=%s points=%d gone=%d removed=%d", self.source, self.points, self.count, removed)
+        return removed
+
+    def close(self) -> None:
+        """Forget it."""
+        self._file.close()
+
+    def _add(self, point: StoredPoint) -> None:
+        uri = str(point.payload.get("uri"))
+        if self._is_old(point) and not self._roll.rejected(uri):
+            self.count += 1
+            self._file.write(json.dumps([point.id, uri]) + "\n")
+
+    def _is_old(self, point: StoredPoint) -> bool:
+        """Whether it was stored from this source before the listing began."""
+        try:
+            written = datetime.fromisoformat(str(point.payload.get("ingested_at")))
+            return point.payload.get("source") == self.source and written < self._roll.began
+        except (ValueError, TypeError):  # not of our writing
+            return False
+
+    def _read(self) -> Iterator[tuple[str, str]]:
+        self._file.seek(0)
+        for line in self._file:
+            point_id, uri = json.loads(line)
+            yield point_id, uri
+
+
+def prune_points(engine: Engine, roll: Roll, *, source: str, max_prune: float, remove: bool) -> Pruned:
+    """Remove what is gone from a source, or only say what would go."""
+    with closing(Gone.find(engine, roll, source=source)) as gone:
+        found = gone.found(max_prune=max_prune)
+        return replace(found, removed=gone.remove(engine)) if remove and found.refusal is None else found
+
+
+def _ids_of(engine: Engine, *, source: str) -> Iterator[list[str]]:
+    """The ids of a source's points, page by page."""
+    from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
+
+    where = Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
+    start: str | None = None
+    while True:
+        page = engine.scroll(limit=PAGE, start=start, where=where, fields=[])
+        if page.points:
+            yield [point.id for point in page.points]
+        if (start := page.next) is None:
+            return
+
+
+def _batches(items: Iterator[tuple[str, str]], *, size: int) -> Iterator[list[tuple[str, str]]]:
+    while batch := [*itertools.islice(items, size)]:
+        yield batch

@@ -10,17 +10,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from sentence_transformers import SentenceTransformer
-from transformers.utils import logging as transformers_logging
 
 from connector.errors import ConfigError, ModelError
 from connector.records import Vectors
 from connector.spaces.weights import Half
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer  # it takes seconds to import: where a model is loaded
 
 _LOADING = threading.Lock()
 """Quieting the loaders changes the whole process, so one model loads at a time."""
@@ -40,11 +42,13 @@ BROKEN = (
 """What the loaders have been seen to raise on broken folders."""
 
 
-def load_model(folder: Path, *, half: Half) -> SentenceTransformer:
+def load_model(folder: Path, *, half: Half) -> "SentenceTransformer":
     """A folder's model on the CPU, in float32 whatever its file holds, ready to run; nothing is fetched.
 
     Raises ModelError where the folder is broken, lacks some weights, or is of the wrong kind for this half.
     """
+    from sentence_transformers import SentenceTransformer
+
     try:
         with _LOADING, _quiet() as reports:
             model = SentenceTransformer(
@@ -122,6 +126,8 @@ class WithinMemory:
 @contextmanager
 def _quiet() -> Iterator[list[str]]:
     """Keep the loaders' bars and advice off the terminal; what transformers would have said is collected."""
+    from transformers.utils import logging as transformers_logging
+
     reports = _Collector()
     advice = logging.getLogger("sentence_transformers")
     level, bars = advice.level, transformers_logging.is_progress_bar_enabled()

@@ -8,14 +8,16 @@ moved into the weights on both sides; and the last layer computes the class toke
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from connector.spaces.catalog import Space
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 _ACTIVATIONS: Mapping[str, tuple[float, Callable[[Tensor], Tensor]]] = MappingProxyType(
     {
@@ -33,7 +35,7 @@ class Reference(nn.Module):
     ``clip`` is the transformers model; ``mean`` and ``std`` are its own preprocessor's, or else the space's.
     """
 
-    def __init__(self, model: SentenceTransformer, *, space: Space) -> None:
+    def __init__(self, model: "SentenceTransformer", *, space: Space) -> None:
         super().__init__()
         inner: Any = model[0]
         self.space = space
@@ -160,7 +162,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return made
 
 
-def keep_vision_half(model: SentenceTransformer) -> None:
+def keep_vision_half(model: "SentenceTransformer") -> None:
     """Let go of CLIP's text half, which is 250 MB in ViT-B/32; the English text tower loads its own."""
     clip: Any = model[0].model
     for name in ("text_model", "text_projection"):

@@ -15,12 +15,16 @@ import typer
 from connector import options
 
 if TYPE_CHECKING:
-    from workers.ingest import Ingested, Prune
+    from workers.ingest import Ingested, Prune, Show
     from workers.meter import Report
     from workers.prune import Pruned
     from workers.settings import Settings
 
 app = typer.Typer()
+
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port while it works.")
+]
 
 MaxPrune = Annotated[
     float | None,
@@ -57,6 +61,7 @@ def ingest(
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="The cluster's head, such as ray://head:10001.")
     ] = None,
+    metrics_port: MetricsPort = None,
     runs: Annotated[
         str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its books.")
     ] = None,
@@ -103,7 +108,7 @@ def ingest(
         "table.id_column": id_column,
         "table.metadata_columns": metadata_column,
     }
-    numbers = {"ingest.workers": workers, "ingest.max_prune": max_prune}
+    numbers = {"ingest.workers": workers, "ingest.max_prune": max_prune, "ingest.metrics_port": metrics_port}
     flags |= {name: str(value) for name, value in numbers.items() if value is not None}  # 0 is something too
     loaded = Settings.load({**given, **{name: value for name, value in flags.items() if value}})
     mode: Prune = "no" if not prune else "remove" if yes or not at_terminal() else "look"
@@ -173,8 +178,23 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: 
     console = Console(stderr=True)
     show = partial(progress.shown, console=console)
     wait = partial(progress.waiting, console=console)
-    with terminated_like_interrupted():
-        return ingest(sources, settings=settings, recreate=recreate, show=show, wait=wait, prune=prune)
+    with terminated_like_interrupted(), measured(settings, also=show) as seen:
+        return ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
+
+
+@contextmanager
+def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
+    """Serve metrics while the block runs, where the settings name a port; gives what shows a run there too."""
+    from workers.metrics import Metrics
+    from workers.status_server import serving
+
+    if settings.ingest.metrics_port is None:
+        yield also
+        return
+    metrics = Metrics()
+    with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
+        typer.echo(f"metrics on {url}/metrics", err=True)
+        yield metrics.also(also)
 
 
 def at_terminal() -> bool:

@@ -112,6 +112,11 @@ class Tally:
     rejected: int = 0
 
     @property
+    def done(self) -> int:
+        """Pictures that have their outcome."""
+        return self.stored + self.unchanged + self.rejected
+
+    @property
     def balanced(self) -> bool:
         """Whether nothing was lost."""
-        return self.listed == self.stored + self.unchanged + self.rejected
+        return self.listed == self.done

@@ -38,14 +38,17 @@ DEATHS_IN_A_ROW = 40
 class Progress:
     """Where a run stands. ``total`` is what has been listed so far, final once ``listed_all``.
 
-    ``before`` is how much of it an earlier attempt at this run had done; ``waiting`` and ``device_bytes`` are those of
-    the last beats, over all workers.
+    ``earlier`` is the part of the books that an earlier attempt at this run wrote; ``shards_done`` and ``deaths`` count
+    the shards that came to their end, and the workers that died, in this attempt. ``waiting`` and ``device_bytes`` are
+    those of the last beats, over all workers.
     """
 
     report: Report
     total: int
     listed_all: bool
-    before: int = 0
+    earlier: Report = field(default_factory=Report)
+    shards_done: int = 0
+    deaths: int = 0
     in_flight: int = 0
     waiting: Mapping[str, int] = field(default_factory=dict)
     device_bytes: int | None = None
@@ -53,13 +56,12 @@ class Progress:
     @property
     def done(self) -> int:
         """Pictures that have their outcome."""
-        tally = self.report.tally
-        return tally.stored + tally.unchanged + tally.rejected
+        return self.report.tally.done
 
     @property
     def rate(self) -> float:
         """Pictures a second, of this attempt."""
-        return (self.done - self.before) / self.report.seconds if self.report.seconds else 0.0
+        return (self.done - self.earlier.tally.done) / self.report.seconds if self.report.seconds else 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -135,7 +137,9 @@ class Run:
         self._listed = Report()
         self._total = 0
         self._listed_all = False
-        self._before = 0
+        self._earlier = Report()
+        self._shards_done = 0
+        self._deaths = 0
         self._beats: dict[Piece, Beat] = {}
         self._noted: dict[Piece, list[Reject]] = {}
         self._books: dict[int, _Books] = {}
@@ -164,7 +168,9 @@ class Run:
             replace(report, seconds=time.monotonic() - self._started, threads={**threads, "list": 1}),
             total=self._total,
             listed_all=self._listed_all,
-            before=self._before,
+            earlier=self._earlier,
+            shards_done=self._shards_done,
+            deaths=self._deaths,
             in_flight=len(beats),
             waiting=waiting,
             device_bytes=sum(devices) if devices else None,
@@ -213,7 +219,7 @@ class Run:
             reasons=Counter(each.reason for each in self._folder.rejects() if each.stage == "list"),
         )
         self._total, self._listed_all = listed.count, True
-        self._before = self.progress().done
+        self._earlier = self._done + self._listed
         self._written.extend(number for number in range(listed.shards) if number not in done)
 
     def _work_off(self) -> None:
@@ -298,6 +304,7 @@ class Run:
         if not done.report.tally.balanced:
             raise ItemsLost(f"the books of shard {number} do not balance: {done.report.tally}. Report this defect.")
         self._folder.end_shard(number, done)
+        self._shards_done += 1
         tally = done.report.tally
         log.info(
             "shard_done shard=%d listed=%d stored=%d unchanged=%d rejected=%d seconds=%.1f bottleneck=%s",
@@ -317,6 +324,7 @@ class Run:
 
     def _face(self, piece: Piece, failure: BaseException) -> None:
         """Try a piece again, in halves where it kills its worker, or give the run up."""
+        self._deaths += isinstance(failure, WorkerDied)
         match failure:
             case WorkerDied(working=False):
                 self._deaths_at_start += 1

@@ -39,6 +39,10 @@ class IngestSettings(Section):
     """Points outside the search graph from which a run builds it at its end."""
     max_prune: float = Field(default=0.2, ge=0, le=1)
     """Share of a source's points that may be removed at once because their picture is gone; above it none are."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port on which /metrics (Prometheus) and /healthz are served while it works; 0 takes a free one."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which they are served; beyond this machine only where everybody may see them."""
     bulk: bool = False
     """Whether a server's indexing waits for the end of the run; it is switched back on however the run ends."""
     hidden: bool = False

@@ -21,6 +21,7 @@ import workers.plan_cli
 import workers.prune_cli
 import workers.runs_cli
 import workers.tune_cli
+import workers.watch_cli
 from connector import options
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
 from connector.logs import set_up_logs
@@ -36,6 +37,7 @@ app.add_typer(workers.tune_cli.app)
 app.add_typer(workers.plan_cli.app)
 app.add_typer(workers.runs_cli.app)
 app.add_typer(workers.prune_cli.app)
+app.add_typer(workers.watch_cli.app)
 app.add_typer(connector.cli.app)
 app.add_typer(connector.service.cli.app)
 app.add_typer(connector.evaluate_cli.app)

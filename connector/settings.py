@@ -217,7 +217,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
         use_attribute_docstrings=True,
     )
-    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "table"})
+    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "table", "watch"})
     """Sections that ``workers`` owns: an application ignores them."""
 
     qdrant: QdrantSettings = Field(default_factory=QdrantSettings)

@@ -9,12 +9,13 @@ import itertools
 import json
 import logging
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ from connector.qdrant.engine import Engine
 from connector.records import StoredPoint
 from workers.errors import RunIncomplete
 from workers.records import Ref, Reject
+from workers.sources.names import is_picture_name
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,7 @@ PAGE = 1_000
 """Points looked at, or removed, in one call."""
 
 DIGEST_BYTES = 8
+FIELDS = ("uri", "source", "ingested_at")
 
 EXAMPLES = 20
 """Addresses that are shown of what is gone."""
@@ -44,9 +50,9 @@ class Roll:
     that should go.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, began: datetime | None = None) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
-        self.began = datetime.now(UTC)
+        self.began = began or datetime.now(UTC)
         self.complete = False
         self.nameless = 0
         self._rejected: set[str] = set()
@@ -162,11 +168,37 @@ class Gone:
             raise RunIncomplete(f"{source} was not listed to its end: nothing can be said to be gone from it.")
         gone = cls(roll, source=source)
         try:
-            for ids in _ids_of(engine, source=source):
+            for points in _pages(engine, where=_of_source(source), fields=[]):
+                ids = [point.id for point in points]
                 gone.points += len(ids)
                 missing = [each for each, named in zip(ids, roll.names(ids), strict=True) if not named]
-                for point in engine.retrieve(missing, fields=["uri", "source", "ingested_at"]) if missing else ():
+                for point in engine.retrieve(missing, fields=FIELDS) if missing else ():
                     gone._add(point)
+        except BaseException:
+            gone.close()
+            raise
+        return gone
+
+    @classmethod
+    def at(cls, engine: Engine, roll: Roll, uris: Sequence[str], *, source: str) -> Self:
+        """The points of a source at these addresses, and below those that do not look like a picture's: all are gone.
+
+        ``roll`` says since when.
+        """
+        from connector.filters import parse_filter
+
+        gone = cls(roll, source=source)
+        try:
+            gone.points = engine.count(where=_of_source(source))
+            ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, uri)) for uri in uris]
+            for point in engine.retrieve(ids, fields=FIELDS):
+                gone._add(point)
+            indexes = engine.info().schema.indexes
+            for uri in (each for each in uris if not is_picture_name(each)):
+                below = parse_filter(f"uri startswith {json.dumps(uri + '/')}", indexes=indexes)
+                for points in _pages(engine, where=below, fields=FIELDS):
+                    for point in points:
+                        gone._add(point)
         except BaseException:
             gone.close()
             raise
@@ -177,21 +209,21 @@ class Gone:
         """Which part of the source's points is gone."""
         return self.count / self.points if self.points else 0.0
 
-    def found(self, *, max_prune: float) -> Pruned:
-        """What is gone, and whether it may be removed."""
+    def found(self, *, max_prune: float, few: int = 0) -> Pruned:
+        """What is gone, and whether it may be removed: so ``few`` always may."""
         examples = tuple(itertools.islice(self.uris(), EXAMPLES))
         return Pruned(
-            self.source, self.points, self.count, refusal=self._refusal(max_prune=max_prune), examples=examples
+            self.source, self.points, self.count, refusal=self._refusal(max_prune=max_prune, few=few), examples=examples
         )
 
-    def _refusal(self, *, max_prune: float) -> str | None:
+    def _refusal(self, *, max_prune: float, few: int) -> str | None:
         if self.count and self._roll.nameless:
             return (
                 f"{self._roll.nameless:,} rows of {self.source} name no picture, so nobody knows whether the "
                 f"{self.count:,} pictures that are gone from it were theirs: nothing was removed. "
                 "`polyglance rejected --reason bad_row` lists the rows; mend them, or take them out."
             )
-        if self.share > max_prune:
+        if self.count > few and self.share > max_prune:
             return (
                 f"{self.count:,} of the {self.points:,} pictures stored from {self.source} are gone from it: "
                 f"{self.share:.1%}, more than the {max_prune:.1%} of --max-prune, so nothing was removed. Is all of it "
@@ -247,16 +279,18 @@ def prune_points(engine: Engine, roll: Roll, *, source: str, max_prune: float, r
         return replace(found, removed=gone.remove(engine)) if remove and found.refusal is None else found
 
 
-def _ids_of(engine: Engine, *, source: str) -> Iterator[list[str]]:
-    """The ids of a source's points, page by page."""
+def _of_source(source: str) -> "Filter":
     from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
 
-    where = Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
+    return Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
+
+
+def _pages(engine: Engine, *, where: "Filter", fields: Sequence[str]) -> Iterator[Sequence[StoredPoint]]:
+    """The points that match, page by page."""
     start: str | None = None
     while True:
-        page = engine.scroll(limit=PAGE, start=start, where=where, fields=[])
-        if page.points:
-            yield [point.id for point in page.points]
+        page = engine.scroll(limit=PAGE, start=start, where=where, fields=fields)
+        yield page.points
         if (start := page.next) is None:
             return
 

@@ -60,10 +60,25 @@ class TableSettings(Section):
     """Columns that become metadata; none means all others."""
 
 
+class WatchSettings(Section):
+    """How a place is watched."""
+
+    every_s: float = Field(default=3600.0, gt=0)
+    """Seconds between two full passes, which make up for changes that nobody told."""
+    settle_s: float = Field(default=2.0, ge=0)
+    """Seconds without a change before those that came in are looked at."""
+    idle_s: float = Field(default=10.0, ge=0)
+    """Seconds without work after which the workers are sent home: the model leaves memory, and others may open the
+    embedded engine."""
+    sqs_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """Address of the SQS queue that a bucket tells its changes to."""
+
+
 class Settings(connector.settings.Settings):
     """Every setting there is."""
 
     foreign_sections: ClassVar[frozenset[str]] = frozenset()
 
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    watch: WatchSettings = Field(default_factory=WatchSettings)
     table: TableSettings = Field(default_factory=TableSettings)

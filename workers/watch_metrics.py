@@ -1,4 +1,4 @@
-"""What a watcher says of itself, to Prometheus and to ``/healthz``."""
+"""What a watcher says of itself to Prometheus, beside the numbers of its runs."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -6,7 +6,7 @@ PREFIX = "polyglance_watch_"
 
 
 class WatchMetrics:
-    """The watcher's own numbers, beside those of its runs."""
+    """The watcher's own numbers."""
 
     def __init__(self, *, registry: CollectorRegistry, source: str) -> None:
         def gauge(name: str, meaning: str) -> Gauge:
@@ -18,8 +18,7 @@ class WatchMetrics:
         self.lag = gauge("lag_seconds", "Age of the oldest change that is not in the collection yet.")
         self.waiting = gauge("changes_waiting", "Changes that are not in the collection yet.")
         self.last_pass = gauge("last_full_pass_timestamp_seconds", "When the last full pass came to its end.")
+        self.told = counter("changes", "Changes that came in.")
         self.passes = counter("passes", "Passes that came to their end, full ones and others.")
         self.failed = counter("failed_passes", "Passes that failed and are tried again.")
         self.removed = counter("removed_points", "Points removed because their picture is gone.")
-        changes = Counter(PREFIX + "changes", "Changes that came in.", ["source", "kind"], registry=registry)
-        self.changed, self.deleted = changes.labels(source, "changed"), changes.labels(source, "deleted")

@@ -161,7 +161,7 @@ def test_what_lies_below_a_rejected_folder_stays(engine: EmbeddedEngine, tmp_pat
 
 
 def test_what_the_listing_rejects_stays(engine: EmbeddedEngine) -> None:
-    source = MemorySource({name: b"x" for name in ("a.png", "b.png", "c.png")})
+    source = MemorySource(dict.fromkeys(("a.png", "b.png", "c.png"), b"x"))
     store(engine, source)
     del source.files["a.png"], source.files["b.png"]
     source.rejects = [Reject(f"{source.root}/a.png", stage="list", reason="permission_denied", detail="told")]

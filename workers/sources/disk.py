@@ -5,13 +5,13 @@ percent-encoded and without loss, in the payload with U+FFFD for what cannot be 
 """
 
 # pathlib knows no bytes paths:
-# ruff: noqa: PTH100, PTH116, PTH118, PTH120, PTH122
+# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH120, PTH122
 
 import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from workers.errors import SourceError
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.faults import CannotRead, ReadFault
-from workers.sources.names import EXTENSIONS, readable
+from workers.sources.names import EXTENSIONS, is_hidden, readable
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 
 log = logging.getLogger(__name__)
@@ -85,12 +85,47 @@ class DiskSource:
             name, why = next(iter(broken.items()))
             log.warning("sidecars_ignored count=%d first=%s detail=%s", len(broken), name, why)
 
+    def look(self, uris: Iterable[str]) -> Iterator[Ref | Reject]:
+        """What a listing would name at these addresses and below them: for a sidecar, the pictures that it belongs to.
+
+        Nothing where nothing is there, or where it is not part of this place.
+        """
+        for uri in uris:
+            path = os.fsencode(path_of(uri))
+            if self._covers(path):
+                yield from self._look(path)
+
     def close(self) -> None:
         """Nothing is held open."""
 
     def _single(self) -> Ref | Reject:
         folder, name = os.path.split(self._top)
         return ref_of(self._top, top=folder, source=self.root, sidecars=frozenset(sidecar_names(name)))
+
+    def _covers(self, path: bytes) -> bool:
+        if path == self._top:
+            return True
+        below = path[len(self._top.rstrip(b"/")) :]
+        inside = path.startswith(self._top.rstrip(b"/")) and below.startswith(b"/")
+        return inside and (self._hidden or not is_hidden(readable(below)))
+
+    def _look(self, path: bytes) -> Iterator[Ref | Reject]:
+        folder, name = os.path.split(path)
+        extension = readable(os.path.splitext(name)[1]).lower()
+        try:
+            if os.path.isdir(path):
+                yield from self._walk(self._scan(path))
+            elif extension in EXTENSIONS and os.path.lexists(path):
+                top = folder if path == self._top else self._top
+                yield ref_of(path, top=top, source=self.root, sidecars=frozenset(sidecar_names(name)))
+            elif extension in (".json", ".txt") and folder.startswith(self._top):
+                here = self._scan(folder)
+                for file in (each for each in here.files if name in sidecar_names(each)):
+                    yield ref_of(os.path.join(folder, file), top=self._top, source=self.root, sidecars=here.sidecars)
+        except FileNotFoundError:
+            return  # it went meanwhile
+        except OSError as error:
+            yield cannot_read(error).reject(_uri(path), stage="list")
 
     def _walk(self, first: "_Folder") -> Iterator[Ref | Reject]:
         linked: set[tuple[int, int]] = set()

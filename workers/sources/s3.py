@@ -69,6 +69,20 @@ class S3Source:
         """The bytes of each object, with the version and the user's metadata that came with them."""
         return map(self._read, refs)
 
+    def covers(self, uri: str) -> bool:
+        """Whether a listing would name a picture of this address, if it is there."""
+        bucket, key = split_uri(uri)
+        return bucket == self._bucket and (
+            (self._exact and key == self._key) or (key.startswith(self._prefix) and self._wanted(key))
+        )
+
+    def look(self, uri: str) -> Ref | None:
+        """The object as a listing would name it, by its address; None where there is none."""
+        key = split_uri(uri)[1]
+        found = self._store.find(self._bucket, key)
+        alone = self._exact and key == self._key
+        return self._ref(found, top=key[: key.rfind("/") + 1] if alone else self._top) if found else None
+
     def close(self) -> None:
         """Close the connections."""
         self._store.close()

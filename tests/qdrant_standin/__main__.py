@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument("--api-key")
     parser.add_argument("--read-only-api-key")
     parser.add_argument("--certificate", type=Path, help="PEM: key and chain; turns TLS on for both transports")
+    parser.add_argument("--journal", type=Path, help="file that keeps the collections over a kill -9")
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning, module="qdrant_client")
 
-    store, script = Store(), Script()
+    store, script = Store(chosen.journal), Script()
     keys = Keys(full=chosen.api_key, read_only=chosen.read_only_api_key)
     rest = RestServer(chosen.rest_port, store=store, script=script, keys=keys)
     if chosen.certificate is not None:

@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
+from tests.qdrant_standin.journal import Journal, read_journal
 from tests.qdrant_standin.strict import Refusal, check_facet, check_filter, check_limit
 
 P = ParamSpec("P")
@@ -23,6 +25,14 @@ NEWER_THAN_1_19 = ("bits8", "turbo8", "turbo16")
 
 DEFAULT_INDEXING_THRESHOLD = 20_000
 """Kilobytes of vectors in a segment before a graph is built."""
+
+CHANGES = frozenset(
+    {
+        *("create_collection", "update_collection", "delete_collection", "create_index", "change_aliases"),
+        *("upsert", "delete", "set_payload"),
+    }
+)
+"""Operations that a journal keeps."""
 
 _KINDS: dict[type, str] = {
     models.KeywordIndexParams: "keyword",
@@ -56,7 +66,10 @@ def _one_at_a_time(
     def locked(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self._lock:
             try:
-                return operation(self, *args, **kwargs)
+                done = operation(self, *args, **kwargs)
+                if operation.__name__ in CHANGES:
+                    self._journal.note(operation.__name__, args, kwargs)
+                return done
             except KeyError as error:
                 raise Refusal(404, f"Not found: No point with id {error.args[0]} found") from error
             except ValueError as error:
@@ -66,12 +79,20 @@ def _one_at_a_time(
 
 
 class Store:
-    """Collections, aliases and points, as strict as the server is documented to be."""
+    """Collections, aliases and points, as strict as the server is documented to be.
 
-    def __init__(self) -> None:
+    With a ``journal`` file it holds after a kill -9 what it had acknowledged before.
+    """
+
+    def __init__(self, journal: Path | None = None) -> None:
         self._lock = threading.RLock()
         self._client = QdrantClient(":memory:")
         self._made: dict[str, _Made] = {}
+        self._journal = Journal(None)
+        if journal is not None:
+            for name, args, kwargs in read_journal(journal):
+                getattr(self, name)(*args, **kwargs)
+            self._journal = Journal(journal)
 
     @_one_at_a_time
     def create_collection(self, name: str, config: models.CreateCollection) -> bool:

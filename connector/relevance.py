@@ -111,12 +111,14 @@ def calibrate_words(engine: Engine, cohort: Vectors) -> Calibration | None:
         return None
     answers = engine.query([NearestQuery(question, limit=NEAREST) for question in cohort])
     ids = [*dict.fromkeys(hit.id for hits in answers for hit in hits)]
-    stored = [each for each in engine.retrieve(ids, fields=[], vectors=True) if each.vector is not None]
-    near = np.stack([each.vector for each in stored if each.vector is not None])  # (near, dims)
-    standard = background.standard(cohort, cohort @ near.T)  # (n, near)
+    vectors = {each.id: each.vector for each in engine.retrieve(ids, fields=[], vectors=True)}
+    near = {point: vector for point, vector in vectors.items() if vector is not None}
+    if not near:  # all were deleted meanwhile
+        return None
+    standard = background.standard(cohort, cohort @ np.stack([*near.values()]).T)  # (n, near)
     off = hubness(background, cohort, standard)
     mode, scale = gumbel((standard - off).max(axis=1))
-    hubs = {each.id: float(much) for each, much in zip(stored, off, strict=True) if much > 0}
+    hubs = {point: float(much) for point, much in zip(near, off, strict=True) if much > 0}
     return Calibration(background, mode=mode, scale=scale, hubs=hubs)
 
 

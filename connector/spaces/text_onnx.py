@@ -1,4 +1,4 @@
-"""A text tower by ONNX Runtime, in 8-bit integers, on the CPU: about six times as fast as torch.
+"""A text tower by ONNX Runtime, in 8-bit integers, on the CPU: several times as fast as torch.
 
 The rule: it is exported here, once, from the very weights that are loaded, and used only where its vectors are those of
 torch (cosine >= 0.999 on fixed texts, checked at every load). Where they are not, torch stays, and the log says so.
@@ -36,7 +36,7 @@ EXPORT = 1
 """Raised whenever the export below makes another file of the same weights."""
 LEAST_COSINE = 0.999
 WORTHWHILE = 64 * 1024 * 1024
-"""Bytes of weights from which ``auto`` exports: a smaller model takes a few milliseconds in torch."""
+"""Bytes of weights from which ``auto`` exports: a smaller model is quick enough in torch."""
 LARGEST = 1_800_000_000
 """Bytes of weights to which we export: one ONNX file holds 2 GB."""
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")

@@ -58,6 +58,15 @@ def test_stored_pictures_and_mixtures_can_be_asked_by(client: httpx.Client) -> N
     assert [len(group["hits"]) for group in groups] == [1, 1]
 
 
+def test_hits_say_how_relevant_they_are_and_only_those_that_fit_can_be_asked_for(client: httpx.Client) -> None:
+    plain = ask(client, text="piña", language="es", limit=5)["hits"]
+    assert 0.5 <= plain[0]["relevance"] <= 1
+    assert plain[-1]["relevance"] < 0.5
+    assert ask(client, text="piña", limit=5, relevant=True)["hits"] == [h for h in plain if h["relevance"] >= 0.5]
+    assert ask(client, text="the price of justice", relevant=True)["hits"] == []
+    assert ask(client, text="the price of justice", relevant=True, group_by="folder")["groups"] == []
+
+
 def test_a_picture_that_is_sent_along_finds_itself(client: httpx.Client) -> None:
     answer = client.post(
         "/v1/search/image", files={"file": SAILBOAT.read_bytes()}, data={"options": '{"limit": 1}'}

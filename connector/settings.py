@@ -99,8 +99,9 @@ class ModelSettings(Section):
     """What runs the text tower on a CPU; auto takes ONNX Runtime (extra onnx) where that gains and holds."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the towers in torch; auto takes bfloat16 where the processor has it and a check at load passes."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Arithmetic of the towers; auto takes bfloat16 where the processor has it and a check at load passes. int8 (extra
+    onnx) is for pictures on a CPU, and refused where it changes the vectors."""
     batch_size: int = Field(default=0, ge=0, le=4096)
     """Pictures in one forward pass; 0 means 16 on a CPU, and on a GPU what proves quickest within its memory."""
     compiling: Literal["auto", "on", "off"] = "auto"

@@ -21,6 +21,8 @@ from connector.qdrant.schema import Fingerprint
 from connector.records import Pixels, Vectors
 from connector.settings import ModelSettings
 from connector.spaces.catalog import Space, find_space
+from connector.spaces.image_int8 import LEAST_COSINE as INT8_COSINE
+from connector.spaces.image_int8 import int8_forward
 from connector.spaces.loading import WithinMemory, choose_device, load_model
 from connector.spaces.throughput import compiled_pays, find_batch
 from connector.spaces.transfer import transfer_to
@@ -29,7 +31,7 @@ from connector.spaces.weights import digest, find_model, module_folders
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 LEAST_COSINE = 0.9999
 """How near every vector of the canonical batch must come to float32 on the CPU for a device or precision to be used."""
@@ -88,8 +90,16 @@ class ImageTower:
         reference = Reference(loaded, space=space)
         exact = _exact_vectors(reference, space=space, name=name)
         vision = _rebuilt(reference, exact=exact)
-        precision, forward = _choose_precision(vision, exact=exact, space=space, device=device, wanted=model.precision)
         weights = digest(module_folders(folder)[0])
+        precision: Precision
+        forward: Forward
+        if model.precision == "int8":
+            precision, forward = "int8", int8_forward(vision, device=device, weights=weights)
+            _check_int8(forward, exact=exact, space=space)
+        else:
+            precision, forward = _choose_precision(
+                vision, exact=exact, space=space, device=device, wanted=model.precision
+            )
         del loaded, reference, vision
         give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
@@ -248,6 +258,16 @@ def _rebuilt(reference: Reference, *, exact: Vectors) -> nn.Module:
         log.warning("vision_fallback reason=other vectors, cosine %.5f", cosine)
         return reference
     return vision
+
+
+def _check_int8(forward: Forward, *, exact: Vectors, space: Space) -> None:
+    """Refuse 8 bits whose vectors are not float32's."""
+    cosine = least_cosine(_canonical(forward, space=space, device=torch.device("cpu")), exact)
+    if cosine < INT8_COSINE:
+        raise ModelError(
+            f"model.precision = int8 brings this model's vectors only to cosine {cosine:.5f} of float32, "
+            f"less than {INT8_COSINE}. Set model.precision = auto."
+        )
 
 
 def _choose_precision(

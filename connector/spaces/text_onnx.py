@@ -5,28 +5,21 @@ torch (cosine >= 0.999 on fixed texts, checked at every load). Where they are no
 """
 
 import hashlib
-import importlib.util
 import logging
-import os
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import platformdirs
 import torch
 
 from connector.errors import ConfigError
 from connector.records import Vectors
+from connector.spaces.onnx_files import LIBRARIES, cache_folder, missing_libraries, open_session, publish, quiet
 from connector.spaces.text_models import TextModel, Tokens
 from connector.spaces.weights import digest, module_folders, weight_files
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +32,6 @@ WORTHWHILE = 64 * 1024 * 1024
 """Bytes of weights from which ``auto`` exports: a smaller model is quick enough in torch."""
 LARGEST = 1_800_000_000
 """Bytes of weights to which we export: one ONNX file holds 2 GB."""
-_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")
 PROBES = (
     "a",
     "a photo of a dog in the snow",
@@ -82,17 +74,17 @@ def onnx_forward(model: TextModel, *, folder: Path, wanted: Runtime) -> Callable
     if refused.exists():
         log.info("onnx_refused model=%s cosine=%s", folder, refused.read_text(encoding="ascii"))
         return None
-    session = _session(path) if path.exists() else None
+    session = open_session(path, threads=torch.get_num_threads()) if path.exists() else None
     if session is None:
         log.info("onnx_export model=%s path=%s (once)", folder, path)
-        _publish(path, lambda draft: export(model, draft))
-        session = _session(path)
+        publish(path, lambda draft: export(model, draft))
+        session = open_session(path, threads=torch.get_num_threads())
     forward = _forward_of(session)
     cosine = least_cosine(model, forward)
     if cosine >= LEAST_COSINE:
         return forward
     log.warning("onnx_refused model=%s cosine=%.4f least=%s: torch runs it", folder, cosine, LEAST_COSINE)
-    _publish(refused, lambda draft: draft.write_text(f"{cosine:.4f}", encoding="ascii"))
+    publish(refused, lambda draft: draft.write_text(f"{cosine:.4f}", encoding="ascii"))
     path.unlink(missing_ok=True)
     return None
 
@@ -100,9 +92,9 @@ def onnx_forward(model: TextModel, *, folder: Path, wanted: Runtime) -> Callable
 def cached_path(folder: Path) -> Path:
     """Where the export of a model folder is kept, named after its weights and every library that had a hand in it."""
     parts = [digest(each) for each in module_folders(folder) if weight_files(each)]
-    parts += [f"{name} {version(name)}" for name in _LIBRARIES]
+    parts += [f"{name} {version(name)}" for name in LIBRARIES]
     key = hashlib.sha256("\n".join([str(EXPORT), *parts]).encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("polyglance")) / "onnx" / f"{folder.resolve().name}-{key}.onnx"
+    return cache_folder() / f"{folder.resolve().name}-{key}.onnx"
 
 
 def export(model: TextModel, path: Path) -> None:
@@ -110,7 +102,7 @@ def export(model: TextModel, path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     tokens = model.tokenize(PROBES)
-    with tempfile.TemporaryDirectory(dir=path.parent) as work, _quiet():
+    with tempfile.TemporaryDirectory(dir=path.parent) as work, quiet():
         whole = Path(work) / "whole.onnx"
         torch.onnx.export(
             model.module,
@@ -140,7 +132,7 @@ def least_cosine(model: TextModel, forward: Callable[[Tokens], Vectors]) -> floa
 
 
 def _is_wanted(wanted: Runtime, *, weights: int) -> bool:
-    missing = [name for name in ("onnxruntime", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    missing = missing_libraries()
     if wanted == "onnx" and missing:
         raise ConfigError(
             f"model.text_runtime = onnx needs {', '.join(missing)}: pip install 'polyglance[onnx]'; or set it to torch."
@@ -153,51 +145,9 @@ def _weights(folder: Path) -> int:
     return sum(file.stat().st_size for each in module_folders(folder) for file in weight_files(each))
 
 
-def _session(path: Path) -> "onnxruntime.InferenceSession | None":
-    """The file, ready to run; None where it is damaged."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common type; the file is made again)
-        log.warning("onnx_unreadable path=%s: %s", path, error)
-        return None
-
-
 def _forward_of(session: Any) -> Callable[[Tokens], Vectors]:
     def forward(tokens: Tokens) -> Vectors:
         (vectors,) = session.run(None, {"ids": tokens.ids.numpy(), "mask": tokens.mask.numpy()})
         return np.asarray(vectors, dtype=np.float32)
 
     return forward
-
-
-def _publish(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there whole: two processes may do it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    draft = Path(name)
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
-    levels = [each.level for each in loggers]
-    try:
-        for each in loggers:
-            each.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)

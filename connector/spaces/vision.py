@@ -69,6 +69,7 @@ class Vision(nn.Module):
             raise TypeError(f"a {clip.config.model_type} is no CLIP with one of {', '.join(_ACTIVATIONS)}")
         vision = clip.vision_model
         self._patch = int(config.patch_size)
+        self.image_size = int(config.image_size)
         self.patches = _patches(vision.embeddings.patch_embedding.weight, mean=mean, std=std)
         positions = vision.embeddings.position_embedding.weight
         self.first = nn.Parameter((vision.embeddings.class_embedding + positions[0])[None, None])  # (1, 1, width)
@@ -81,11 +82,21 @@ class Vision(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The vectors of a batch."""
+        return self.from_patches(self.cut(pixels))
+
+    def cut(self, pixels: Tensor) -> Tensor:
+        """Pixels as patches, from -128 to 127: whole numbers, which are exact in bfloat16 too.
+
+        (n, size, size, 3) uint8 -> (n, patches, 3 * patch * patch).
+        """
         n, patch, grid = len(pixels), self._patch, pixels.shape[1] // self._patch
-        # Whole numbers from -128 to 127 are exact in bfloat16; the mean and the deviation stand in the weights.
         centred = pixels.bitwise_xor(128).view(torch.int8).view(n, grid, patch, grid, 3 * patch).transpose(2, 3)
-        patches = centred.reshape(n, grid * grid, 3 * patch * patch).to(self.first.dtype)
-        x = torch.cat([self.first.expand(n, 1, -1), self.patches(patches) + self.positions], dim=1)
+        return centred.reshape(n, grid * grid, 3 * patch * patch).to(self.first.dtype)
+
+    def from_patches(self, patches: Tensor) -> Tensor:
+        """The vectors of pictures that were ``cut``; the mean and the deviation of pixels stand in the weights."""
+        embedded = self.patches(patches) + self.positions
+        x = torch.cat([self.first.expand(len(patches), 1, -1), embedded], dim=1)
         x = self.norm_in(x)  # (n, 1 + patches, width)
         for block in self.blocks[:-1]:
             x = block(x)

@@ -1,0 +1,73 @@
+"""ONNX files that we export ourselves: where they are kept, how they are written and opened."""
+
+import importlib.util
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")
+"""Whoever had a hand in a file: another version of one of them means another file."""
+
+
+def missing_libraries() -> list[str]:
+    """What the extra ``onnx`` would install and is not there."""
+    return [name for name in ("onnxruntime", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+
+
+def cache_folder() -> Path:
+    """Where exported files are kept."""
+    return Path(platformdirs.user_cache_dir("polyglance")) / "onnx"
+
+
+def open_session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession | None":
+    """The file, ready to run; None where it is damaged."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common type; the file is made again)
+        log.warning("onnx_unreadable path=%s: %s", path, error)
+        return None
+
+
+def publish(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and move it there whole: two processes may do it at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    draft = Path(name)
+    try:
+        write(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's advice off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
+    levels = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

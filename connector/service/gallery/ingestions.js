@@ -13,7 +13,7 @@ const STATES = {
   failed: "Failed",
   broken: "No sign of life",
 };
-const STAGES = { read: "Reading", decode: "Decoding", embed: "Embedding", upsert: "Writing" };
+const STAGES = { list: "Listing", read: "Reading", decode: "Decoding", embed: "Embedding", upsert: "Writing" };
 const opened = readOpened(); // "run reason" of the rejects that are shown
 
 function readOpened() {
@@ -93,7 +93,7 @@ function stages({ busy, bottleneck }) {
   const rows = Object.entries(busy);
   if (!rows.length) return null;
   return element("ul", { className: "stages", "aria-label": "How busy each stage was" }, ...rows.map(([name, share]) => {
-    const meter = element("meter", { min: 0, max: 1, "aria-label": `${STAGES[name] ?? name} busy` });
+    const meter = element("progress", { max: 1, "aria-label": `${STAGES[name] ?? name} busy` });
     meter.value = share;
     const slowest = name === bottleneck ? element("em", {}, "the others wait for it") : null;
     return element("li", {}, element("span", {}, STAGES[name] ?? name), meter, element("span", {}, `${Math.round(share * 100)} %`), slowest);

@@ -16,6 +16,7 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "dark": ("?q=%D1%84%D1%80%D1%83%D0%BA%D1%82", (1440, 900), "dark"),
     "arabic": ("?q=%D9%81%D8%B1%D8%A7%D8%B4%D8%A9", (1440, 900), "light"),
     "nothing": ("?q=Quartalsbericht+der+Buchhaltung", (1440, 900), "light"),
+    "ingestions": ("ingestions", (1440, 900), "light"),
     "error": ("?q=dog&where=widht+%3E+3", (1440, 900), "light"),
 }
 
@@ -28,6 +29,12 @@ def main(address: str) -> None:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(address + query)
             page.wait_for_load_state("networkidle")
+            if (reason := page.locator(".reasons button").first).is_visible():
+                reason.click()
+                page.locator(".rejects img").first.wait_for()
+                page.wait_for_function(
+                    "() => [...document.querySelectorAll('.rejects img')].every((one) => one.complete)"
+                )
             path = FOLDER / f"{name}.png"
             page.screenshot(path=path)
             page.close()

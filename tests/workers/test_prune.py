@@ -336,3 +336,22 @@ def test_a_terminal_is_asked_first(cli: CommandLine, album: Path, answer: str, l
 
     assert ran.code == 0, ran.err
     assert len(cli("search", "dog", "--space", "mini", "--json").json["hits"]) == left
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+@pytest.mark.parametrize(("flags", "left"), [((), 6), (("--yes",), 4)])
+def test_on_a_terminal_ingest_only_shows_what_is_gone_unless_told_yes(
+    cli: CommandLine, album: Path, flags: tuple[str, ...], left: int
+) -> None:
+    ours, theirs = pty.openpty()
+    child = cli.start(
+        *("ingest", album, "--space", "mini", "--prune", "--max-prune", "0.5", *flags), out=theirs, tty=theirs
+    )
+    os.close(theirs)
+    ran = finish(child)
+    said = os.read(ours, 100_000).decode()
+    os.close(ours)
+
+    assert (ran.code, "gone from" in said) == (0, True), ran.err
+    assert len(cli("search", "dog", "--space", "mini", "--json").json["hits"]) == left

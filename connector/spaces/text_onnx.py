@@ -17,6 +17,7 @@ import torch
 
 from connector.errors import ConfigError
 from connector.records import Vectors
+from connector.spaces.loading import first_line
 from connector.spaces.onnx_files import LIBRARIES, cache_folder, missing_libraries, open_session, publish, quiet
 from connector.spaces.text_models import TextModel, Tokens
 from connector.spaces.weights import digest, module_folders, weight_files
@@ -69,6 +70,15 @@ def onnx_forward(model: TextModel, *, folder: Path, wanted: Runtime) -> Callable
     """
     if wanted == "torch" or not _is_wanted(wanted, weights=_weights(folder)):
         return None
+    try:
+        return _checked(model, folder=folder)
+    except Exception as error:  # noqa: BLE001  (the exporter's errors have no common type, and torch can always run it)
+        log.warning("onnx_failed model=%s %s: %s: torch runs it", folder, type(error).__name__, first_line(error))
+        return None
+
+
+def _checked(model: TextModel, *, folder: Path) -> Callable[[Tokens], Vectors] | None:
+    """The model from the cache, exported where it is not there; None where its vectors are not torch's."""
     path = cached_path(folder)
     refused = path.with_suffix(".refused")
     if refused.exists():

@@ -95,6 +95,17 @@ def test_a_model_that_8_bits_change_stays_with_torch_and_is_tried_once(
     assert "torch runs it" in warned[0].getMessage()
 
 
+def test_where_nothing_can_be_kept_torch_runs_and_the_log_says_why(
+    tiny_twins: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+
+    assert load(tiny_twins).runtime == "torch"
+    assert "onnx_failed" in caplog.text
+    assert "NotADirectoryError" in caplog.text
+
+
 def test_by_itself_it_is_taken_for_large_models_alone(tiny_twins: Twins, cache: Path) -> None:
     assert load(tiny_twins, runtime="auto").runtime == "torch"
     assert not cache.exists()

@@ -5,6 +5,7 @@ IngestError            CLI exit 1
 ├── StageFailed        a stage of the pipeline broke; carries the stage's name
 ├── ItemsLost          the books do not balance
 └── RunIncomplete      stopped before the end; the message says how to go on
+    └── BooksUnreadable    what a run wrote down cannot be read back: it has to begin anew
 """
 
 from connector.errors import PolyglanceError
@@ -33,3 +34,7 @@ class ItemsLost(IngestError):
 
 class RunIncomplete(IngestError):
     """The run was stopped; what is stored stays stored."""
+
+
+class BooksUnreadable(RunIncomplete):
+    """What a run wrote down is damaged or gone; listing the place anew loses nothing."""

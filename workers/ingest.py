@@ -4,6 +4,7 @@ The rule: an unfinished run of a place is finished first, then the place is look
 """
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -21,7 +22,7 @@ from connector.qdrant.open import open_engine
 from connector.runs import RunStatus, State
 from connector.spaces.catalog import find_space
 from workers.engines.executor import Executor
-from workers.errors import RunIncomplete
+from workers.errors import BooksUnreadable, RunIncomplete
 from workers.meter import Report
 from workers.prune import Pruned, Roll, prune_points
 from workers.records import Ref, Reject, Stage
@@ -30,6 +31,8 @@ from workers.settings import Settings
 from workers.shards import Manifest, RunFolder, alone, local_folder
 from workers.sources.open import open_source
 from workers.sources.source import Source
+
+log = logging.getLogger(__name__)
 
 Show = Callable[[Callable[[], Progress]], AbstractContextManager[None]]
 """Shows a run for as long as the context lasts."""
@@ -96,7 +99,10 @@ class Ingestion:
             unfinished = folder.manifest()
             resumed = None
             if unfinished is not None and folder.listed() is not None and not self._anew:
-                resumed = self._go(source.list, manifest=unfinished, folder=folder)
+                try:
+                    resumed = self._go(source.list, manifest=unfinished, folder=folder)
+                except BooksUnreadable as error:
+                    log.warning("run_begins_anew source=%s: %s", source.root, error)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
             items = source.list if roll is None else roll.heard(source.list, source=source.root)
             return Ingested(self._go(items, manifest=manifest, folder=folder), resumed)

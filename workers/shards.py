@@ -15,28 +15,28 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from operator import attrgetter
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
 from connector.runs import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
-from workers.errors import RunIncomplete
+from workers.errors import BooksUnreadable, RunIncomplete
 from workers.meter import Report, ShardReport
-from workers.records import Ref, Reject, Tally
+from workers.records import REF_VALUES, Ref, Reject, Tally
 from workers.run_files import LocalFiles, RunFiles, open_files
 from workers.settings import Settings
+
+T = TypeVar("T")
 
 EARLY_CUT = 256
 """A shard is cut this small when a worker has nothing to do."""
 
 AHEAD = 1_000
 """Shards that may lie written down before anybody works on them: the listing of an endless source waits."""
-
-_REF_VALUES = attrgetter(*(each.name for each in fields(Ref)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +81,19 @@ class RunFolder:
     def manifest(self) -> Manifest | None:
         """The run that this folder holds; None where there is none."""
         data = self.files.read("run.json")
-        return None if data is None else Manifest(**json.loads(data))
+        with suppress(BooksUnreadable):
+            return None if data is None else _parsed(lambda: Manifest(**json.loads(data)), "run.json")
+        return None
 
     def write_shard(self, number: int, refs: Iterable[Ref]) -> None:
         """Write a shard's refs down."""
-        rows = [_REF_VALUES(ref) for ref in refs]
+        rows = [REF_VALUES(ref) for ref in refs]
         self.files.write(_listing(number), gzip.compress(_json(rows), compresslevel=1, mtime=0))
 
     def read_shard(self, number: int) -> tuple[Ref, ...]:
-        """The refs of a shard that is not done."""
-        data = self.files.read(_listing(number))
-        if data is None:
-            raise RunIncomplete(f"{_listing(number)} is gone from {self.files.where}: give the same command again.")
-        return tuple(Ref(*row) for row in json.loads(gzip.decompress(data)))
+        """The refs of a shard that is not done. Raises BooksUnreadable."""
+        data = self.files.read(_listing(number)) or b""
+        return _parsed(lambda: tuple(Ref(*row) for row in json.loads(gzip.decompress(data))), _listing(number))
 
     def end_listing(self, listed: Listed, *, rejects: Iterable[Reject]) -> None:
         """Write down that the listing is complete, and what it rejected."""
@@ -103,7 +103,9 @@ class RunFolder:
     def listed(self) -> Listed | None:
         """What the listing came to; None while it is not complete."""
         data = self.files.read("listing.json")
-        return None if data is None else Listed(**json.loads(data))
+        with suppress(BooksUnreadable):
+            return None if data is None else _parsed(lambda: Listed(**json.loads(data)), "listing.json")
+        return None
 
     def end_shard(self, number: int, done: ShardReport) -> None:
         """Write down what became of a shard, its marker last; its refs have then served."""
@@ -124,10 +126,9 @@ class RunFolder:
         """The report of every shard that is done."""
         reports = {}
         for name in self.files.names("done"):
-            data = self.files.read(name)
-            if data is not None:
-                value = json.loads(data)
-                reports[int(name[5:-5])] = Report(**{**value, "tally": Tally(**value["tally"])})
+            data = self.files.read(name) or b""
+            with suppress(BooksUnreadable):
+                reports[int(name[5:-5])] = _parsed(partial(_report, data), name)
         return reports
 
     def remove(self) -> None:
@@ -211,6 +212,19 @@ def _listing(number: int) -> str:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+def _parsed(parse: Callable[[], T], name: str) -> T:
+    """What a file says. Raises BooksUnreadable where a power cut, or somebody, left nothing sensible in it."""
+    try:
+        return parse()
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise BooksUnreadable(f"{name} cannot be read: {error}. Give the same command again.") from error
+
+
+def _report(data: bytes) -> Report:
+    value = json.loads(data)
+    return Report(**{**value, "tally": Tally(**value["tally"])})
 
 
 def _reject(value: Mapping[str, Any]) -> Reject:

@@ -35,7 +35,7 @@ class Worker:
         open_place: Callable[[str], Source],
         beat_s: float = BEAT_S,
     ) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._tower = pipeline.tower
         self._engine = pipeline.engine
         self._settings = settings
@@ -79,13 +79,13 @@ class Worker:
             self._engine.drop()
         schema = CollectionSchema(self._tower.fingerprint, meta_fields=self._settings.qdrant.meta_fields)
         self._engine.create(schema)
-        return Prepared(threads=dict(self._pipeline.threads), gpus=_gpus(self._tower.device))
+        return Prepared(threads=dict(self.pipeline.threads), gpus=_gpus(self._tower.device))
 
     def work(self, shard: Shard, *, hear: Callable[[Beat], None]) -> ShardReport:
         """Bring a shard to its end. Raises what ``Pipeline.run`` raises, and SourceError where its place is gone."""
-        meter = Meter(threads=self._pipeline.threads)
+        meter = Meter(threads=self.pipeline.threads)
         with _beating(meter, hear=hear, every_s=self._beat_s):
-            report = self._pipeline.run(shard.refs, source=self._source(shard.place), meter=meter)
+            report = self.pipeline.run(shard.refs, source=self._source(shard.place), meter=meter)
         return ShardReport(report, meter.rejects)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from connector.runs import RunStatus
 from connector.settings import S3Settings
 from tests.doubles import moto_server
 from tests.ingest_doubles import MemorySource
-from workers.errors import RunIncomplete, SourceError
+from workers.errors import BooksUnreadable, RunIncomplete, SourceError
 from workers.meter import Report, ShardReport
 from workers.records import Ref, Reject, Tally
 from workers.run_files import LocalFiles, RunFiles, open_files
@@ -141,7 +141,7 @@ def test_a_shard_comes_back_as_it_was_until_it_is_done(files: RunFiles) -> None:
     folder.end_shard(3, ShardReport(done, (reject(7),)))
     assert folder.done() == {3: done}
     assert list(folder.rejects()) == [reject(7)]
-    with pytest.raises(RunIncomplete, match=r"000003\.gz is gone"):
+    with pytest.raises(BooksUnreadable, match=r"000003\.gz cannot be read"):
         folder.read_shard(3)
 
 
@@ -203,6 +203,19 @@ def test_a_line_that_a_crash_left_half_written_is_no_reject(folder: RunFolder, t
     path.write_bytes(path.read_bytes()[:-10])
 
     assert list(folder.rejects()) == [reject(1)]
+
+
+def test_what_a_power_cut_left_half_written_counts_as_never_written(files: RunFiles) -> None:
+    folder = RunFolder(files)
+    folder.begin(MANIFEST)
+    folder.write_shard(0, [ref(0)])
+    folder.end_listing(Listed(1, rejected=0, shards=1, busy=0.1), rejects=[])
+    for name in ("run.json", "listing.json", "done/000000.json", "listing/000000.gz"):
+        files.write(name, b"\x00\x00")
+
+    assert (folder.manifest(), folder.listed(), folder.done()) == (None, None, {})
+    with pytest.raises(BooksUnreadable):
+        folder.read_shard(0)
 
 
 def test_every_source_and_collection_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def run(language: str, block: str, *, home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a process for each line, each of which loads a model
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs(page: str, home: Path) -> None:
     for language, block in FENCE.findall((ROOT / f"docs/{page}.md").read_text(encoding="utf-8")):

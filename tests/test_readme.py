@@ -43,6 +43,7 @@ def run(language: str, text: str, *, environment: Mapping[str, str], home: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a process for each line, each of which loads a model
 def test_every_block_of_the_readme_runs(home: Path) -> None:
     scripts = Path(sys.executable).parent
     with socket.socket() as probe:

@@ -57,6 +57,7 @@ def _rows(model: Path, *, seconds: float, compiled: bool, work: dict[str, float]
     """One row for each way to run the tower that this machine has."""
     torch.set_num_threads(1)
     yield from _reference_rows(model, seconds=seconds)
+    yield _int8_row(model, seconds=seconds)
     for device, precision in _ways():
         tower = ImageTower.load(
             ModelSettings(image_model=str(model), device=device, precision=precision, compiling="off")
@@ -118,6 +119,14 @@ def _reference_rows(model: Path, *, seconds: float) -> Iterator[dict[str, Any]]:
         rate = _rate(embed, np.resize(canonical_pixels(224), (16, 224, 224, 3)), callers=1, seconds=seconds)
         row = {"tower": "transformers", "device": "cpu", "precision": precision, "batch": 16, "callers": 1}
         yield {**row, "compiled": False, "images_per_second": round(rate, 1)}
+
+
+def _int8_row(model: Path, *, seconds: float) -> dict[str, Any]:
+    """The tower in 8 bits on one core; torch multiplies none of them, so there is no limit to compare with."""
+    tower = ImageTower.load(ModelSettings(image_model=str(model), device="cpu", precision="int8"))
+    rate = _rate(tower.embed, tower.slot(16), callers=1, seconds=seconds)
+    row = {"tower": "polyglance", "device": "cpu", "precision": "int8", "batch": 16, "callers": 1, "compiled": False}
+    return {**row, "images_per_second": round(rate, 1)}
 
 
 def _rate(embed: Callable[[Any], Any], batch: Any, *, callers: int, seconds: float) -> float:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from workers.records import Stage
-from workers.settings import IngestSettings, Settings
+from workers.settings import Settings
 from workers.tune import Measurements
 
 ROOM = 1.2
@@ -74,7 +74,7 @@ def proposals(found: Measurements, *, settings: Settings) -> dict[str, Any]:
     wanted: dict[str, Any] = {"ingest.readers": max(settings.ingest.readers, _readers(found))}
     if found.device != "cpu":
         wanted["model.batch_size"] = found.batch_size  # found once: the next run need not try again
-    if "workers" in IngestSettings.model_fields and not found.embedded:
+    if not found.embedded:
         wanted["ingest.workers"] = together(found).workers
     return {name: value for name, value in wanted.items() if _of(settings, name) != value}
 

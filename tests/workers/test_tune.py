@@ -66,6 +66,7 @@ def test_a_server_takes_as_many_processes_as_fill_the_machine() -> None:
     found = together(many)
 
     assert (found.workers, found.rate, found.limit) == (4, 16_000, "the processor")
+    assert proposals(many, settings=Settings())["ingest.workers"] == 4
 
 
 def test_time_and_cost_count_the_start_and_the_graph() -> None:

@@ -43,8 +43,15 @@ def local_executor(settings: Settings) -> Slots:
         lambda number: Child(
             partial(start_worker, settings, number=number), name=f"worker-{number}", stall_s=settings.ingest.stall_s
         ),
-        count=lambda prepared: settings.ingest.workers or PER_GPU * prepared.gpus or 1,
+        count=lambda prepared: count_workers(settings, gpus=prepared.gpus),
     )
+
+
+def count_workers(settings: Settings, *, gpus: int) -> int:
+    """How many processes a machine with so many GPUs has: the embedded engine serves one at a time."""
+    if settings.ingest.workers is not None:
+        return settings.ingest.workers or 1
+    return 1 if settings.qdrant.url is None else PER_GPU * gpus or 1
 
 
 def start_worker(settings: Settings, *, number: int = 0) -> AnyWorker:

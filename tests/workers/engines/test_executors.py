@@ -21,13 +21,14 @@ from tests.conftest import ROOT, CommandLine
 from tests.pictures import write_pictures
 from tests.scripted import Act, Script, ScriptedWorker, refs
 from workers.engines.executor import AnyWorker, WorkerDied
-from workers.engines.local import Child
+from workers.engines.local import Child, count_workers
 from workers.engines.slots import Slots
 from workers.errors import RunIncomplete
 from workers.meter import Report
 from workers.records import Shard, Tally
 from workers.run import Run
 from workers.run_files import LocalFiles
+from workers.settings import Settings
 from workers.shards import Manifest, RunFolder
 
 PICTURES = 24
@@ -256,3 +257,15 @@ def test_a_run_in_worker_processes_stores_what_one_in_this_process_does(cli: Com
     (status,) = cli("status", "--space", "mini", "--json").json
     assert (status["state"], status["stored"], status["reasons"]) == ("done", 2, {"not_an_image": 1})
     assert cli("ingest", "album", "--space", "mini", "--json").json["unchanged"] == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "workers", "gpus", "expected"),
+    [(None, None, 2, 1), ("http://localhost:6333", None, 2, 6), ("http://localhost:6333", None, 0, 1), (None, 1, 2, 1)],
+)
+def test_gpus_are_shared_by_processes_save_where_the_engine_serves_one(
+    url: str | None, workers: int | None, gpus: int, expected: int
+) -> None:
+    settings = Settings.model_validate({"qdrant": {"url": url}, "ingest": {"workers": workers}})
+
+    assert count_workers(settings, gpus=gpus) == expected

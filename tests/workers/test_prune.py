@@ -323,7 +323,7 @@ def test_hidden_pictures_are_not_gone_because_nobody_said_hidden(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
-@pytest.mark.parametrize(("answer", "left"), [("y", 4), ("n", 6)])
+@pytest.mark.parametrize(("answer", "left"), [("y", 4), pytest.param("n", 6, marks=pytest.mark.slow)])
 def test_a_terminal_is_asked_first(cli: CommandLine, album: Path, answer: str, left: int) -> None:
     ours, theirs = pty.openpty()
     child = cli.start(

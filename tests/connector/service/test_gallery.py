@@ -260,7 +260,7 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_keeps_to_wcag_aa(
     browser: Browser, service: str, state: str, scheme: Literal["light", "dark"]

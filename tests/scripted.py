@@ -20,7 +20,7 @@ from workers.engines.executor import Hear
 from workers.meter import Beat, Report, ShardReport
 from workers.records import Prepared, Ref, Shard, Tally
 
-Act = Literal["kill", "exit", "hang", "busy", "broken"]
+Act = Literal["kill", "exit", "hang", "slow", "busy", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ class ScriptedWorker:
                 while True:
                     time.sleep(0.05)
                     hear(Beat(Report()))
+            case "slow":
+                time.sleep(0.3)
             case "busy":
                 raise StoreUnavailable("the store of this test is busy")
             case "broken":

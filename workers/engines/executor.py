@@ -12,11 +12,7 @@ Hear: TypeAlias = Callable[[Beat], None]
 
 
 class AnyWorker(Protocol):
-    """A worker, in this process or behind the border of another. Its calls block.
-
-    Behind a border they raise WorkerDied too, and ``close`` may be called from another thread, to end the worker with
-    whatever it works on.
-    """
+    """A worker, in this process or behind the border of another. Its calls block."""
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to it that the collection is there, and empty where it is to be made anew."""
@@ -28,10 +24,17 @@ class AnyWorker(Protocol):
         """Let go of everything."""
 
 
+class Remote(AnyWorker, Protocol):
+    """A worker in another process. Its calls raise WorkerDied too; ``close``, by any thread, ends what is under way."""
+
+    def ready(self) -> None:
+        """Wait until it can work; where it runs may have to be found first."""
+
+
 class WorkerDied(Exception):
     """A worker is gone without a word: killed, crashed, or on a node that is.
 
-    ``working`` tells whether it had begun to work on the shard, or died while it was getting ready.
+    ``working`` tells whether it had begun to work, or died while it was getting ready.
     """
 
     def __init__(self, detail: str, *, working: bool) -> None:

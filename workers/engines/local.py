@@ -75,7 +75,12 @@ class Child:
         )
         self._process.start()
         theirs.close()
-        self._began = False
+        self._ready = False
+
+    def ready(self) -> None:
+        """See ``Remote``."""
+        self._ask("ready", None, hear=lambda _: None)
+        self._ready = True
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See ``AnyWorker``."""
@@ -97,14 +102,11 @@ class Child:
             self._process.join()
 
     def _ask(self, call: str, argument: Any, *, hear: Hear) -> Any:
-        self._began = False
         try:
             self._pipe.send((call, argument))
             while True:
                 wait([self._pipe, self._process.sentinel])
                 match self._pipe.recv() if self._pipe.poll() else None:
-                    case ("began", _):
-                        self._began = True
                     case ("beat", beat):
                         hear(beat)
                     case ("done", result):
@@ -118,7 +120,7 @@ class Child:
 
     def _death(self) -> WorkerDied:
         self._process.join(LONGEST_GOODBYE_S)
-        return WorkerDied(_how(self._process.exitcode), working=self._began)
+        return WorkerDied(_how(self._process.exitcode), working=self._ready)
 
 
 def _how(exitcode: int | None) -> str:
@@ -146,11 +148,13 @@ def _child(pipe: Connection, start: Start, stall_s: float, level: int) -> None:
             call, argument = pipe.recv()
             try:
                 worker = worker or start()
-                said.say("began", None)
-                if call == "prepare":
-                    said.say("done", worker.prepare(recreate=argument))
-                else:
-                    said.say("done", worker.work(argument, hear=said.beat))
+                match call:
+                    case "ready":
+                        said.say("done", None)
+                    case "prepare":
+                        said.say("done", worker.prepare(recreate=argument))
+                    case "work":
+                        said.say("done", worker.work(argument, hear=said.beat))
             except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the parent)
                 said.say("failed", portable(failure))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):

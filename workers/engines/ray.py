@@ -66,15 +66,18 @@ class Actor:
         self._actor: Any = placed.remote(start)
         self._ready = False
 
+    def ready(self) -> None:
+        """See ``Remote``: Ray looks for a place, for as long as it takes."""
+        self._answer(self._actor.start.remote(), hear=lambda _: None)
+        self._ready = True
+
     def prepare(self, *, recreate: bool) -> Prepared:
         """See ``AnyWorker``."""
-        self._get_ready()
         prepared: Prepared = self._answer(self._actor.prepare.remote(recreate), hear=lambda _: None)
         return prepared
 
     def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
         """See ``AnyWorker``."""
-        self._get_ready()
         done: ShardReport = self._answer(self._actor.work.remote(shard), hear=hear)
         return done
 
@@ -83,11 +86,6 @@ class Actor:
         import ray
 
         ray.kill(self._actor, no_restart=True)
-
-    def _get_ready(self) -> None:
-        if not self._ready:
-            self._answer(self._actor.start.remote(), hear=lambda _: None)
-            self._ready = True
 
     def _answer(self, answer: Any, *, hear: Hear) -> Any:
         """Wait for an answer, and listen to the actor meanwhile."""

@@ -1,16 +1,17 @@
 """Slots: the part that every executor with workers elsewhere shares. A thread for each worker waits for it.
 
-The rule: a worker is started when its slot has something to do, and started again after it died. Whatever happens to it
-becomes the exception of a future.
+The rule: a worker is started when there is something to do, and started again after it died. A slot takes a shard when
+its worker is ready, and whatever happens becomes the exception of a future.
 """
 
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
-from workers.engines.executor import AnyWorker, Hear, WorkerDied
+from workers.engines.executor import Hear, Remote, WorkerDied
 from workers.meter import ShardReport
 from workers.records import Prepared, Shard
 
@@ -25,11 +26,11 @@ class _Order:
 class Slots:
     """Workers, each behind a thread of its own. ``start`` makes the worker of a slot by its number, from 0."""
 
-    def __init__(self, start: Callable[[int], AnyWorker], *, count: Callable[[Prepared], int]) -> None:
+    def __init__(self, start: Callable[[int], Remote], *, count: Callable[[Prepared], int]) -> None:
         self._start = start
         self._count = count
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._started: dict[int, AnyWorker] = {}
+        self._started: dict[int, Remote] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -46,7 +47,8 @@ class Slots:
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """Start the first worker, let it see to the collection, and open the slots."""
-        prepared = self._worker(0).prepare(recreate=recreate)
+        self._start_worker(0)
+        prepared = self._started[0].prepare(recreate=recreate)
         for number in range(len(self._threads), self._count(prepared)):
             thread = threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
             self._threads.append(thread)
@@ -70,35 +72,65 @@ class Slots:
             worker.close()
         for thread in self._threads:
             thread.join()
+        self._fail_waiting(_sent_home(), at_most=self._orders.qsize())
 
     def _serve(self, number: int) -> None:
         while (order := self._orders.get()) is not None:
-            try:
-                done = self._worker(number).work(order.shard, hear=order.hear)
-            except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised by the future)
-                if isinstance(failure, WorkerDied):
-                    self._forget(number)
-                order.answer.set_exception(failure)
+            if number not in self._started:
+                self._orders.put(order)  # whoever is ready first takes it: a worker may have to wait for a place
+                self._replace(number)
             else:
-                order.answer.set_result(done)
+                self._work(number, order)
 
-    def _worker(self, number: int) -> AnyWorker:
+    def _work(self, number: int, order: _Order) -> None:
+        try:
+            done = self._started[number].work(order.shard, hear=order.hear)
+        except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised by the future)
+            if isinstance(failure, WorkerDied):
+                self._forget(number)
+            order.answer.set_exception(failure)
+        else:
+            order.answer.set_result(done)
+
+    def _replace(self, number: int) -> None:
+        """Start a worker; where that fails, so does whatever waits for one."""
+        try:
+            self._start_worker(number)
+        except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised by a future)
+            self._fail_waiting(failure, at_most=1)
+
+    def _start_worker(self, number: int) -> None:
+        """See to it that the worker of a slot is there and ready."""
+        if number in self._started:
+            return
+        worker = self._start(number)
         with self._lock:
-            if self._closed:
-                raise WorkerDied("the workers were sent home", working=False)
-            known = self._started.get(number)
-        if known is not None:
-            return known
-        started = self._start(number)
-        with self._lock:
-            self._started[number] = started
             late = self._closed
+            self._started[number] = worker
         if late:
-            started.close()
-        return started
+            worker.close()
+            raise _sent_home()
+        try:
+            worker.ready()
+        except BaseException:
+            self._forget(number)
+            raise
+
+    def _fail_waiting(self, failure: BaseException, *, at_most: int) -> None:
+        for _ in range(at_most):
+            with suppress(queue.Empty):
+                order = self._orders.get_nowait()
+                if order is None:
+                    self._orders.put(None)  # meant for another thread
+                else:
+                    order.answer.set_exception(failure)
 
     def _forget(self, number: int) -> None:
         with self._lock:
             gone = self._started.pop(number, None)
         if gone is not None:
             gone.close()
+
+
+def _sent_home() -> WorkerDied:
+    return WorkerDied("the workers were sent home", working=False)

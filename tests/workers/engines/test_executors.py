@@ -20,7 +20,7 @@ from connector.errors import ModelError
 from tests.conftest import ROOT, CommandLine
 from tests.pictures import write_pictures
 from tests.scripted import Act, Script, ScriptedWorker, refs
-from workers.engines.executor import AnyWorker, WorkerDied
+from workers.engines.executor import Remote, WorkerDied
 from workers.engines.local import Child, count_workers
 from workers.engines.slots import Slots
 from workers.errors import RunIncomplete
@@ -37,11 +37,11 @@ SHARD = 8
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 
 
-def child(script: Script) -> AnyWorker:
+def child(script: Script) -> Remote:
     return Child(partial(ScriptedWorker.start, script), name="scripted", stall_s=60.0)
 
 
-def actor(script: Script) -> AnyWorker:
+def actor(script: Script) -> Remote:
     from workers.engines.ray import Actor, connect
 
     connect("local")
@@ -79,7 +79,7 @@ class House:
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    start: Callable[[Script], AnyWorker] = {"local": child, "ray": actor}[request.param]
+    start: Callable[[Script], Remote] = {"local": child, "ray": actor}[request.param]
     script = Script(tmp_path)
     slots = Slots(lambda _: start(script), count=lambda _: 1)
     with closing(slots):

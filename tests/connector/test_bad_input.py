@@ -225,7 +225,7 @@ def test_what_is_no_vector_is_told(search: ImageSearch, vectors: Any) -> None:
         "", " ", "nowhere.jpg", "\x00", "/", "/dev/null", "/proc/self/mem", "http://", "https://[::1]/x.jpg", "http://0/x",
         "file:///etc/passwd", "ftp://example.org/x.jpg", "x" * 5_000, "\ud83d.jpg", None, 5, object(), [b""],
     ],
-    ids=lambda value: repr(value)[:24],
+    ids=lambda value: repr(value)[:14],
 )  # fmt: skip
 def test_what_is_no_picture_is_told(search: ImageSearch, wrong: Any) -> None:
     for ask in (

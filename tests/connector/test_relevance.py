@@ -94,7 +94,7 @@ def test_relevance_lies_between_0_and_1_and_falls_with_the_score(search: ImageSe
     found = [hit.relevance or 0 for hit in search.text("a dog", limit=200)]
 
     assert found == sorted(found, reverse=True)
-    assert 0.7 < found[0] <= 1
+    assert RELEVANT < found[0] <= 1
     assert 0 <= found[-1] < 0.1
 
 

@@ -3,10 +3,11 @@
 The rule: every part is the real one. Pictures are read from where they lie, decoded by ingestion's own decoder,
 embedded by its own tower, and written to a collection of the engine that is set, which is dropped afterwards.
 
-Prediction (docs/planning.md): on a machine of C cores, stages that take c_i processor seconds for a picture and reach
-r_i pictures a second alone reach min(C / sum of c_i, r_i) together, since they overlap.
+Prediction (docs/planning.md): where this process is given C cores, stages that take c_i processor seconds for a picture
+and reach r_i pictures a second alone reach min(C / sum of c_i, r_i) together, since they overlap.
 """
 
+import hashlib
 import itertools
 import os
 import tempfile
@@ -62,12 +63,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured; ``graph_s`` is the time to build the search graph over ``graph_points``, embedded only."""
+    """What was measured; ``graph_s`` is the time to build the search graph over ``graph_points``, embedded only.
+
+    ``given`` is how many of the cores this process really gets: fewer beside neighbours, or under a container's quota.
+    """
 
     pictures: int
     rejected: int
     bytes_each: float
     cores: int
+    given: float
     gpus: int
     device: str
     precision: str
@@ -91,6 +96,7 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
     cores = usable_cores()
     with closing(open_source(place, settings=settings)) as source, _torch_on_one_thread():
         blobs = _blobs(source, place=place, sample=sample, most=settings.ingest.buffer_bytes)
+        given = _cores_given(cores, seconds=seconds / 2)
         reading = _reading(source, [blob.ref for blob in blobs], settings=settings, seconds=seconds)
         started = time.perf_counter()
         tower = ImageTower.load(settings.model)
@@ -111,6 +117,7 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
         rejected=len(blobs) - len(pictures),
         bytes_each=sum(len(blob.data) for blob in blobs) / len(blobs),
         cores=cores,
+        given=given,
         gpus=torch.cuda.device_count() if tower.device.startswith("cuda") else 0,
         device=tower.device,
         precision=tower.precision,
@@ -287,6 +294,15 @@ def _alone(stage: Stage, work: Callable[[T], int], items: Sequence[T], *, thread
         done = max(1, sum(count.result() for count in counts))
         wall, cpu = time.perf_counter() - started, _processor_seconds() - busy
     return Measured(stage, threads=threads, rate=done / wall, cpu_s=cpu / done)
+
+
+def _cores_given(cores: int, *, seconds: float) -> float:
+    """Processor seconds a second that one thread a core gets; hashing keeps nothing from the others."""
+    block = bytes(1 << 20)
+    hashed = _alone(
+        "read", lambda data: len(hashlib.blake2b(data).digest()) // 64, [block], threads=cores, seconds=seconds
+    )
+    return min(float(cores), hashed.rate * hashed.cpu_s)
 
 
 def _processor_seconds() -> float:

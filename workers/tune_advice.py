@@ -46,7 +46,7 @@ class Prediction:
 def together(found: Measurements) -> Together:
     """How many pictures a second all stages reach at once, and what limits them."""
     processor = sum(stage.cpu_s for stage in found.stages)
-    limits = {"the processor": found.cores / processor}
+    limits = {"the processor": found.given / processor}
     one_process = min(stage.rate for stage in found.stages if stage.stage != "embed")
     if found.gpus:
         limits["the GPU"] = found.stage("embed").rate * found.gpus
@@ -91,6 +91,8 @@ def advice(found: Measurements, *, place: str) -> Iterator[str]:
         yield "The GPU waits for the rest: a machine with more processor cores for each GPU would feed it better."
     if found.embedded and found.cores > 4:
         yield "The embedded engine takes one process only; with a Qdrant server (qdrant.url) several share the work."
+    if found.given < 0.8 * found.cores:
+        yield f"This process gets {found.given:.1f} of {found.cores} cores: others run here, or a quota holds it back."
     if found.rejected:
         yield f"{found.rejected} of {found.pictures + found.rejected} pictures cannot be decoded; ingest says why."
 

@@ -23,6 +23,7 @@ def machine(*, cpu_ms: Sequence[float], rates: Sequence[float], **changes: objec
         rejected=0,
         bytes_each=50_000.0,
         cores=4,
+        given=4.0,
         gpus=0,
         device="cpu",
         precision="float32",
@@ -46,6 +47,13 @@ def test_stages_that_share_the_processor_add_up() -> None:
     assert found.shares["embed"] == pytest.approx(0.8)
 
 
+def test_only_the_cores_that_a_process_is_given_count() -> None:
+    beside_others = machine(cpu_ms=(0.5, 1.0, 8.0, 0.5), rates=(8000, 4000, 500, 2000), given=2.0)
+
+    assert together(beside_others).rate == pytest.approx(200)
+    assert "gets 2.0 of 4 cores" in "\n".join(advice(beside_others, place="."))
+
+
 def test_a_stage_that_waits_for_others_is_the_limit_whatever_the_processor_has_to_spare() -> None:
     found = together(machine(cpu_ms=(0.1, 0.1, 0.1, 0.1), rates=(90, 4000, 500, 2000)))
 
@@ -60,7 +68,13 @@ def test_a_gpu_counts_by_itself_and_as_often_as_there_are() -> None:
 
 def test_a_server_takes_as_many_processes_as_fill_the_machine() -> None:
     many = machine(
-        cpu_ms=(0.1, 0.7, 0.1, 0.1), rates=(9000, 4000, 50_000, 9000), cores=16, device="cuda", gpus=1, embedded=False
+        cpu_ms=(0.1, 0.7, 0.1, 0.1),
+        rates=(9000, 4000, 50_000, 9000),
+        cores=16,
+        given=16.0,
+        device="cuda",
+        gpus=1,
+        embedded=False,
     )
 
     found = together(many)

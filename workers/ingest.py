@@ -5,9 +5,6 @@ The rule: an unfinished run of a place is finished first, then the place is look
 
 import contextlib
 import logging
-import os
-import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -17,9 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from connector.errors import ConfigError, PolyglanceError
+from connector.errors import ConfigError
 from connector.qdrant.open import open_engine
-from connector.runs import RunStatus, State
 from connector.spaces.catalog import find_space
 from workers.engines.executor import Executor
 from workers.errors import BooksUnreadable, RunIncomplete
@@ -28,9 +24,10 @@ from workers.prune import Pruned, Roll, prune_points
 from workers.records import Ref, Reject, Stage
 from workers.run import Progress, Run
 from workers.settings import Settings
-from workers.shards import Manifest, RunFolder, alone, local_folder
+from workers.shards import Manifest, RunFolder, alone
 from workers.sources.open import open_source
 from workers.sources.source import Source
+from workers.status import now, told
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +36,6 @@ Show = Callable[[Callable[[], Progress]], AbstractContextManager[None]]
 
 Wait = Callable[[str], AbstractContextManager[None]]
 """Shows that something is under way for as long as the context lasts."""
-
-STATUS_S = 2.0
-"""Seconds between two ``status.json``."""
 
 READING = ("s3", "web", "table")
 """Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``hidden``."""
@@ -124,7 +118,7 @@ class Ingestion:
             shard_size=self._settings.ingest.shard_size,
             attempts=self._settings.ingest.attempts,
         )
-        with _status(run, manifest=manifest, folder=folder, settings=self._settings), self._show(run.progress):
+        with told(run, manifest=manifest, folder=folder, settings=self._settings), self._show(run.progress):
             return run.go()
 
 
@@ -189,7 +183,7 @@ def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
         run=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
         place=absolute(place),
         source=source,
-        started_at=_now(),
+        started_at=now(),
         settings=reading_settings(settings),
     )
 
@@ -262,76 +256,3 @@ def _bulk(settings: Settings) -> AbstractContextManager[object]:
     stack.callback(engine.close)
     stack.enter_context(engine.bulk_load())
     return stack
-
-
-@contextmanager
-def _status(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings) -> Iterator[None]:
-    """Say where a run stands for as long as the block runs, and how it ended."""
-    here = local_folder(manifest.source, settings=settings) if settings.ingest.runs is not None else None
-    over = threading.Event()
-
-    def say(state: State, *, error: str | None = None) -> None:
-        status = status_of(run.progress(), manifest=manifest, collection=settings.collection, state=state, error=error)
-        for each in (folder, here):
-            if each is not None:
-                each.write_status(status)
-
-    def keep_saying() -> None:
-        while not over.wait(STATUS_S):
-            with contextlib.suppress(RunIncomplete):  # a disk that is full stops the run where its books are kept
-                say("running")
-
-    thread = threading.Thread(target=keep_saying, name="status", daemon=True)
-    ended: State = "failed"
-    error: str | None = None
-    try:
-        thread.start()
-        yield
-        ended = "done"
-    except KeyboardInterrupt:
-        ended = "stopped"
-        raise
-    except PolyglanceError as failure:
-        error = str(failure)
-        raise
-    except BaseException as failure:
-        error = repr(failure)
-        raise
-    finally:
-        over.set()
-        if thread.ident is not None:  # an interrupt may have kept it from starting
-            thread.join()
-        with contextlib.suppress(RunIncomplete):
-            say(ended, error=error)
-
-
-def status_of(
-    progress: Progress, *, manifest: Manifest, collection: str, state: State, error: str | None = None
-) -> RunStatus:
-    """A run's progress as others read it."""
-    report = progress.report
-    return RunStatus(
-        run=manifest.run,
-        source=manifest.source,
-        collection=collection,
-        state=state,
-        started_at=manifest.started_at,
-        updated_at=_now(),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        listed=progress.total,
-        listed_all=progress.listed_all,
-        stored=report.tally.stored,
-        unchanged=report.tally.unchanged,
-        rejected=report.tally.rejected,
-        reasons=dict(report.reasons),
-        rate=round(progress.rate, 2),
-        eta_s=None if progress.eta_s is None else round(progress.eta_s, 1),
-        busy={stage: round(share, 3) for stage, share in report.shares.items()},
-        bottleneck=report.bottleneck,
-        error=error,
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -74,7 +74,7 @@ class Server:
 
 
 def main() -> None:
-    """Measure and write ``results/service.json``, or ``results/service_soak.json``."""
+    """Measure and write ``results/service.json``, the values of ``--set`` in its name, or ``service_soak.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each load lasts")
     parser.add_argument("--rounds", type=int, default=3)
@@ -92,7 +92,7 @@ def main() -> None:
             shutil.copytree(Path(work) / "data", Path(work) / "copy")  # the engine's data is open in one process
             other = [*settings, f"qdrant.path={work}/copy"]
             results = compare(settings, other, clients=options.clients, rounds=options.rounds, for_s=options.seconds)
-            name = "service"
+            name = "-".join(["service", *(value.partition("=")[2] for value in options.set)])
     results = {"size": options.size, "points": POINTS, "set": options.set, **results}
     print(json.dumps(results, indent=1))
     print(write(name, results))

@@ -185,6 +185,63 @@ def _three(found: dict[str, float]) -> str:
     return " / ".join(f"{found[name]:.2f}" for name in ("p50", "p95", "p99"))
 
 
+def _runs(results: dict[str, Any]) -> Iterator[str]:
+    unchanged, books = results["unchanged"], results["books"]
+    yield f"| {unchanged['images']:,} pictures that are stored already | a second | busy |\n| --- | --- | --- |"
+    for name in ("disk", "s3"):
+        found = unchanged[name]
+        yield f"| {name} | {_median(found['images_per_second'])} | {_busy(found['busy'])} |"
+    yield f"\nListing, shards and books take {books['overhead']:.1%} of a run's time "
+    yield f"({books['run_s']['median']:.2f} s against {books['pipeline_s']['median']:.2f} s of the pipeline alone)."
+    if "executors" in results:
+        executors = results["executors"]
+        yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} pictures a "
+        yield f"second as processes, {_median(executors['ray']['images_per_second'])} as Ray actors."
+
+
+def _median(found: dict[str, Any]) -> str:
+    return f"{found['median']:,.0f} ({found['least']:,.0f}–{found['greatest']:,.0f})"
+
+
+def _query(results: dict[str, Any]) -> Iterator[str]:
+    yield "| p50 / p95 / p99, ms | text | search | words to hits |\n| --- | --- | --- | --- |"
+    rows = {f"polyglance, {runtime}": found for runtime, found in results["towers"].items()}
+    rows[f"plain script, {results['plain']['points']:,} points"] = results["plain"]
+    for name, found in rows.items():
+        times = " | ".join(_three(found[part]) for part in ("text_ms", "search_ms", "words_to_hits_ms"))
+        yield f"| {name} | {times} |"
+    yield "\n| filter | search, ms | recall@10 |\n| --- | --- | --- |"
+    for name, times in results["filters_ms"].items():
+        yield f"| {name} | {_three(times)} | {results['recall_at_10'][name]:.4f} |"
+    memory = results["memory_without_model"]
+    yield (
+        f"\nResident without a model: {memory['resident_mib']:,.0f} MiB ({memory['anonymous_mib']:,.0f} its own, "
+        f"{memory['before_mib']:,.0f} before the collection was opened); on disk {results['disk_mib']:,.0f} MiB."
+    )
+
+
+def _service(results: dict[str, Any]) -> Iterator[str]:
+    yield "| callers | batched: a second, p50 / p99 ms | alone: a second, p50 / p99 ms | gain | texts in a pass |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, found in results.items():
+        if isinstance(found, dict) and "gain" in found:
+            shown = [
+                f"{arm['per_second']['median']:,.0f}, {arm['p50_ms']['median']:,.0f} / {arm['p99_ms']['median']:,.0f}"
+                for arm in (found["batched"], found["alone"])
+            ]
+            texts = found["batched"]["texts_in_a_pass"]["median"]
+            yield f"| {name} | {shown[0]} | {shown[1]} | {found['gain']['median']:.1f} | {texts:.1f} |"
+
+
+def _soak(results: dict[str, Any]) -> Iterator[str]:
+    memory = results["memory_mib"]
+    yield (
+        f"{results['answers']:,} answers to {results['clients']} callers in {results['seconds']:.0f} s, by status "
+        f"{results['statuses']}; memory {memory['second quarter']:,.0f} MiB in the second quarter, "
+        f"{memory['last quarter']:,.0f} in the last ({results['growth']:+.1%})."
+    )
+
+
 def _gpu(results: dict[str, Any]) -> Iterator[str]:
     whole = results["end_to_end"]
     yield f"End to end in one process: {whole['images_per_second']:,.0f} images a second ({_busy(whole['busy'])}).\n"
@@ -214,6 +271,22 @@ SECTIONS: Sequence[tuple[str, str, str, Callable[[dict[str, Any]], Iterator[str]
     ("Decoding", "decode", "python -m benchmarks.bench_decode", _decode),
     ("The forward pass", "forward", "python -m benchmarks.bench_forward", _forward),
     ("Reading", "sources", "python -m benchmarks.bench_sources", _sources),
+    ("Runs", "runs", "python -m benchmarks.bench_runs", _runs),
+    ("From words to hits: 100,000 points", "query_100000", "python -m benchmarks.bench_query --points 100000", _query),
+    (
+        "From words to hits: 1,000,000 points",
+        "query_1000000",
+        "python -m benchmarks.bench_query --points 1000000",
+        _query,
+    ),
+    (
+        "The service, text tower by torch",
+        "service-torch",
+        "python -m benchmarks.bench_service --set model.text_runtime=torch",
+        _service,
+    ),
+    ("The service, text tower as it chooses", "service", "python -m benchmarks.bench_service", _service),
+    ("The service for long", "service_soak", "python -m benchmarks.bench_service --soak 600", _soak),
     ("What tune predicts", "tune", "python -m benchmarks.bench_tune", _tune),
     ("100,000 points", "scale-100000", "python -m benchmarks.bench_scale --points 100000", _scale),
     ("1,000,000 points", "scale-1000000", "python -m benchmarks.bench_scale --points 1000000", _scale),

@@ -14,9 +14,6 @@ from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-LONGEST_JOIN_S = 1.0
-"""How long one join waits before it looks whether the thread was given up meanwhile."""
-
 
 class Aborted(Exception):
     """The crew is going home: the thread that gets this returns without a word."""
@@ -94,8 +91,9 @@ class Crew:
 
     def __init__(self, channels: Sequence[Channel[Any]]) -> None:
         self._channels = channels
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._working: set[threading.Thread] = set()
+        self._home: list[threading.Thread] = []
+        self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._groups: dict[str, _Group] = {}
 
@@ -110,8 +108,9 @@ class Crew:
 
         The thread that was given up must raise Aborted where it comes back after all.
         """
-        with self._lock:
-            self._threads.remove(stuck)
+        with self._changed:
+            self._working.remove(stuck)
+            self._changed.notify_all()
         self._run(stuck.name, work, group=self._groups[name])
 
     def stop(self) -> None:
@@ -120,37 +119,53 @@ class Crew:
             channel.abort()
 
     def wait(self) -> None:
-        """Wait until every thread has returned. An interrupt gets through."""
-        while (thread := self._next()) is not None:
-            thread.join(LONGEST_JOIN_S)
+        """Wait until every thread is home. An interrupt gets through.
+
+        Not by ``join``, which takes a thread for ended when it is interrupted (CPython's issue 45274).
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._working)
+        for thread in self._home:
+            thread.join()
 
     def _run(self, name: str, work: Callable[[], None], *, group: "_Group") -> None:
         def body() -> None:
             try:
-                work()
-            except Aborted:
-                return
-            except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again in __exit__)
-                self._fail(failure)
-                return
-            with self._lock:
-                group.left -= 1
-                last = group.left == 0
-            if last and group.output is not None:
-                group.output.close()
+                self._do(work, group=group)
+            finally:
+                with self._changed:
+                    if thread in self._working:  # else it was given up
+                        self._working.remove(thread)
+                        self._home.append(thread)
+                    self._changed.notify_all()
 
         thread = threading.Thread(target=body, name=name, daemon=True)
-        with self._lock:
-            self._threads.append(thread)
-        thread.start()
+        with self._changed:
+            self._working.add(thread)
+        try:
+            thread.start()
+        except BaseException:  # the system refused to start it, or an interrupt came first
+            if thread.ident is None:
+                with self._changed:
+                    self._working.discard(thread)
+            raise
 
-    def _next(self) -> threading.Thread | None:
-        """A thread that has not returned; one that the system refused to start is under way as an error."""
-        with self._lock:
-            return next((thread for thread in self._threads if thread.ident is not None and thread.is_alive()), None)
+    def _do(self, work: Callable[[], None], *, group: "_Group") -> None:
+        try:
+            work()
+        except Aborted:
+            return
+        except BaseException as failure:  # noqa: BLE001  (outermost frame of the thread; raised again in __exit__)
+            self._fail(failure)
+            return
+        with self._changed:
+            group.left -= 1
+            last = group.left == 0
+        if last and group.output is not None:
+            group.output.close()
 
     def _fail(self, failure: BaseException) -> None:
-        with self._lock:
+        with self._changed:
             self._failure = self._failure or failure
         self.stop()
 

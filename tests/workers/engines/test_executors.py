@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from workers.engines.executor import Remote, WorkerDied
 from workers.engines.local import Child, count_workers
 from workers.engines.slots import Slots
 from workers.errors import RunIncomplete
-from workers.meter import Report
+from workers.meter import Beat, Report
 from workers.records import Shard, Tally
 from workers.run import Run
 from workers.run_files import LocalFiles
@@ -173,14 +173,20 @@ def test_closing_drops_what_is_under_way_and_leaves_no_process(house: House) -> 
     house.script.write({"05.png": ["hang"]})
     house.slots.prepare(recreate=True)
     heard = threading.Event()
-    answer = house.slots.submit(Shard(0, place="/", refs=tuple(refs(PICTURES))), hear=lambda _: heard.set())
+
+    def hear(_: Beat) -> None:
+        if house.script.worked()["05.png"]:
+            heard.set()
+
+    answer = house.slots.submit(Shard(0, place="/", refs=tuple(refs(PICTURES))), hear=hear)
     assert heard.wait(60)
-    (worker,) = house.script.processes() or {0}
+    (worker,) = house.script.processes()
 
     house.slots.close()
 
     assert isinstance(answer.exception(timeout=10), WorkerDied)
-    assert not (worker and psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(worker).wait(timeout=30)
 
 
 # worker processes

@@ -191,11 +191,11 @@ def _runs(results: dict[str, Any]) -> Iterator[str]:
     for name in ("disk", "s3"):
         found = unchanged[name]
         yield f"| {name} | {_median(found['images_per_second'])} | {_busy(found['busy'])} |"
-    yield f"\nListing, shards and books take {books['overhead']:.1%} of a run's time "
+    yield f"\nListing, shards and books take {books['overhead']:.1%} of a run's time"
     yield f"({books['run_s']['median']:.2f} s against {books['pipeline_s']['median']:.2f} s of the pipeline alone)."
     if "executors" in results:
         executors = results["executors"]
-        yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} pictures a "
+        yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} pictures a"
         yield f"second as processes, {_median(executors['ray']['images_per_second'])} as Ray actors."
 
 

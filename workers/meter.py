@@ -22,7 +22,7 @@ class Report:
 
     ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
     ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored pictures of known content,
-    which were not embedded again.
+    which were not embedded again; ``earlier`` those of the tally that an earlier attempt brought to their end.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -31,6 +31,7 @@ class Report:
     busy: Mapping[Stage, float] = field(default_factory=dict)
     threads: Mapping[Stage, int] = field(default_factory=dict)
     copied: int = 0
+    earlier: int = 0
 
     @property
     def shares(self) -> dict[Stage, float]:
@@ -48,9 +49,8 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Pictures brought to an end per second."""
-        done = self.tally.stored + self.tally.unchanged + self.tally.rejected
-        return done / self.seconds if self.seconds else 0.0
+        """Pictures brought to an end per second, those of earlier attempts left out."""
+        return (self.tally.done - self.earlier) / self.seconds if self.seconds else 0.0
 
     def __add__(self, other: "Report") -> "Report":
         return Report(
@@ -62,6 +62,7 @@ class Report:
             ),
             reasons=dict((Counter(self.reasons) + Counter(other.reasons)).most_common()),
             copied=self.copied + other.copied,
+            earlier=self.earlier + other.earlier,
             seconds=self.seconds + other.seconds,
             busy={
                 s: self.busy.get(s, 0.0) + other.busy.get(s, 0.0) for s in STAGES if s in self.busy or s in other.busy

@@ -61,7 +61,7 @@ class Progress:
     @property
     def rate(self) -> float:
         """Pictures a second, of this attempt."""
-        return (self.done - self.earlier.tally.done) / self.report.seconds if self.report.seconds else 0.0
+        return self.report.rate
 
     @property
     def eta_s(self) -> float | None:
@@ -213,7 +213,8 @@ class Run:
         """Go on where an earlier attempt at this run left off."""
         listed, done = self._folder.listed(), self._folder.done()
         assert listed is not None
-        self._done = sum(done.values(), Report())
+        before = sum(done.values(), Report())
+        self._done = replace(before, busy={}, seconds=0.0, earlier=before.tally.done + listed.rejected)
         self._listed = Report(
             tally=Tally(listed=listed.rejected, rejected=listed.rejected),
             reasons=Counter(each.reason for each in self._folder.rejects() if each.stage == "list"),

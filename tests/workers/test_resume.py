@@ -56,6 +56,7 @@ def test_a_run_that_was_broken_off_is_finished_and_then_the_place_is_looked_at_a
 
     assert ran.code == 0, ran.err
     assert (ran.json["resumed"]["listed"], ran.json["resumed"]["stored"]) == (4, 4)
+    assert ran.json["resumed"]["images_per_second"] * ran.json["resumed"]["seconds"] == pytest.approx(3, abs=0.1)
     assert (ran.json["listed"], ran.json["unchanged"], ran.json["stored"]) == (5, 3, 2)  # a.png was never there
     assert status(cli)["state"] == "done"
     assert "resumed" not in ingest(cli, "album").json

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
@@ -144,21 +145,20 @@ def _child(pipe: Connection, start: Start, stall_s: float, level: int) -> None:
     said = _Said(pipe, stall_s=stall_s)
     worker: AnyWorker | None = None
     try:
-        while True:
-            call, argument = pipe.recv()
-            try:
-                worker = worker or start()
-                match call:
-                    case "ready":
-                        said.say("done", None)
-                    case "prepare":
-                        said.say("done", worker.prepare(recreate=argument))
-                    case "work":
-                        said.say("done", worker.work(argument, hear=said.beat))
-            except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the parent)
-                said.say("failed", portable(failure))
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):
-        pass  # sent home
+        with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):  # sent home
+            while True:
+                call, argument = pipe.recv()
+                try:
+                    worker = worker or start()
+                    match call:
+                        case "ready":
+                            said.say("done", None)
+                        case "prepare":
+                            said.say("done", worker.prepare(recreate=argument))
+                        case "work":
+                            said.say("done", worker.work(argument, hear=said.beat))
+                except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the parent)
+                    said.say("failed", portable(failure))
     finally:
         if worker is not None:
             worker.close()

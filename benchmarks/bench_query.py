@@ -36,7 +36,6 @@ CACHE = Path(".cache/bench_query")
 DIMS = 512
 SCHEMA = CollectionSchema(Fingerprint("clip-vit-b-32", dims=DIMS, image_size=224))
 BLOCK = 5_000
-SEAL_EVERY = 200_000
 SEED = 1
 WARM_UP = 20
 EXACT = 100
@@ -260,7 +259,7 @@ def _settings(twins: Any, *, runtime: str) -> Settings:
 
 
 def _engine(folder: Path) -> EmbeddedEngine:
-    return EmbeddedEngine.open(folder.parent, collection=folder.name, seal_every=SEAL_EVERY)
+    return EmbeddedEngine.open(folder.parent, collection=folder.name)
 
 
 def _disk(folder: Path) -> int:

@@ -27,8 +27,8 @@ WORST = 32
 """Bytes a pixel that decoding takes at most: ``connector.spaces.pixels.BYTES_PER_PIXEL``."""
 POINTS_UNDER_WAY = 3 * 1024
 """Points in the last channel and in the store's hands: ``workers.pipeline.UPSERT_POINTS`` three times."""
-UNSEALED = 5_000
-"""Points the embedded engine holds until it seals them: ``connector.qdrant.embedded.SEAL_EVERY``."""
+UNSEALED = 25_000
+"""Points the embedded engine holds at most until it seals them: ``connector.qdrant.embedded.SEAL_MOST``."""
 KNOWN = 4096
 """Contents that are remembered: ``workers.content.REMEMBERED``."""
 POINT = 5 * 1024

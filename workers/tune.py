@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from connector.errors import UnreadableImage
-from connector.qdrant.embedded import SEAL_EVERY, EmbeddedEngine
+from connector.qdrant.embedded import SEAL_LEAST, EmbeddedEngine
 from connector.qdrant.engine import Engine
 from connector.qdrant.open import open_engine
 from connector.qdrant.schema import CollectionSchema
@@ -109,7 +109,7 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
         pixels = np.stack([each for each, _ in pictures])
         embedding, vectors = _embedding(tower, pixels, batch_size=batch_size, cores=cores, seconds=seconds)
         with _scratch(settings, tower=tower) as engine:
-            points = SEAL_EVERY if isinstance(engine, EmbeddedEngine) else 2 * UPSERT_POINTS
+            points = SEAL_LEAST if isinstance(engine, EmbeddedEngine) else 2 * UPSERT_POINTS
             storing = _storing(engine, vectors, [payload for _, payload in pictures], points=points)
             graph_s = _graph_seconds(engine)
     return Measurements(

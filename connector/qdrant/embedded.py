@@ -4,8 +4,8 @@ The one rule: a single lock serialises every call, because Edge holds the interp
 ``optimize`` closes the shard under everyone's feet. Opening touches no file; the first call does.
 
 Durability: an upsert returns when it is in the write-ahead log and can be read back, so a killed process loses
-nothing that was acknowledged. Every ``SEAL_EVERY`` points what was written last is sealed: the log is written through
-and the points move out of memory, so that neither grows with the collection.
+nothing that was acknowledged. From time to time what was written last is sealed: the log is written through and the
+points move out of memory, so that neither grows with the collection.
 """
 
 import logging
@@ -40,9 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEAL_EVERY = 5_000
-"""Points between two seals. Their indexes take some 5 KB each in memory until then; the log stays near 50 MB, and a
-restart after a crash replays for under a second."""
+SEAL_LEAST, SEAL_MOST = 5_000, 25_000
+"""Points between two seals: a quarter of the collection, but no fewer and no more. Their indexes take some 5 KB each in
+memory until then, and a restart after a crash writes them anew, in a few seconds. Every seal opens all segments twice,
+some 30 ms each time: seals of one size for all would take ever longer."""
+SEAL_SHARE = 4
 
 CANDIDATES = 100
 """Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
@@ -55,9 +57,8 @@ _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParam
 class EmbeddedEngine:
     """One collection in a folder of this machine; ``connector.qdrant.engine.Engine`` says what each call promises."""
 
-    def __init__(self, folder: CollectionFolder, *, seal_every: int = SEAL_EVERY) -> None:
+    def __init__(self, folder: CollectionFolder) -> None:
         self._folder = folder
-        self._seal_every = seal_every
         self._alone = threading.RLock()
         self._shard: edge.EdgeShard | None = None
         self._schema: CollectionSchema | None = None
@@ -66,15 +67,13 @@ class EmbeddedEngine:
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path, *, collection: str, seal_every: int = SEAL_EVERY) -> Self:
+    def open(cls, path: Path, *, collection: str) -> Self:
         """An engine for ``path/collection``, which need not exist yet.
-
-        Fewer seals write faster and take more memory: some 5 KB for each of ``seal_every`` points.
 
         The first call takes the collection's lock and holds it until ``close``: it raises StoreUnavailable while
         another engine, of this process or of another, has the collection open.
         """
-        return cls(CollectionFolder(path, collection=collection), seal_every=seal_every)
+        return cls(CollectionFolder(path, collection=collection))
 
     @property
     def collection(self) -> str:
@@ -111,7 +110,7 @@ class EmbeddedEngine:
             records = [edge.Point(p.id, {name: p.vector.tolist()}, dict(p.payload)) for p in points]
             shard.update(edge.UpdateOperation.upsert_points(records))
             self._unsealed += len(points)
-            if self._unsealed >= self._seal_every:
+            if self._unsealed >= SEAL_LEAST and self._unsealed >= _wait(shard.info().points_count - self._unsealed):
                 self._seal()
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
@@ -288,6 +287,11 @@ class EmbeddedEngine:
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise StoreRefused(f"the engine of collection {self.collection!r} was closed; open another one.")
+
+
+def _wait(points: int) -> int:
+    """How many points more a collection of so many takes before they are sealed."""
+    return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
 
 
 def _request(query: NearestQuery, *, schema: CollectionSchema) -> edge.QueryRequest:

@@ -205,7 +205,7 @@ def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:
 def sealing_config(schema: CollectionSchema) -> edge.EdgeConfig:
     """The same, but optimizing only moves what was written last into a segment of its own, on disk.
 
-    No graph is built and no segments are merged: sealing takes as long in a large collection as in a small one.
+    No graph is built and no segments are merged: a large collection adds no more than the opening of its segments.
     """
     no_graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10**9, memory=edge.Memory.Cached)
     apart = edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE, default_segment_number=10_000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.qdrant.embedded import SEAL_EVERY
+from connector.qdrant.embedded import SEAL_MOST
 from connector.spaces.pixels import BYTES_PER_PIXEL
 from tests.conftest import CommandLine
 from tests.pictures import write_pictures
@@ -19,7 +19,7 @@ from workers.settings import Settings
 
 
 def test_the_constants_are_those_of_the_modules_they_are_taken_from() -> None:
-    assert (told.UNSEALED, told.KNOWN, told.WORST) == (SEAL_EVERY, REMEMBERED, BYTES_PER_PIXEL)
+    assert (told.UNSEALED, told.KNOWN, told.WORST) == (SEAL_MOST, REMEMBERED, BYTES_PER_PIXEL)
     assert told.POINTS_UNDER_WAY == 3 * UPSERT_POINTS
 
 

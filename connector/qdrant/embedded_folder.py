@@ -205,9 +205,10 @@ def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:
 def sealing_config(schema: CollectionSchema) -> edge.EdgeConfig:
     """The same, but optimizing only moves what was written last into a segment of its own, on disk.
 
-    No graph is built and no segments are merged: a large collection adds no more than the opening of its segments.
+    No graph is built, which would take four times as long, and no segments are merged: a large collection adds no more
+    than the opening of its segments.
     """
-    no_graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10**9, memory=edge.Memory.Cached)
+    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
     apart = edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE, default_segment_number=10_000)
     return _config(schema, graph=no_graph, optimizers=apart)
 

@@ -1,5 +1,6 @@
 """JPEGs that cost what photographs cost: smooth areas, edges and a little noise, made by code."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,25 @@ def make_photos(folder: Path, *, size: tuple[int, int], count: int, quality: int
         path.parent.mkdir(exist_ok=True)
         _photo(size, seed=number).save(path, quality=quality)
     return folder
+
+
+def make_many(folder: Path, *, of: Path, count: int) -> Path:
+    """Fill ``folder`` with ``count`` JPEGs, the pictures of ``of`` over and over, each with a comment of its own.
+
+    To ingestion no two are alike, and they are made as fast as a disk writes.
+    """
+    originals = [path.read_bytes() for path in sorted(of.rglob("*.jpg"))]
+    for number, data in zip(range(count), itertools.cycle(originals), strict=False):
+        path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_commented(data, f"{number:08d}"))
+    return folder
+
+
+def _commented(data: bytes, comment: str) -> bytes:
+    """A JPEG as Pillow writes it, with a comment (marker COM, ITU-T T.81, B.2.4.5) behind its first segment."""
+    end = 4 + int.from_bytes(data[4:6]) if data[2:4] == b"\xff\xe0" else 2
+    return data[:end] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2) + comment.encode() + data[end:]
 
 
 def _photo(size: tuple[int, int], *, seed: int) -> Image.Image:

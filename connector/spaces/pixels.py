@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -332,13 +333,16 @@ def _fit(plane: _Plane, *, of: tuple[int, int], size: int, orientation: int) -> 
         mode="bicubic",
         antialias=True,
     )
-    pixels = resized[0].permute(1, 2, 0).numpy()[rows.skip : rows.skip + size, columns.skip : columns.skip + size]
+    pixels = resized.numpy()[0].transpose(1, 2, 0)[rows.skip : rows.skip + size, columns.skip : columns.skip + size]
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     if transpose:
         pixels = pixels.swapaxes(0, 1)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (size, size, 3)))
+    if pixels.shape[2] == 1:
+        pixels = np.broadcast_to(pixels, (size, size, 3))
+    return np.ascontiguousarray(pixels)
 
 
+@lru_cache(maxsize=1024)
 def _span(length: float, *, out: int, size: int, flip: bool) -> _Span:
     """Which source pixels the crop needs of an axis of ``length`` that is resized to ``out``.
 

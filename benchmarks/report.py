@@ -171,8 +171,15 @@ def _scale(results: dict[str, Any]) -> Iterator[str]:
     yield f"| opened again, first answer | {asked['first_answer_seconds']:.2f} s |"
     yield f"| query p50 / p95 / p99 | {_three(asked['query_ms'])} ms; recall@10 {asked['recall_at_10']:.3f} |"
     yield f"| filtered query | {_three(asked['filtered_query_ms'])} ms |"
-    memory = asked["memory_mib"]
+    memory, resident = asked["memory_mib"], planned["memory"]
     yield f"| memory after asking | {memory['own']:,.0f} MiB its own, {memory['of_files']:,.0f} of files |"
+    yield "\n| bytes of a point in memory | measured | `polyglance plan` |\n| --- | --- | --- |"
+    for kind, size, parts in (
+        ("own", memory["own"], ("codes", "ids")),
+        ("of files", memory["of_files"], ("graph", "cache")),
+    ):
+        wanted = sum(resident[part] for part in parts)
+        yield f"| {kind}: {' and '.join(parts)} | {size * 2**20 / results['points']:,.0f} | {wanted:,.0f} |"
     yield "\n| bytes of a point on disk | measured | `polyglance plan` |\n| --- | --- | --- |"
     for kind, size in disk.items():
         wanted = (

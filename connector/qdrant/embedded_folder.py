@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
 from connector.qdrant.embedded_errors import in_use
-from connector.qdrant.schema import TENANT_FIELD, CollectionSchema, FieldType
+from connector.qdrant.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema, FieldType
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""
@@ -244,7 +244,8 @@ def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
 
 def _index_params(key: str, kind: FieldType) -> "IndexParams":
     if kind == "keyword":
-        return edge.KeywordIndexParams(prefix=True, is_tenant=True if key == TENANT_FIELD else None, memory=COLD)
+        tenant = True if key == TENANT_FIELD else None
+        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=COLD, enable_hnsw=tenant or INDEX_LINKS)
     return _OTHER_INDEXES[kind]
 
 
@@ -262,12 +263,12 @@ IndexParams: TypeAlias = (
 )
 
 _OTHER_INDEXES: dict[FieldType, IndexParams] = {
-    "integer": edge.IntegerIndexParams(memory=COLD),
-    "float": edge.FloatIndexParams(memory=COLD),
-    "bool": edge.BoolIndexParams(memory=COLD),
-    "geo": edge.GeoIndexParams(memory=COLD),
-    "datetime": edge.DatetimeIndexParams(memory=COLD),
-    "text": edge.TextIndexParams(memory=COLD),
+    "integer": edge.IntegerIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+    "float": edge.FloatIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+    "bool": edge.BoolIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+    "geo": edge.GeoIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+    "datetime": edge.DatetimeIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+    "text": edge.TextIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
 }
 
 

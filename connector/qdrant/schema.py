@@ -56,6 +56,10 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
 TENANT_FIELD = "tenant"
 """The keyword field whose index keeps each tenant's points together (Qdrant's ``is_tenant``)."""
 
+INDEX_LINKS = False
+"""Whether an index adds links of its own to the search graph (Qdrant's ``enable_hnsw``): questions with a filter do
+without (docs/decisions/0006). The tenant's index has them: whoever has tenants asks within one of them each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:

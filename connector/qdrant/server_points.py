@@ -11,6 +11,8 @@ from connector.records import Point, StoredPoint, Vector
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 """Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
+ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""With a filter, neighbours of neighbours are looked at too (docs/decisions/0006)."""
 
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:
@@ -32,7 +34,12 @@ def request(query: NearestQuery, *, vector_name: str) -> models.QueryRequest:
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.min_score,
-        params=models.SearchParams(hnsw_ef=HNSW_EF, exact=query.exact, quantization=RESCORED),
+        params=models.SearchParams(
+            hnsw_ef=HNSW_EF,
+            exact=query.exact,
+            quantization=RESCORED,
+            acorn=None if query.where is None else ACORN,
+        ),
         with_payload=True,
     )
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from connector.errors import CollectionMismatch
-from connector.qdrant.schema import TENANT_FIELD, CollectionSchema, FieldType
+from connector.qdrant.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema, FieldType
 
 HNSW = models.HnswConfigDiff(m=16, ef_construct=100, memory=models.Memory.CACHED)
 QUANTIZATION = models.TurboQuantization(
@@ -48,12 +48,16 @@ of memory a picture, several times what its vector does (docs/planning.md)."""
 
 _INDEXES: Mapping[FieldType, IndexParams] = MappingProxyType(
     {
-        "integer": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, memory=COLD),
-        "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, memory=COLD),
-        "bool": models.BoolIndexParams(type=models.BoolIndexType.BOOL, memory=COLD),
-        "geo": models.GeoIndexParams(type=models.GeoIndexType.GEO, memory=COLD),
-        "datetime": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, memory=COLD),
-        "text": models.TextIndexParams(type=models.TextIndexType.TEXT, memory=COLD),
+        "integer": models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, memory=COLD, enable_hnsw=INDEX_LINKS
+        ),
+        "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "bool": models.BoolIndexParams(type=models.BoolIndexType.BOOL, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "geo": models.GeoIndexParams(type=models.GeoIndexType.GEO, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "datetime": models.DatetimeIndexParams(
+            type=models.DatetimeIndexType.DATETIME, memory=COLD, enable_hnsw=INDEX_LINKS
+        ),
+        "text": models.TextIndexParams(type=models.TextIndexType.TEXT, memory=COLD, enable_hnsw=INDEX_LINKS),
     }
 )
 
@@ -76,11 +80,13 @@ def index_params(name: str, kind: FieldType) -> IndexParams:
     """
     if kind != "keyword":
         return _INDEXES[kind]
+    tenant = True if name == TENANT_FIELD else None
     return models.KeywordIndexParams(
         type=models.KeywordIndexType.KEYWORD,
         prefix=True,
-        is_tenant=True if name == TENANT_FIELD else None,
+        is_tenant=tenant,
         memory=COLD,
+        enable_hnsw=tenant or INDEX_LINKS,
     )
 
 

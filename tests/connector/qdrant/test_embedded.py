@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+from benchmarks.structured import structured_vectors
 from connector.errors import (
     CollectionMismatch,
     CollectionMissing,
@@ -25,6 +26,7 @@ from connector.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from connector.filters import parse_filter
 from connector.qdrant.embedded import SEAL_LEAST, EmbeddedEngine
 from connector.qdrant.embedded_errors import edge_errors
 from connector.qdrant.embedded_folder import RESERVE
@@ -507,6 +509,34 @@ def test_sealing_bounds_what_waits_and_leaves_the_graph_to_optimize(data: Path, 
     assert engine.info().indexed == 2 * SEAL_LEAST
     engine.close()
     assert EmbeddedEngine.open(data, collection="pictures").info().indexed == 2 * SEAL_LEAST
+
+
+@pytest.mark.slow
+def test_filters_of_any_breadth_find_what_an_exact_search_finds(data: Path) -> None:
+    """The graph is walked from 10,000 matches up, and what does not match would cut it into pieces."""
+    count = 40_000
+    engine = EmbeddedEngine.open(data, collection="wide")
+    engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
+    vectors = structured_vectors(count, seed=0)
+    for first in range(0, count, 1_000):
+        engine.upsert(
+            [
+                Point(
+                    str(uuid.UUID(int=number)), vectors[number], {"width": number * 7919 % 100, "height": number % 97}
+                )
+                for number in range(first, first + 1_000)
+            ]
+        )
+    engine.optimize()
+    asked = structured_vectors(50, seed=1)
+    for condition in ("width < 30", "width < 60 and height < 50", "width < 95"):
+        where = parse_filter(condition, indexes=SCHEMA.indexes)
+        found = engine.query([NearestQuery(vector, where=where) for vector in asked])
+        exact = engine.query([NearestQuery(vector, where=where, exact=True) for vector in asked])
+        both = zip(found, exact, strict=True)
+        shares = [len({hit.id for hit in ours} & {hit.id for hit in theirs}) / 10 for ours, theirs in both]
+        assert np.mean(shares) > 0.97, condition
+    engine.close()
 
 
 @pytest.mark.slow

@@ -175,7 +175,10 @@ def test_a_new_collection_is_what_the_documentation_recommends(
     assert {name: index.data_type.value for name, index in info.payload_schema.items()} == SCHEMA.indexes
     tenant = info.payload_schema["tenant"].params
     assert isinstance(tenant, models.KeywordIndexParams)
-    assert tenant.is_tenant is True
+    assert (tenant.is_tenant, tenant.enable_hnsw) == (True, True)
+    width = info.payload_schema["width"].params
+    assert isinstance(width, models.IntegerIndexParams)
+    assert width.enable_hnsw is False
 
 
 def test_every_index_is_made_before_the_first_point(engine: ServerEngine, standin: Standin) -> None:

@@ -4,7 +4,7 @@ Both embed the same JPEGs with the same full-size random-weight ViT-B/32, one af
 ratio of each round is what counts. Beside it stands what the arithmetic allows on this machine: decoding and the
 forward pass measured alone on one thread, perfectly overlapped over all cores.
 
-    python -m benchmarks.bench_ingest [--rounds 3] [--images 96] [--counts 1000 10000 100000] [--skip-growth]
+    python -m benchmarks.bench_ingest [--rounds 3] [--share 1.0] [--counts 1000 10000 100000] [--skip-growth]
 
 Of the pictures on S3 (``benchmarks.s3_server``, which shares the cores) ours is measured alone. Growth is the cost of a
 picture, and the peak of memory, as the collection grows: many small pictures with space mini.
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.bench_sources import s3_bucket
-from benchmarks.photos import SIZES, make_photos
+from benchmarks.photos import SIZES, make_many, make_photos
 from benchmarks.record import spread, write
 from connector.records import Pixels
 from connector.settings import ModelSettings
@@ -32,6 +32,10 @@ from connector.spaces.pixels import decode
 from tests.twins import write_twins
 from workers.machine import usable_cores
 
+IMAGES = {"500x375": 480, "1920x1080": 320, "4000x3000": 96}
+"""Pictures of a round: enough that its beginning and its end, where not all stages work, hardly count."""
+DIFFERENT = {"500x375": 96, "1920x1080": 32, "4000x3000": 8}
+"""How many of them differ in more than a comment."""
 COUNTS = (1_000, 10_000, 100_000)
 
 
@@ -43,7 +47,8 @@ def main() -> None:
         twins = write_twins(folder / "models", size="full")
         results: dict[str, Any] = {"against_plain_script": {}}
         for name, size in SIZES.items():
-            photos = make_photos(folder / "photos" / name, size=size, count=options.images)
+            different = make_photos(folder / "different" / name, size=size, count=DIFFERENT[name])
+            photos = make_many(folder / "photos" / name, of=different, count=round(options.share * IMAGES[name]))
             results["against_plain_script"][name] = _compare(photos, twins.image, rounds=options.rounds, folder=folder)
             print(name, json.dumps(results["against_plain_script"][name], indent=1), flush=True)
         if not options.skip_growth:
@@ -55,7 +60,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--share", type=float, default=1.0, help="of the pictures of a round, to try it out")
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--skip-growth", action="store_true")
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """What `polyglance tune` predicts, against a real run over other pictures of the same kind.
 
-python -m benchmarks.bench_tune [--images 400] [--seconds 4]
+python -m benchmarks.bench_tune [--share 1.0] [--seconds 4]
 """
 
 import argparse
@@ -11,18 +11,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.photos import make_photos
+from benchmarks.photos import make_many, make_photos
 from benchmarks.record import write
 from tests.twins import write_twins
 
 KINDS = {"500x375": (500, 375), "1920x1080": (1920, 1080)}
 SAMPLE = 64
+COUNTS = {"mini": 6_000, "clip-vit-b-32": 800}
+"""Pictures of a real run: enough that its beginning and its end, where not all stages work, hardly count."""
 
 
 def main() -> None:
     """Predict, run, compare; write ``results/tune.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--share", type=float, default=1.0, help="of the pictures of a real run, to try it out")
     parser.add_argument("--seconds", type=float, default=4.0)
     options = parser.parse_args()
     results = {}
@@ -34,9 +36,11 @@ def main() -> None:
             "clip-vit-b-32": {"model.image_model": image_model},
         }
         for kind, size in KINDS.items():
-            photos = make_photos(folder / "photos" / kind, size=size, count=options.images)
             sample = make_photos(folder / "sample" / kind, size=size, count=SAMPLE)
+            others = make_photos(folder / "others" / kind, size=size, count=SAMPLE, first=SAMPLE)
             for space, model in spaces.items():
+                count = round(options.share * COUNTS[space])
+                photos = make_many(folder / "photos" / space / kind, of=others, count=count)
                 name = f"{space}, {kind}"
                 settings = {**model, "qdrant.path": folder / "store" / space / kind}
                 results[name] = _compared(photos, sample, settings, options)

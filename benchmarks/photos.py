@@ -9,10 +9,13 @@ from PIL import Image
 SIZES = {"500x375": (500, 375), "1920x1080": (1920, 1080), "4000x3000": (4000, 3000)}
 
 
-def make_photos(folder: Path, *, size: tuple[int, int], count: int, quality: int = 88) -> Path:
-    """Fill ``folder`` with ``count`` JPEGs of ``size`` (width, height), each another; what is there already is kept."""
+def make_photos(folder: Path, *, size: tuple[int, int], count: int, first: int = 0, quality: int = 88) -> Path:
+    """Fill ``folder`` with ``count`` JPEGs of ``size`` (width, height), each another; what is there already is kept.
+
+    They are numbered from ``first``; those of one number are alike.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in range(first, first + count):
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         if path.exists():
             continue

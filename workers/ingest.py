@@ -67,6 +67,7 @@ class Ingestion:
         self._threads = threads
         self._show = show
         self._anew = anew  # what was done before is gone with the collection
+        self._say_the_end: Callable[[], None] | None = None
 
     @classmethod
     @contextmanager
@@ -81,7 +82,14 @@ class Ingestion:
                 executor = stack.enter_context(closing(_executor(settings)))
                 prepared = executor.prepare(recreate=recreate)
             stack.enter_context(_bulk(settings))
-            yield cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
+            ingestion = cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
+            try:
+                yield ingestion
+            except KeyboardInterrupt:
+                stack.close()  # the workers tell what they stored since
+                if ingestion._say_the_end is not None:
+                    ingestion._say_the_end()
+                raise
 
     def ingest(self, source: Source, *, place: str, roll: Roll | None = None) -> Ingested:
         """Finish an unfinished run of this source, then bring in what is new or changed there.
@@ -118,7 +126,10 @@ class Ingestion:
             shard_size=self._settings.ingest.shard_size,
             attempts=self._settings.ingest.attempts,
         )
-        with told(run, manifest=manifest, folder=folder, settings=self._settings), self._show(run.progress):
+        with (
+            told(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
+            self._show(run.progress),
+        ):
             return run.go()
 
 

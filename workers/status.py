@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -19,8 +19,11 @@ STATUS_S = 2.0
 
 
 @contextmanager
-def told(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings) -> Iterator[None]:
-    """Say where a run stands for as long as the block runs, and how it ended."""
+def told(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings) -> Iterator[Callable[[], None]]:
+    """Say where a run stands for as long as the block runs, and how it ended.
+
+    Gives what says the latter again: after an interrupt the workers' last words come in later.
+    """
     here = local_folder(manifest.source, settings=settings) if settings.ingest.runs is not None else None
     over = threading.Event()
 
@@ -35,12 +38,16 @@ def told(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings)
             with suppress(RunIncomplete):  # a disk that is full stops the run where its books are kept
                 say("running")
 
+    def say_the_end() -> None:
+        with suppress(RunIncomplete):
+            say(ended, error=error)
+
     thread = threading.Thread(target=keep_saying, name="status", daemon=True)
     ended: State = "failed"
     error: str | None = None
     try:
         thread.start()
-        yield
+        yield say_the_end
         ended = "done"
     except KeyboardInterrupt:
         ended = "stopped"
@@ -55,8 +62,7 @@ def told(run: Run, *, manifest: Manifest, folder: RunFolder, settings: Settings)
         over.set()
         if thread.ident is not None:  # an interrupt may have kept it from starting
             thread.join()
-        with suppress(RunIncomplete):
-            say(ended, error=error)
+        say_the_end()
 
 
 def status_of(

@@ -135,7 +135,7 @@ class ImageTower:
     def slot(self, batch_size: int) -> Pixels:
         """Memory for a batch, to be filled again once ``embed`` has returned; pinned where the device is a GPU."""
         size = self.space.image_size
-        return transfer_to(torch.device(self.device)).slot((batch_size, size, size, 3))
+        return self._transfer.slot((batch_size, size, size, 3))
 
     def embed(self, pixels: Pixels) -> Vectors:
         """The vectors of a batch of pictures: (n, size, size, 3) uint8 -> (n, dims) float32, L2-normalised.
@@ -160,7 +160,7 @@ class ImageTower:
     @torch.inference_mode()
     def _run(self, forward: Forward, pixels: Pixels) -> Vectors:
         owned = np.require(pixels, requirements=("C", "W"))  # torch refuses to share what cannot be written
-        return self._transfer.fetch(_unit(forward(self._transfer.bring(torch.from_numpy(owned)))))
+        return self._transfer.run(lambda sent: _unit(forward(sent)), torch.from_numpy(owned))
 
     def _compile(self, batch_size: int) -> None:
         """Compile for batches of this size, and keep the result where it is quicker and gives the same vectors."""

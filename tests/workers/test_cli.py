@@ -482,6 +482,9 @@ def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     assert ran.out == ""
     kept = len(found(cli))
     assert 20 <= kept < 500
+    assert f"stopped; {kept} pictures were stored." in ran.err
+    (told,) = json.loads(cli("status", "--space", "mini", "--json").out)
+    assert (told["state"], told["stored"]) == ("stopped", kept)
     again = ingest(cli, album)
     assert again.code == 0
     assert again.json["listed"] == again.json["stored"] + again.json["unchanged"] == 500

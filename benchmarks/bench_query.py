@@ -1,10 +1,8 @@
 """From words to hits: how long, how right and how large, in the embedded engine.
 
-    python -m benchmarks.bench_query --points 100000 --build      # write points; again until it says that all are there
-    python -m benchmarks.bench_query --points 100000 --optimize   # build the search graph
-    python -m benchmarks.bench_query --points 100000              # measure, and write results/query_100000.json
+    python -m benchmarks.bench_scale --points 100000 --keep    # makes the collection
+    python -m benchmarks.bench_query --points 100000           # asks it; writes results/query_100000.json
 
-The collection is kept below .cache/bench_query and used again. Vectors are low rank plus noise, as embeddings are.
 Towers are random-weight twins in the full size of the published ones: they take the time of the real ones, but point
 nowhere, so what is searched for is a vector of the collection's own kind.
 """
@@ -13,8 +11,8 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -23,42 +21,37 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bench_scale import FILTER, NAME, SCHEMA, batches, kept
 from benchmarks.record import write
 from benchmarks.structured import structured_vectors
 from connector.qdrant.embedded import EmbeddedEngine
 from connector.qdrant.engine import Engine
-from connector.qdrant.schema import CollectionSchema, Fingerprint
-from connector.records import Point
 from connector.search import ImageSearch
 from connector.settings import Settings
 
 CACHE = Path(".cache/bench_query")
-DIMS = 512
-SCHEMA = CollectionSchema(Fingerprint("clip-vit-b-32", dims=DIMS, image_size=224))
-BLOCK = 5_000
 SEED = 1
 WARM_UP = 20
 EXACT = 100
-FILTERS = {"none": None, "a tenth": "width >= 1800", "a half": "width >= 1000", "a folder": 'folder == "album 7"'}
+FILTERS = {
+    "none": None,
+    "a tenth": "width >= 1800",
+    "a half": "width >= 1178",
+    "a fifth by two": FILTER,
+    "the folders of a year": 'folder startswith "2007"',
+}
 
 
 def main() -> None:
-    """Build, optimize or measure."""
+    """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--plain", type=int, default=20_000, help="points of the plain script's collection")
-    parser.add_argument("--minutes", type=float, default=7.0, help="how long --build writes before it stops")
-    parser.add_argument("--build", action="store_true")
-    parser.add_argument("--optimize", action="store_true")
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    folder = CACHE / f"points-{given.points}"
-    if given.build:
-        build(folder, points=given.points, seconds=given.minutes * 60)
-    elif given.optimize:
-        print(f"optimized in {optimize(folder):.0f} s")
-    elif given.memory:
+    folder = kept(given.points)
+    if given.memory:
         print(json.dumps(_memory(folder)))
     else:
         results = measure(folder, points=given.points, queries=given.queries, plain=given.plain)
@@ -66,50 +59,10 @@ def main() -> None:
         print(write(f"query_{given.points}", results))
 
 
-def build(folder: Path, *, points: int, seconds: float) -> None:
-    """Write points, from where the last call stopped, until all are there or the time is up."""
-    ends = time.monotonic() + seconds
-    with closing(_engine(folder)) as engine:
-        engine.create(SCHEMA)
-        there = engine.count()
-        while there < points and time.monotonic() < ends:
-            engine.upsert(block(there // BLOCK, size=min(BLOCK, points - there)))
-            there += min(BLOCK, points - there)
-    print(f"{there:,} of {points:,} points are there" + ("" if there < points else "; next: --optimize"))
-
-
-def block(number: int, *, size: int) -> list[Point]:
-    """One block of points, the same in every call."""
-    vectors = structured_vectors(size, seed=1000 + number)
-    first = number * BLOCK
-    return [_point(first + row, vector) for row, vector in enumerate(vectors)]
-
-
-def _point(number: int, vector: Any) -> Point:
-    uri = f"file:///photos/album-{number % 50}/{number}.jpg"
-    width = 400 + (number * 7919) % 1556  # spread evenly over 400 to 1955
-    payload = {
-        "uri": uri,
-        "folder": f"album {number % 50}",
-        "width": width,
-        "height": 375,
-        "version": f"55000-{number}",
-    }
-    return Point(str(uuid.uuid5(uuid.NAMESPACE_URL, uri)), vector, payload)
-
-
-def optimize(folder: Path) -> float:
-    """Build the search graph; gives the seconds."""
-    started = time.monotonic()
-    with closing(_engine(folder)) as engine:
-        engine.optimize()
-    return time.monotonic() - started
-
-
 def measure(folder: Path, *, points: int, queries: int, plain: int) -> dict[str, Any]:
     """Every figure of this benchmark."""
     twins = _twins()
-    results: dict[str, Any] = {"points": points, "dims": DIMS, "queries": queries}
+    results: dict[str, Any] = {"points": points, "queries": queries}
     vectors = structured_vectors(queries, seed=SEED)
     with closing(_engine(folder)) as engine:
         info = engine.info()
@@ -200,15 +153,12 @@ def _plain(twins: Any, *, points: int, queries: int) -> dict[str, Any]:
     from qdrant_client import QdrantClient, models
     from sentence_transformers import SentenceTransformer
 
-    folder = CACHE / f"plain-{points}"
     model = SentenceTransformer(str(twins.text), device="cpu")
-    with closing(QdrantClient(path=str(folder))) as client:
-        if not client.collection_exists("photos"):
-            params = models.VectorParams(size=DIMS, distance=models.Distance.COSINE)
-            client.create_collection("photos", vectors_config=params)
-        for number in range(client.count("photos").count // BLOCK, -(-points // BLOCK)):
-            made = block(number, size=min(BLOCK, points - number * BLOCK))
-            structs = [models.PointStruct(id=p.id, vector=p.vector.tolist(), payload=dict(p.payload)) for p in made]
+    with tempfile.TemporaryDirectory() as folder, closing(QdrantClient(path=folder)) as client:
+        params = models.VectorParams(size=SCHEMA.fingerprint.dims, distance=models.Distance.COSINE)
+        client.create_collection("photos", vectors_config=params)
+        for batch in batches(points):
+            structs = [models.PointStruct(id=p.id, vector=p.vector.tolist(), payload=dict(p.payload)) for p in batch]
             client.upsert("photos", structs)
         said, found = [], []
         for text, vector in zip(_texts(queries), structured_vectors(queries, seed=SEED), strict=True):
@@ -259,7 +209,7 @@ def _settings(twins: Any, *, runtime: str) -> Settings:
 
 
 def _engine(folder: Path) -> EmbeddedEngine:
-    return EmbeddedEngine.open(folder.parent, collection=folder.name)
+    return EmbeddedEngine.open(folder, collection=NAME)
 
 
 def _disk(folder: Path) -> int:

@@ -1,6 +1,6 @@
 """A large collection in the embedded engine: writing, building the graph, asking, memory, disk, opening it again.
 
-    python -m benchmarks.bench_scale [--points 100000] [--folder DIR]
+    python -m benchmarks.bench_scale [--points 100000] [--keep]
 
 Vectors are low rank plus noise (benchmarks/structured.py), payloads those of ordinary photographs. Asking happens in a
 process of its own, after opening the collection anew. Disk is what the file system has given, by kind of data; bytes
@@ -10,6 +10,7 @@ for each point are what `polyglance plan` is held against.
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,9 @@ UPSERT = 1024
 QUERIES = 300
 EXACT = 50
 NAME = "scale"
+KEPT = Path(".cache/bench_scale")
+FILTER = "width >= 1000 and camera == 'Nikon Z6'"
+"""What a fifth of the points match."""
 PARTS = {
     "payload_index": "indexes",
     "payload_storage": "payload",
@@ -52,23 +56,37 @@ def main() -> None:
     """Measure and write ``results/scale-POINTS.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, help="where the collection is made; a temporary folder by default")
-    parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=f"leave the collection in {KEPT}")
+    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
-        print(json.dumps(_asked(options.folder)))
+        print(json.dumps(_asked(options.ask)))
         return
-    with tempfile.TemporaryDirectory(prefix="polyglance-bench-", dir=options.folder) as work:
-        results = {"points": options.points, **_built(Path(work), options.points)}
-        print(json.dumps(results), flush=True)
-        results["disk_bytes_per_point"] = _disk(Path(work), options.points)
-        plan = point_bytes(Collection(schema=SCHEMA, payload_bytes=_payload_bytes()))
-        results["planned_bytes_per_point"] = {"memory": plan.memory, "disk": plan.disk}
-        command = [sys.executable, "-m", "benchmarks.bench_scale", "--ask", "--folder", work]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        results["asked"] = json.loads(done.stdout.splitlines()[-1])
+    if options.keep:
+        work = kept(options.points)
+        shutil.rmtree(work, ignore_errors=True)
+        results = _measured(work, options.points)
+    else:
+        with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as scratch:
+            results = _measured(Path(scratch), options.points)
     print(json.dumps(results, indent=1))
     print(write(f"scale-{options.points}", results))
+
+
+def kept(points: int) -> Path:
+    """Where a collection of so many points, named ``NAME``, is left."""
+    return KEPT / f"points-{points}"
+
+
+def _measured(work: Path, points: int) -> dict[str, Any]:
+    results = {"points": points, **_built(work, points)}
+    print(json.dumps(results), flush=True)
+    results["disk_bytes_per_point"] = _disk(work, points)
+    plan = point_bytes(Collection(schema=SCHEMA, payload_bytes=_payload_bytes()))
+    results["planned_bytes_per_point"] = {"memory": plan.memory, "disk": plan.disk}
+    command = [sys.executable, "-m", "benchmarks.bench_scale", "--ask", str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {**results, "asked": json.loads(done.stdout.splitlines()[-1])}
 
 
 def _built(folder: Path, count: int) -> dict[str, Any]:
@@ -76,9 +94,8 @@ def _built(folder: Path, count: int) -> dict[str, Any]:
     with closing(EmbeddedEngine.open(folder, collection=NAME)) as engine:
         engine.create(SCHEMA)
         started = time.perf_counter()
-        for number, vectors in enumerate(structured_blocks(count, seed=0)):
-            for start in range(0, len(vectors), UPSERT):
-                engine.upsert(list(_points(vectors[start : start + UPSERT], first=10_000 * number + start)))
+        for batch in batches(count):
+            engine.upsert(batch)
         written = time.perf_counter() - started
         started = time.perf_counter()
         engine.optimize()
@@ -91,6 +108,16 @@ def _built(folder: Path, count: int) -> dict[str, Any]:
         "peak_mib_writing": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "peak_mib_optimizing": round(children / 1024, 1),
     }
+
+
+def batches(count: int) -> Iterator[list[Point]]:
+    """So many points in batches of ``UPSERT``, the same ones each time."""
+    first = 0
+    for block in structured_blocks(count, seed=0):
+        for start in range(0, len(block), UPSERT):
+            vectors = block[start : start + UPSERT]
+            yield list(_points(vectors, first=first))
+            first += len(vectors)
 
 
 def _points(vectors: Vectors, *, first: int) -> Iterator[Point]:
@@ -109,7 +136,7 @@ def _payload(number: int) -> Payload:
         "filename": f"IMG_{number:08d}.jpg",
         "version": f"{50_000 + number % 9973}-{1_600_000_000_000_000_000 + number}",
         "format": "jpeg",
-        "width": (500, 1920, 4000)[number % 3],
+        "width": 400 + number * 7919 % 1556,  # spread evenly over 400 to 1955
         "height": (375, 1080, 3000)[number % 3],
         "bytes": 50_000 + number % 9973,
         "content_hash": f"{number * 0x9E3779B97F4A7C15 % 2**128:032x}",
@@ -144,7 +171,7 @@ def _asked(folder: Path) -> dict[str, Any]:
         engine.query([NearestQuery(questions[0])])
         opened = time.perf_counter() - started
         plain = [_timed(engine, NearestQuery(question)) for question in questions]
-        where = parse_filter("width >= 1920 and camera == 'Nikon Z6'", indexes=SCHEMA.indexes)
+        where = parse_filter(FILTER, indexes=SCHEMA.indexes)
         filtered = [_timed(engine, NearestQuery(question, where=where)) for question in questions]
         recall = np.mean([_recall(engine, question) for question in questions[:EXACT]])
         after = _memory()

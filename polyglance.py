@@ -86,10 +86,11 @@ def _memory(settings: Any) -> str:
     from workers.machine import usable_cores
 
     found = footprint(settings, cores=usable_cores())
-    ordinary, most = found.ordinary / 2**30, found.most / 2**30
+    ordinary, most, million = found.ordinary / 2**30, found.most / 2**30, found.point * 1_000_000 / 2**30
+    stored = f" Each million points of the embedded collection add {million:.1f} GiB." if found.point else ""
     return (
         f"An ingestion takes about {ordinary:.1f} GiB of memory in each process; {most:.1f} GiB if every decoder "
-        "meets a picture of limits.max_pixels at once (docs/planning.md)."
+        f"meets a picture of limits.max_pixels at once.{stored} docs/planning.md has the sum."
     )
 
 

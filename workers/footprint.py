@@ -1,12 +1,14 @@
 """How much memory an ingestion process takes at its peak, from the settings alone.
 
-The rule: nothing here grows with the number of pictures. Constants were measured on Linux with torch 2.13, or stand
+The rule: nothing of the work grows with the number of pictures; what does, an embedded collection's share that must be
+in memory, is told for each point. Constants were measured on Linux with torch 2.13, or stand
 elsewhere, which a test holds; another holds the sum against a real run. No heavy module is imported.
 """
 
 from dataclasses import dataclass
 
 from connector.spaces.catalog import Space, find_space
+from workers.plan import CODE_BITS, CODE_EXTRA, ID_BYTES
 from workers.settings import Settings
 
 MIB = 1024 * 1024
@@ -37,10 +39,14 @@ POINT = 5 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Peak memory in bytes: with ordinary photographs, and where every decoder meets ``limits.max_pixels`` at once."""
+    """Peak memory in bytes: with ordinary photographs, and where every decoder meets ``limits.max_pixels`` at once.
+
+    ``point`` is what each point of an embedded collection adds: its code and its id; 0 where a server has them.
+    """
 
     ordinary: int
     most: int
+    point: int
 
 
 def footprint(settings: Settings, *, cores: int) -> Footprint:
@@ -52,7 +58,8 @@ def footprint(settings: Settings, *, cores: int) -> Footprint:
     files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
     ordinary = LIBRARIES + max(round(LOADING * weights), working + files // 4 + decoders * ORDINARY)
     most = LIBRARIES + max(round(LOADING * weights), working + files + decoders * WORST * settings.limits.max_pixels)
-    return Footprint(ordinary=ordinary, most=most)
+    point = 0 if settings.qdrant.url is not None else space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES
+    return Footprint(ordinary=ordinary, most=most, point=point)
 
 
 def _batches(settings: Settings, *, space: Space, callers: int) -> int:

@@ -36,7 +36,11 @@ def test_memory_grows_with_the_settings_that_take_it(more: str) -> None:
 
 
 def test_settings_tell_the_memory(cli: CommandLine) -> None:
-    assert "An ingestion takes about 1." in cli("settings").out
+    told = cli("settings").out
+
+    assert "An ingestion takes about 1." in told
+    assert "Each million points of the embedded collection add 0.3 GiB." in told
+    assert "embedded collection" not in cli("settings", "--set", "qdrant.url=http://localhost:6333").out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from Linux's books")

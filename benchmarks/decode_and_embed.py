@@ -18,7 +18,7 @@ CHUNK = 32
 def decode_and_embed(tower: ImageTower, blobs: Sequence[bytes], *, images: int, batch: int, threads: int) -> None:
     """Bring so many pictures, the same ones over and over, through decoders and the tower."""
     callers = tower.callers(cores=threads)
-    pictures: Channel[Pixels] = Channel(2 * batch * callers)
+    pictures: Channel[Pixels] = Channel(2 * batch * callers, least=batch)
     endless, left, lock = itertools.cycle(blobs), images, threading.Lock()
 
     def take() -> list[bytes]:
@@ -36,7 +36,7 @@ def decode_and_embed(tower: ImageTower, blobs: Sequence[bytes], *, images: int, 
     def embedder() -> None:
         torch.set_num_threads(1)
         slot = tower.slot(batch)
-        while ready := pictures.get(batch, at_least=batch):
+        while ready := pictures.get(batch):
             np.stack(ready, out=slot[: len(ready)])
             tower.embed(slot[: len(ready)])
 

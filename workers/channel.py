@@ -23,42 +23,48 @@ class Channel(Generic[T]):
     """A first-in first-out queue that many threads fill and empty, bounded by the weight of what waits in it.
 
     ``capacity`` is in the units of ``weigh`` (one per item by default). An item heavier than the whole capacity
-    is let in alone, so that it can never wait for ever.
+    is let in alone, so that it can never wait for ever. Items are handed out from ``least`` on, which must fit into the
+    capacity; no thread is woken for fewer.
     """
 
-    def __init__(self, capacity: int, *, weigh: Callable[[T], int] = lambda _: 1) -> None:
+    def __init__(self, capacity: int, *, least: int = 1, weigh: Callable[[T], int] = lambda _: 1) -> None:
         self._capacity = capacity
+        self._least = least
         self._weigh = weigh
         self._items: deque[T] = deque()
         self._weight = 0
         self._closed = False
         self._aborted = False
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._room = threading.Condition(lock)
+        self._ready = threading.Condition(lock)
 
     def put(self, items: Sequence[T]) -> None:
         """Append the items one after the other, waiting for room. Raises Aborted."""
-        with self._changed:
-            for item in items:
-                weight = self._weigh(item)
-                self._changed.wait_for(partial(self._may_put, weight))
+        with self._room:
+            done = 0
+            while done < len(items):
+                self._room.wait_for(partial(self._may_put, items[done]))
                 if self._aborted:
                     raise Aborted
-                self._items.append(item)
-                self._weight += weight
-                self._changed.notify_all()
+                while done < len(items) and self._may_put(items[done]):
+                    self._items.append(items[done])
+                    self._weight += self._weigh(items[done])
+                    done += 1
+                self._ready.notify(len(self._items) // self._least)
 
-    def get(self, at_most: int, *, at_least: int = 1) -> list[T]:
-        """Take the next items: as soon as ``at_least`` wait, or fewer once the channel is closed.
+    def get(self, at_most: int) -> list[T]:
+        """Take the next items: as soon as ``least`` wait, or fewer once the channel is closed.
 
-        An empty list is the end. ``at_least`` must fit into the capacity. Raises Aborted.
+        An empty list is the end. Raises Aborted.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._aborted or self._closed or len(self._items) >= at_least)
+        with self._ready:
+            self._ready.wait_for(lambda: self._aborted or self._closed or len(self._items) >= self._least)
             if self._aborted:
                 raise Aborted
             taken = [self._items.popleft() for _ in range(min(at_most, len(self._items)))]
             self._weight -= sum(self._weigh(item) for item in taken)
-            self._changed.notify_all()
+            self._room.notify_all()
             return taken
 
     def __len__(self) -> int:
@@ -67,19 +73,20 @@ class Channel(Generic[T]):
 
     def close(self) -> None:
         """No more items will come; what waits can still be taken."""
-        with self._changed:
+        with self._ready:
             self._closed = True
-            self._changed.notify_all()
+            self._ready.notify_all()
 
     def abort(self) -> None:
         """Wake everybody with Aborted and drop what waits."""
-        with self._changed:
+        with self._ready:
             self._aborted = True
             self._items.clear()
-            self._changed.notify_all()
+            self._ready.notify_all()
+            self._room.notify_all()
 
-    def _may_put(self, weight: int) -> bool:
-        return self._aborted or not self._items or self._weight + weight <= self._capacity
+    def _may_put(self, item: T) -> bool:
+        return self._aborted or not self._items or self._weight + self._weigh(item) <= self._capacity
 
 
 class Crew:

@@ -117,7 +117,7 @@ class Pipeline:
             patience=Patience(self._settings.read_timeout_s, lost=lost),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
-            pictures=Channel(2 * self._batch_size * self.threads["embed"]),
+            pictures=Channel(2 * self._batch_size * self.threads["embed"], least=self._batch_size),
             points=Channel(2 * UPSERT_POINTS),
             meter=meter,
         )
@@ -244,7 +244,7 @@ class Pipeline:
         if self.tower.device == "cpu":
             torch.set_num_threads(1)
         slot = self.tower.slot(self._batch_size)
-        while pictures := lanes.pictures.get(self._batch_size, at_least=self._batch_size):
+        while pictures := lanes.pictures.get(self._batch_size):
             with lanes.meter.busy("embed"):
                 np.stack([picture.pixels for picture in pictures], out=slot[: len(pictures)])
                 points = self._points(pictures, slot[: len(pictures)], lanes=lanes)

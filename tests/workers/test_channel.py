@@ -113,14 +113,14 @@ def test_an_overweight_item_is_let_in_alone() -> None:
     thread.done()
 
 
-def test_at_least_waits_for_a_full_batch_and_takes_less_only_at_the_end() -> None:
-    channel: Channel[int] = Channel(10)
+def test_it_waits_for_a_full_batch_and_takes_less_only_at_the_end() -> None:
+    channel: Channel[int] = Channel(10, least=3)
     channel.put([1, 2])
-    thread = Thread(lambda: channel.get(3, at_least=3))
+    thread = Thread(lambda: channel.get(3))
     channel.put([3, 4])
 
     assert thread.done().result == [1, 2, 3]
-    last = Thread(lambda: channel.get(3, at_least=3))
+    last = Thread(lambda: channel.get(3))
     channel.close()
     assert last.done().result == [4]
 

@@ -174,12 +174,17 @@ def _scale(results: dict[str, Any]) -> Iterator[str]:
     memory, resident = asked["memory_mib"], planned["memory"]
     yield f"| memory after asking | {memory['own']:,.0f} MiB its own, {memory['of_files']:,.0f} of files |"
     yield "\n| bytes of a point in memory | measured | `polyglance plan` |\n| --- | --- | --- |"
-    for kind, size, parts in (
-        ("own", memory["own"], ("codes", "ids")),
-        ("of files", memory["of_files"], ("graph", "cache")),
-    ):
+    kinds = {
+        "own": ("codes", "ids", "codes, ids, and what a process takes anyway"),
+        "of_files": (
+            "graph",
+            "cache",
+            "files: graph, indexes, and all vectors, which the exact questions for recall read",
+        ),
+    }
+    for kind, (*parts, name) in kinds.items():
         wanted = sum(resident[part] for part in parts)
-        yield f"| {kind}: {' and '.join(parts)} | {size * 2**20 / results['points']:,.0f} | {wanted:,.0f} |"
+        yield f"| {name} | {memory[kind] * 2**20 / results['points']:,.0f} | {wanted:,.0f} |"
     yield "\n| bytes of a point on disk | measured | `polyglance plan` |\n| --- | --- | --- |"
     for kind, size in disk.items():
         wanted = (

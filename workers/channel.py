@@ -42,16 +42,16 @@ class Channel(Generic[T]):
     def put(self, items: Sequence[T]) -> None:
         """Append the items one after the other, waiting for room. Raises Aborted."""
         with self._room:
-            done = 0
-            while done < len(items):
-                self._room.wait_for(partial(self._may_put, items[done]))
+            for item in items:
+                weight = self._weigh(item)
+                if not self._may_put(weight):
+                    self._call()  # whoever takes makes room
+                    self._room.wait_for(partial(self._may_put, weight))
                 if self._aborted:
                     raise Aborted
-                while done < len(items) and self._may_put(items[done]):
-                    self._items.append(items[done])
-                    self._weight += self._weigh(items[done])
-                    done += 1
-                self._ready.notify(len(self._items) // self._least)
+                self._items.append(item)
+                self._weight += weight
+            self._call()
 
     def get(self, at_most: int) -> list[T]:
         """Take the next items: as soon as ``least`` wait, or fewer once the channel is closed.
@@ -85,8 +85,12 @@ class Channel(Generic[T]):
             self._ready.notify_all()
             self._room.notify_all()
 
-    def _may_put(self, item: T) -> bool:
-        return self._aborted or not self._items or self._weight + self._weigh(item) <= self._capacity
+    def _may_put(self, weight: int) -> bool:
+        return self._aborted or not self._items or self._weight + weight <= self._capacity
+
+    def _call(self) -> None:
+        """Wake as many threads as there is something for."""
+        self._ready.notify(len(self._items) // self._least)
 
 
 class Crew:

@@ -114,7 +114,7 @@ class EmbeddedEngine:
             records = [edge.Point(p.id, {name: p.vector.tolist()}, dict(p.payload)) for p in points]
             shard.update(edge.UpdateOperation.upsert_points(records))
             self._unsealed += len(points)
-            if self._unsealed >= SEAL_LEAST and self._unsealed >= _wait(shard.info().points_count - self._unsealed):
+            if self._unsealed >= SEAL_LEAST and self._unsealed >= _seal_at(shard.info().points_count - self._unsealed):
                 self._seal()
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
@@ -293,7 +293,7 @@ class EmbeddedEngine:
             raise StoreRefused(f"the engine of collection {self.collection!r} was closed; open another one.")
 
 
-def _wait(points: int) -> int:
+def _seal_at(points: int) -> int:
     """How many points more a collection of so many takes before they are sealed."""
     return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
 

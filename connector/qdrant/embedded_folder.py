@@ -205,7 +205,7 @@ def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:
 def sealing_config(schema: CollectionSchema) -> edge.EdgeConfig:
     """The same, but optimizing only moves what was written last into a segment of its own, on disk.
 
-    No graph is built, which would take four times as long, and no segments are merged: a large collection adds no more
+    No graph is built, which would take as long again, and no segments are merged: a large collection adds no more
     than the opening of its segments.
     """
     no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)

@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: setup ## ingest the bundled pictures, ask in a dozen languages, write polyglance-demo.html
+demo: setup ## ingest the bundled images, ask in a dozen languages, write polyglance-demo.html
 	$(BIN)/polyglance demo
 
 test: lint browser ## lint, types and every quick test (under 10 minutes)
@@ -49,7 +49,7 @@ bench-gpu: setup ## what a GPU decides: its tests, the forward pass, end to end;
 performance: setup ## write docs/performance.md and its plots from benchmarks/results
 	$(BIN)/python -m benchmarks.report
 
-mini-space: setup ## make the bundled model and pictures again (fetches from npm, trains for about an hour)
+mini-space: setup ## make the bundled model and images again (fetches from npm, trains for about an hour)
 	$(BIN)/python -m demo.make .cache/mini-space
 
 clean: ## remove .venv and caches

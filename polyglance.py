@@ -9,49 +9,49 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-import connector.classify_cli
-import connector.cli
-import connector.collection_cli
-import connector.evaluate_cli
-import connector.export_cli
-import connector.mcp_cli
-import connector.service.cli
-import workers.cli
-import workers.plan_cli
-import workers.prune_cli
-import workers.runs_cli
-import workers.tune_cli
-import workers.watch_cli
-from connector import options
+import connector.cli.classify
+import connector.cli.collection
+import connector.cli.evaluate
+import connector.cli.export
+import connector.cli.mcp
+import connector.cli.search
+import connector.cli.serve
+import workers.cli.ingest
+import workers.cli.plan
+import workers.cli.prune
+import workers.cli.runs
+import workers.cli.tune
+import workers.cli.watch
+from connector.cli import options
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
-from connector.logs import set_up_logs
+from connector.process import set_up_logs
 
 app = typer.Typer(
-    help="Search your own pictures in any language.",
+    help="Search your own images in any language.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(workers.cli.app)
-app.add_typer(workers.tune_cli.app)
-app.add_typer(workers.plan_cli.app)
-app.add_typer(workers.runs_cli.app)
-app.add_typer(workers.prune_cli.app)
-app.add_typer(workers.watch_cli.app)
-app.add_typer(connector.cli.app)
-app.add_typer(connector.service.cli.app)
-app.add_typer(connector.evaluate_cli.app)
-app.add_typer(connector.classify_cli.app)
-app.add_typer(connector.export_cli.app)
-app.add_typer(connector.mcp_cli.app)
-app.add_typer(connector.collection_cli.app, name="collection")
+app.add_typer(workers.cli.ingest.app)
+app.add_typer(workers.cli.tune.app)
+app.add_typer(workers.cli.plan.app)
+app.add_typer(workers.cli.runs.app)
+app.add_typer(workers.cli.prune.app)
+app.add_typer(workers.cli.watch.app)
+app.add_typer(connector.cli.search.app)
+app.add_typer(connector.cli.serve.app)
+app.add_typer(connector.cli.evaluate.app)
+app.add_typer(connector.cli.classify.app)
+app.add_typer(connector.cli.export.app)
+app.add_typer(connector.cli.mcp.app)
+app.add_typer(connector.cli.collection.app, name="collection")
 
 
 @app.callback()
 def front(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
 ) -> None:
-    """Search your own pictures in any language."""
+    """Search your own images in any language."""
     set_up_logs(logging.INFO if verbose else logging.WARNING)
 
 
@@ -66,7 +66,7 @@ def settings(
 
     POLYGLANCE_QDRANT__URL=http://localhost:6333 polyglance settings
     """
-    from workers.settings import Settings
+    from connector.settings import Settings
 
     overrides = options.overrides(space=space, collection=collection, settings=given)
     loaded, origins = Settings.load(overrides), Settings.origins(overrides)
@@ -82,15 +82,15 @@ def settings(
 
 def _memory(settings: Any) -> str:
     """What an ingestion with these settings takes of this machine's memory."""
-    from workers.footprint import footprint
-    from workers.machine import usable_cores
+    from connector.process import usable_cores
+    from workers.sizing.footprint import footprint
 
     found = footprint(settings, cores=usable_cores())
     ordinary, most, million = found.ordinary / 2**30, found.most / 2**30, found.point * 1_000_000 / 2**30
     stored = f" Each million points of the embedded collection add {million:.1f} GiB." if found.point else ""
     return (
         f"An ingestion takes about {ordinary:.1f} GiB of memory in each process; {most:.1f} GiB if every decoder "
-        f"meets a picture of limits.max_pixels at once.{stored} docs/planning.md has the sum."
+        f"meets an image of limits.max_pixels at once.{stored} docs/planning.md has the sum."
     )
 
 

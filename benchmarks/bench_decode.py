@@ -28,9 +28,9 @@ from PIL import Image
 
 from benchmarks.photos import SIZES, make_photos
 from benchmarks.record import spread, write
+from connector.images.decode import decode
+from connector.process import usable_cores
 from connector.records import Pixels
-from connector.spaces.pixels import decode
-from workers.machine import usable_cores
 
 Method = Literal["reference", "pillow", "simplejpeg", "bare"]
 SIZE = 224
@@ -73,10 +73,10 @@ def _files() -> Iterator[tuple[str, bytes]]:
                     yield from _in_other_formats(Image.open(path), name)
 
 
-def _in_other_formats(picture: Image.Image, size: str) -> Iterator[tuple[str, bytes]]:
+def _in_other_formats(image: Image.Image, size: str) -> Iterator[tuple[str, bytes]]:
     for name, saving in FORMATS.items():
         file = io.BytesIO()
-        picture.save(file, **saving)
+        image.save(file, **saving)
         yield f"{name} {size}", file.getvalue()
 
 
@@ -108,11 +108,11 @@ def _measured(method: Method, folder: Path, *, rounds: int) -> dict[str, Any]:
 
 def reference(data: bytes) -> Pixels:
     """CLIP's preprocessing in Pillow: RGB, bicubic, shortest edge, centre crop."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    short = min(picture.size)
-    wide, high = SIZE * picture.width // short, SIZE * picture.height // short
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    short = min(image.size)
+    wide, high = SIZE * image.width // short, SIZE * image.height // short
     left, top = (wide - SIZE) // 2, (high - SIZE) // 2
-    resized = picture.resize((wide, high), Image.Resampling.BICUBIC)
+    resized = image.resize((wide, high), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + SIZE, top + SIZE)))
 
 
@@ -144,7 +144,7 @@ def _rate(work: Callable[[bytes], Pixels], blobs: Sequence[bytes]) -> float:
 
 
 def _together(work: Callable[[bytes], Pixels], blobs: Sequence[bytes]) -> float:
-    """Wall-clock images a second of one thread a core, each with its share of the pictures four times over."""
+    """Wall-clock images a second of one thread a core, each with its share of the images four times over."""
     many = [*blobs] * 4
     with ThreadPoolExecutor(usable_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         started = time.perf_counter()

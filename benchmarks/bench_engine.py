@@ -21,11 +21,11 @@ from qdrant_client import QdrantClient, models
 
 from benchmarks.record import spread, write
 from benchmarks.structured import structured_vectors
-from connector.qdrant.embedded import CANDIDATES, EmbeddedEngine
-from connector.qdrant.engine import Engine, NearestQuery
-from connector.qdrant.schema import CollectionSchema, Fingerprint
-from connector.qdrant.server import ServerEngine
 from connector.records import Point
+from connector.store.edge.engine import CANDIDATES, EmbeddedEngine
+from connector.store.engine import Engine, NearestQuery
+from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.server.engine import ServerEngine
 from tests.qdrant_standin.standin import TRANSPORTS, running
 
 DIMS = 512

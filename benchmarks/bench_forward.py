@@ -22,13 +22,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import write
+from connector.models.catalog import find_space
+from connector.models.image_tower import ImageTower, canonical_pixels
+from connector.models.loading import load_model
+from connector.models.vision import Reference, Vision, keep_vision_half
+from connector.process import usable_cores
 from connector.settings import ModelSettings
-from connector.spaces.catalog import find_space
-from connector.spaces.image_tower import ImageTower, canonical_pixels
-from connector.spaces.loading import load_model
-from connector.spaces.vision import Reference, Vision, keep_vision_half
 from tests.twins import write_twins
-from workers.machine import usable_cores
 
 SPACE = find_space("clip-vit-b-32")
 CPU_BATCHES = (1, 4, 16, 64)

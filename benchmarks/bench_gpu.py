@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_gpu [--images 20000]
 
-Nothing is fetched: the model is a random-weight twin, the pictures are made here, the store is embedded. First the
+Nothing is fetched: the model is a random-weight twin, the images are made here, the store is embedded. First the
 tests marked ``gpu``, then the forward pass by precision, batch and compiling, then ingestion from end to end from local
 JPEGs of 500x375. The embedded engine takes one process; ``processes`` decode and embed side by side without a store,
 sharing the GPU as workers on a server would.
@@ -22,13 +22,13 @@ import torch
 
 from benchmarks.photos import SIZES, make_many, make_photos
 from benchmarks.record import machine, write
+from connector.models.image_tower import ImageTower
+from connector.process import usable_cores
 from connector.settings import ModelSettings
-from connector.spaces.image_tower import ImageTower
 from tests.twins import write_twins
-from workers.machine import usable_cores
 
 PHOTOS = 500
-"""Different pictures; a longer run takes each of them several times, each time as another file."""
+"""Different images; a longer run takes each of them several times, each time as another file."""
 LIMIT_S = 240
 PROCESSES = (1, 2, 4)
 
@@ -36,7 +36,7 @@ PROCESSES = (1, 2, 4)
 def main() -> None:
     """Measure and write ``results/gpu.json``. Ends with 2 where there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000, help="pictures for each measurement of ingestion")
+    parser.add_argument("--images", type=int, default=20_000, help="images for each measurement of ingestion")
     parser.add_argument("--device", default="cuda", help="cpu tries the command itself out where there is no GPU")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -81,7 +81,7 @@ def _end_to_end(photos: Path, model: Path, *, device: str) -> dict[str, Any]:
 
 
 def _rate(count: int, images: int, photos: Path, model: Path, *, device: str) -> float:
-    """Pictures a second that so many processes decode and embed together, from the moment that all are ready."""
+    """Images a second that so many processes decode and embed together, from the moment that all are ready."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count + 1)
     share, threads = images // count, max(1, usable_cores() // count)
@@ -100,14 +100,14 @@ def _rate(count: int, images: int, photos: Path, model: Path, *, device: str) ->
 
 
 def _work(barrier: Any, images: int, threads: int, photos: Path, model: Path, device: str) -> None:
-    """Decode and embed so many pictures in this process, with so many decoding threads."""
+    """Decode and embed so many images in this process, with so many decoding threads."""
     from benchmarks.decode_and_embed import decode_and_embed
 
     tower = ImageTower.load(ModelSettings(image_model=str(model), device=device))
     blobs = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
     batch = tower.prepare(0)
     barrier.wait(LIMIT_S)
-    decode_and_embed(tower, blobs, images=images, batch=batch, threads=threads)
+    decode_and_embed(tower, blobs, count=images, batch=batch, threads=threads)
 
 
 if __name__ == "__main__":

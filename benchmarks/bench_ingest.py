@@ -6,8 +6,8 @@ forward pass measured alone on one thread, perfectly overlapped over all cores.
 
     python -m benchmarks.bench_ingest [--rounds 3] [--share 1.0] [--counts 1000 10000 100000] [--skip-growth]
 
-Of the pictures on S3 (``benchmarks.s3_server``, which shares the cores) ours is measured alone. Growth is the cost of a
-picture, and the peak of memory, as the collection grows: many small pictures with space mini.
+Of the images on S3 (``benchmarks.s3_server``, which shares the cores) ours is measured alone. Growth is the cost of an
+image, and the peak of memory, as the collection grows: many small images with space mini.
 """
 
 import argparse
@@ -25,15 +25,15 @@ import torch
 from benchmarks.bench_sources import s3_bucket
 from benchmarks.photos import SIZES, make_many, make_photos
 from benchmarks.record import spread, write
+from connector.images.decode import decode
+from connector.models.image_tower import ImageTower, canonical_pixels
+from connector.process import usable_cores
 from connector.records import Pixels
 from connector.settings import ModelSettings
-from connector.spaces.image_tower import ImageTower, canonical_pixels
-from connector.spaces.pixels import decode
 from tests.twins import write_twins
-from workers.machine import usable_cores
 
 IMAGES = {"500x375": 480, "1920x1080": 320, "4000x3000": 96}
-"""Pictures of a round: enough that its beginning and its end, where not all stages work, hardly count."""
+"""Images of a round: enough that its beginning and its end, where not all stages work, hardly count."""
 DIFFERENT = {"500x375": 96, "1920x1080": 32, "4000x3000": 8}
 """How many of them differ in more than a comment."""
 COUNTS = (1_000, 10_000, 100_000)
@@ -60,7 +60,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--share", type=float, default=1.0, help="of the pictures of a round, to try it out")
+    parser.add_argument("--share", type=float, default=1.0, help="of the images of a round, to try it out")
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--skip-growth", action="store_true")
     return parser.parse_args()
@@ -151,7 +151,7 @@ def _forward_seconds(tower: ImageTower) -> float:
 
 
 def _growth(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
-    """Milliseconds a picture and peak resident memory in MiB, by the number of pictures."""
+    """Milliseconds an image and peak resident memory in MiB, by the number of images."""
     found = {}
     for count in counts:
         photos = make_photos(folder / "small" / str(count), size=(240, 180), count=count)

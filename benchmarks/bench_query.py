@@ -24,10 +24,10 @@ import numpy as np
 from benchmarks.bench_scale import FILTER, NAME, SCHEMA, batches, kept
 from benchmarks.record import write
 from benchmarks.structured import structured_vectors
-from connector.qdrant.embedded import EmbeddedEngine
-from connector.qdrant.engine import Engine
-from connector.search import ImageSearch
+from connector.search.client import ImageSearch
 from connector.settings import Settings
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.engine import Engine
 
 CACHE = Path(".cache/bench_query")
 SEED = 1

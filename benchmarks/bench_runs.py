@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_runs [--unchanged 100000] [--images 2000] [--rounds 3] [--skip-ray]
 
-The second pass reads nothing: every picture is listed, its shard written down, its version looked up in the embedded
+The second pass reads nothing: every image is listed, its shard written down, its version looked up in the embedded
 engine. Its points are written beforehand by this script, with the versions that listing gives and random vectors. Books
-are measured by the same pictures brought in with them and without. Ray and local workers fill the tests' stand-in of a
+are measured by the same images brought in with them and without. Ray and local workers fill the tests' stand-in of a
 server, two workers each. Space mini throughout.
 """
 
@@ -26,19 +26,19 @@ import numpy as np
 
 from benchmarks.photos import SIZES, make_photos
 from benchmarks.record import spread, write
-from connector.qdrant.open import open_engine
 from connector.records import Point
+from connector.settings import Settings
+from connector.store.open import open_engine
 from tests.qdrant_standin.standin import running
-from workers.engines.here import Here
+from workers.executors.in_process import InProcess
+from workers.executors.worker import Worker
 from workers.ingest import Ingestion, manifest_of
-from workers.meter import Meter
+from workers.pipeline.counters import Counters
 from workers.records import Ref
-from workers.run import Run
-from workers.run_files import LocalFiles
-from workers.settings import Settings
-from workers.shards import RunFolder
+from workers.run.files import LocalFiles
+from workers.run.loop import Run
+from workers.run.shards import RunFolder
 from workers.sources.open import open_source
-from workers.worker import Worker
 
 BATCH = 1_000
 
@@ -96,7 +96,7 @@ def _unchanged(folder: Path, *, count: int, rounds: int) -> dict[str, Any]:
 
 
 def _store(place: str, *, settings: Settings) -> None:
-    """Write a point for every picture of a place, as a first run would."""
+    """Write a point for every image of a place, as a first run would."""
     worker = Worker.start(settings)
     worker.prepare(recreate=False)
     worker.close()
@@ -141,7 +141,7 @@ def _s3(folder: Path) -> Iterator[str]:
 
 
 def _books(folder: Path, *, photos: Path, rounds: int) -> dict[str, Any]:
-    """Seconds for the same pictures through the pipeline alone, and as a run with listing, shards and books."""
+    """Seconds for the same images through the pipeline alone, and as a run with listing, shards and books."""
     bare, kept = [], []
     for number in range(rounds):
         bare.append(_seconds(folder / f"bare-{number}", photos=photos, with_books=False))
@@ -162,7 +162,7 @@ def _seconds(folder: Path, *, photos: Path, with_books: bool) -> float:
                     source.list,
                     manifest=manifest_of(source.root, place=str(photos), settings=settings),
                     folder=RunFolder(LocalFiles(folder / "run")),
-                    executor=Here(worker),
+                    executor=InProcess(worker),
                     threads=prepared.threads,
                     shard_size=settings.ingest.shard_size,
                 ).go()
@@ -170,7 +170,7 @@ def _seconds(folder: Path, *, photos: Path, with_books: bool) -> float:
                 refs = [item for item in source.list() if isinstance(item, Ref)]
                 for start in range(0, len(refs), settings.ingest.shard_size):
                     shard = refs[start : start + settings.ingest.shard_size]
-                    worker.pipeline.run(shard, source=source, meter=Meter(threads=prepared.threads))
+                    worker.pipeline.run(shard, source=source, counters=Counters(threads=prepared.threads))
             return time.perf_counter() - started
     finally:
         worker.close()
@@ -203,8 +203,8 @@ def _rate(settings: Settings, *, photos: Path) -> float:
         Ingestion.open(settings, recreate=True, show=_unseen, wait=_unseen) as ingestion,
     ):
         report = ingestion.ingest(source, place=str(photos)).report
-    if not report.tally.stored == report.tally.listed > 0:
-        raise SystemExit(f"the books are {report.tally}")
+    if not report.counts.stored == report.counts.listed > 0:
+        raise SystemExit(f"the books are {report.counts}")
     return report.rate
 
 

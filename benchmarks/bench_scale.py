@@ -26,12 +26,12 @@ import numpy as np
 
 from benchmarks.record import write
 from benchmarks.structured import structured_blocks, structured_vectors
-from connector.filters import parse_filter
-from connector.qdrant.embedded import EmbeddedEngine
-from connector.qdrant.engine import NearestQuery
-from connector.qdrant.schema import CollectionSchema, Fingerprint
+from connector.filters.parse import parse_filter
 from connector.records import Payload, Point, Vectors
-from workers.plan import Collection, point_bytes
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.engine import NearestQuery
+from connector.store.schema import CollectionSchema, Fingerprint
+from workers.sizing.plan import Collection, point_bytes
 
 SCHEMA = CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224))
 UPSERT = 1024

@@ -33,10 +33,10 @@ import psutil
 
 from benchmarks.http_load import Load, load
 from benchmarks.record import spread, write
-from connector.qdrant.open import open_engine
-from connector.qdrant.schema import CollectionSchema, Fingerprint
 from connector.records import Point
 from connector.settings import Settings
+from connector.store.open import open_engine
+from connector.store.schema import CollectionSchema, Fingerprint
 from tests.twins import SENTENCES, SHAPES, write_twins
 
 POINTS = 2000

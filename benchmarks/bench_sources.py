@@ -24,8 +24,8 @@ import torch
 
 from benchmarks.photos import SIZES, make_photos
 from benchmarks.record import spread, write
+from connector.images.decode import decode
 from connector.settings import S3Settings
-from connector.spaces.pixels import decode
 from workers.records import Blob, Ref
 from workers.sources.disk import DiskSource
 from workers.sources.s3 import S3Source

@@ -1,4 +1,4 @@
-"""What `polyglance tune` predicts, against a real run over other pictures of the same kind.
+"""What `polyglance tune` predicts, against a real run over other images of the same kind.
 
 python -m benchmarks.bench_tune [--share 1.0] [--seconds 4]
 """
@@ -18,13 +18,13 @@ from tests.twins import write_twins
 KINDS = {"500x375": (500, 375), "1920x1080": (1920, 1080)}
 SAMPLE = 64
 COUNTS = {"mini": 6_000, "clip-vit-b-32": 800}
-"""Pictures of a real run: enough that its beginning and its end, where not all stages work, hardly count."""
+"""Images of a real run: enough that its beginning and its end, where not all stages work, hardly count."""
 
 
 def main() -> None:
     """Predict, run, compare; write ``results/tune.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the pictures of a real run, to try it out")
+    parser.add_argument("--share", type=float, default=1.0, help="of the images of a real run, to try it out")
     parser.add_argument("--seconds", type=float, default=4.0)
     options = parser.parse_args()
     results = {}

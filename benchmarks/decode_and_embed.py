@@ -7,40 +7,40 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from connector.images.decode import decode
+from connector.models.image_tower import ImageTower
 from connector.records import Pixels
-from connector.spaces.image_tower import ImageTower
-from connector.spaces.pixels import decode
-from workers.channel import Channel, Crew
+from workers.pipeline.channel import Channel, ThreadGroup
 
 CHUNK = 32
 
 
-def decode_and_embed(tower: ImageTower, blobs: Sequence[bytes], *, images: int, batch: int, threads: int) -> None:
-    """Bring so many pictures, the same ones over and over, through decoders and the tower."""
+def decode_and_embed(tower: ImageTower, blobs: Sequence[bytes], *, count: int, batch: int, threads: int) -> None:
+    """Bring so many images, the same ones over and over, through decoders and the tower."""
     callers = tower.callers(cores=threads)
-    pictures: Channel[Pixels] = Channel(2 * batch * callers, least=batch)
-    endless, left, lock = itertools.cycle(blobs), images, threading.Lock()
+    images: Channel[Pixels] = Channel(2 * batch * callers, least=batch)
+    endless, left, lock = itertools.cycle(blobs), count, threading.Lock()
 
     def take() -> list[bytes]:
         nonlocal left
         with lock:
-            count = min(CHUNK, left)
-            left -= count
-            return list(itertools.islice(endless, count))
+            some = min(CHUNK, left)
+            left -= some
+            return list(itertools.islice(endless, some))
 
     def decoder() -> None:
         torch.set_num_threads(1)
         while chunk := take():
-            pictures.put([decode(b, size=tower.space.image_size, max_pixels=10**9).pixels for b in chunk])
+            images.put([decode(b, size=tower.space.image_size, max_pixels=10**9).pixels for b in chunk])
 
     def embedder() -> None:
         torch.set_num_threads(1)
         slot = tower.slot(batch)
-        while ready := pictures.get(batch):
+        while ready := images.get(batch):
             np.stack(ready, out=slot[: len(ready)])
             tower.embed(slot[: len(ready)])
 
-    with Crew([pictures]) as crew:
-        crew.start("decode", decoder, count=threads, output=pictures)
-        crew.start("embed", embedder, count=callers, output=None)
-        crew.wait()
+    with ThreadGroup([images]) as group:
+        group.start("decode", decoder, count=threads, output=images)
+        group.start("embed", embedder, count=callers, output=None)
+        group.wait()

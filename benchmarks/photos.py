@@ -25,7 +25,7 @@ def make_photos(folder: Path, *, size: tuple[int, int], count: int, first: int =
 
 
 def make_many(folder: Path, *, of: Path, count: int) -> Path:
-    """Fill ``folder`` with ``count`` JPEGs, the pictures of ``of`` over and over, each with a comment of its own.
+    """Fill ``folder`` with ``count`` JPEGs, the images of ``of`` over and over, each with a comment of its own.
 
     To ingestion no two are alike, and they are made as fast as a disk writes.
     """

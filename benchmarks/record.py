@@ -19,7 +19,7 @@ def machine() -> dict[str, Any]:
     """The machine, as far as a reader needs it to compare."""
     import torch
 
-    from workers.machine import usable_cores
+    from connector.process import usable_cores
 
     return {
         "processor": _processor(),

@@ -137,7 +137,7 @@ def _ingest(results: dict[str, Any]) -> Iterator[str]:
 def _growth(results: dict[str, Any]) -> Iterator[str]:
     if "growth" not in results:
         return
-    yield "\n| pictures | ms a picture | peak MiB | busy |\n| --- | --- | --- | --- |"
+    yield "\n| images | ms an image | peak MiB | busy |\n| --- | --- | --- | --- |"
     for count, found in results["growth"].items():
         yield f"| {int(count):,} | {found['ms_per_image']:.2f} | {found['peak_mib']:,.0f} | {_busy(found['busy'])} |"
 
@@ -154,7 +154,7 @@ def _sources(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _tune(results: dict[str, Any]) -> Iterator[str]:
-    yield "| space and pictures | predicted a second | real | predicted / real | limit |\n| --- | --- | --- | --- | --- |"
+    yield "| space and images | predicted a second | real | predicted / real | limit |\n| --- | --- | --- | --- | --- |"
     for name, found in results.items():
         yield (
             f"| {name} | {found['predicted_images_per_second']:,.1f} | {found['real_images_per_second']:,.1f} | "
@@ -199,7 +199,7 @@ def _three(found: dict[str, float]) -> str:
 
 def _runs(results: dict[str, Any]) -> Iterator[str]:
     unchanged, books = results["unchanged"], results["books"]
-    yield f"| {unchanged['images']:,} pictures that are stored already | a second | busy |\n| --- | --- | --- |"
+    yield f"| {unchanged['images']:,} images that are stored already | a second | busy |\n| --- | --- | --- |"
     for name in ("disk", "s3"):
         found = unchanged[name]
         yield f"| {name} | {_median(found['images_per_second'])} | {_busy(found['busy'])} |"
@@ -207,7 +207,7 @@ def _runs(results: dict[str, Any]) -> Iterator[str]:
     yield f"({books['run_s']['median']:.2f} s against {books['pipeline_s']['median']:.2f} s of the pipeline alone)."
     if "executors" in results:
         executors = results["executors"]
-        yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} pictures a"
+        yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} images a"
         yield f"second as processes, {_median(executors['ray']['images_per_second'])} as Ray actors."
 
 

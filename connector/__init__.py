@@ -1,4 +1,4 @@
-"""polyglance for applications: search a collection of pictures in any language.
+"""polyglance for applications: search a collection of images in any language.
 
     from connector import ImageSearch
 
@@ -26,15 +26,14 @@ from connector.errors import (
 )
 
 if TYPE_CHECKING:
-    from connector.blend import Blend, picture, point, words
     from connector.records import FacetCount, Hit, HitGroup
-    from connector.search import ImageSearch
-    from connector.search_async import AsyncImageSearch
+    from connector.search.async_client import AsyncImageSearch
+    from connector.search.client import ImageSearch
+    from connector.search.query import Query, image, point, text
     from connector.settings import Settings
 
 __all__ = [
     "AsyncImageSearch",
-    "Blend",
     "CollectionMismatch",
     "CollectionMissing",
     "ConfigError",
@@ -46,28 +45,29 @@ __all__ = [
     "ModelError",
     "Overloaded",
     "PolyglanceError",
+    "Query",
     "Settings",
     "StoreError",
     "StoreFull",
     "StoreRefused",
     "StoreUnavailable",
     "UnreadableImage",
-    "picture",
+    "image",
     "point",
-    "words",
+    "text",
 ]
 
 _LAZY = {
-    "AsyncImageSearch": "connector.search_async",
-    "Blend": "connector.blend",
+    "AsyncImageSearch": "connector.search.async_client",
+    "Query": "connector.search.query",
     "FacetCount": "connector.records",
     "Hit": "connector.records",
     "HitGroup": "connector.records",
-    "ImageSearch": "connector.search",
+    "ImageSearch": "connector.search.client",
     "Settings": "connector.settings",
-    "picture": "connector.blend",
-    "point": "connector.blend",
-    "words": "connector.blend",
+    "image": "connector.search.query",
+    "point": "connector.search.query",
+    "text": "connector.search.query",
 }
 
 

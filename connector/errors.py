@@ -3,7 +3,7 @@
     PolyglanceError                 .retryable
     ├── ConfigError                 settings that cannot work together            CLI exit 2
     ├── InvalidQuery                filter syntax, unknown field, empty text      HTTP 422
-    │   └── UnreadableImage         bytes that are no picture we can embed; carries .reason
+    │   └── UnreadableImage         bytes that are no image we can embed; carries .reason
     ├── Overloaded                  queue full; carries .retry_after              HTTP 429
     ├── StoreError
     │   ├── StoreUnavailable        no answer in time (retryable)                 HTTP 503
@@ -15,7 +15,12 @@
     │   ├── OriginalMissing         no longer there, or not handed out            HTTP 404
     │   └── OriginalUnavailable     its source gave no answer (retryable)         HTTP 502
     ├── ModelError                  weights missing, or out of device memory
-    └── IngestError                 in workers/errors.py                          CLI exit 1
+    └── IngestError                 a run that did not come to its end             CLI exit 1
+        ├── SourceError             the source as a whole cannot be listed or read
+        ├── StageFailed             a stage of the pipeline broke; carries the stage's name
+        ├── ItemsLost               the counts do not balance
+        └── RunIncomplete           stopped before the end; the message says how to go on
+            └── RunFilesUnreadable  what a run wrote down cannot be read back: it has to begin anew
 
 Foreign errors are translated where they enter the house, with the cause kept.
 """
@@ -24,6 +29,25 @@ from typing import Any, Literal, get_args
 
 ImageFault = Literal["not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty"]
 IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
+Stage = Literal["list", "read", "decode", "embed", "upsert"]
+
+ReadFault = Literal[
+    "missing",
+    "permission_denied",
+    "not_a_file",
+    "too_large",
+    "changed_meanwhile",
+    "archived",
+    "throttled",
+    "timeout",
+    "read_error",
+    "refused_address",
+    "too_many_redirects",
+    "bad_address",
+    "bad_row",
+    "bad_archive",
+]
+READ_FAULTS: tuple[ReadFault, ...] = get_args(ReadFault)
 
 
 class PolyglanceError(Exception):
@@ -59,7 +83,7 @@ class InvalidQuery(PolyglanceError):
 
 
 class UnreadableImage(InvalidQuery):
-    """Bytes that are no picture we can embed."""
+    """Bytes that are no image we can embed."""
 
     def __init__(self, message: str, *, reason: ImageFault) -> None:
         super().__init__(message)
@@ -107,7 +131,7 @@ class CollectionMismatch(StoreError):
 
 
 class OriginalError(PolyglanceError):
-    """The file of a stored picture cannot be had."""
+    """The file of a stored image cannot be had."""
 
 
 class OriginalMissing(OriginalError):
@@ -122,3 +146,39 @@ class OriginalUnavailable(OriginalError):
 
 class ModelError(PolyglanceError):
     """A model cannot be loaded or cannot run."""
+
+
+class IngestError(PolyglanceError):
+    """An ingestion run that did not come to its end."""
+
+
+class SourceError(IngestError):
+    """A source that cannot be listed or read as a whole."""
+
+
+class StageFailed(IngestError):
+    """A stage broke on something that is no single image's fault."""
+
+    def __init__(self, message: str, *, stage: Stage) -> None:
+        super().__init__(message)
+        self.stage: Stage = stage
+
+
+class ItemsLost(IngestError):
+    """stored + unchanged + rejected is not listed: a defect, never to be ignored."""
+
+
+class RunIncomplete(IngestError):
+    """The run was stopped; what is stored stays stored."""
+
+
+class RunFilesUnreadable(RunIncomplete):
+    """What a run wrote down is damaged or gone; listing the place anew loses nothing."""
+
+
+class CannotRead(Exception):
+    """One image that cannot be had: a ``Reject`` where it comes from a source; never seen by callers."""
+
+    def __init__(self, message: str, *, reason: ReadFault) -> None:
+        super().__init__(message)
+        self.reason: ReadFault = reason

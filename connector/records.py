@@ -14,15 +14,15 @@ Vectors: TypeAlias = NDArray[np.float32]
 """A batch of embeddings: (n, dims) float32, each row L2-normalised."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
-"""One or many pictures ready for a tower: (size, size, 3) or (n, size, size, 3) uint8 RGB."""
+"""One or many images ready for a tower: (size, size, 3) or (n, size, size, 3) uint8 RGB."""
 
 Payload: TypeAlias = Mapping[str, Any]
-"""What a point knows about its picture: plain JSON values, documented in ``connector.qdrant.schema``."""
+"""What a point knows about its image: plain JSON values, documented in ``connector.store.schema``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A picture as the store keeps it."""
+    """An image as the store keeps it."""
 
     id: str
     vector: Vector
@@ -40,10 +40,10 @@ class StoredPoint:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a query, best first; ``score`` is the cosine between query and picture.
+    """One answer to a query, best first; ``score`` is the cosine between query and image.
 
-    ``relevance`` says from 0 to 1 how sure it is that the picture fits, alike in every language; from 0.5 it does
-    rather than not. None in a collection of fewer than 32 pictures, or of pictures all alike, for there is nothing to
+    ``relevance`` says from 0 to 1 how sure it is that the image fits, alike in every language; from 0.5 it does
+    rather than not. None in a collection of fewer than 32 images, or of images all alike, for there is nothing to
     tell a hit from; and where the question was a bare vector.
     """
 
@@ -54,7 +54,7 @@ class Hit:
 
     @property
     def uri(self) -> str:
-        """Where the picture was ingested from, such as ``file:///photos/dog.jpg``."""
+        """Where the image was ingested from, such as ``file:///photos/dog.jpg``."""
         return str(self.payload["uri"])
 
 

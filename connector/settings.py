@@ -1,15 +1,13 @@
-"""The settings an application needs: frozen sections, read once at the entry point and passed down by section.
+"""Every setting: frozen sections, read once at the entry point and passed down by section.
 
 Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglance.toml`` in the working folder
 > default.
 """
 
-import difflib
-import os
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -23,13 +21,16 @@ from pydantic_settings import (
 )
 
 from connector.errors import ConfigError
-from connector.qdrant.schema import FieldType
-
-PREFIX = "POLYGLANCE_"
-CONFIG_FILE = Path("polyglance.toml")
-TEST_PREFIX = "POLYGLANCE_TEST_"
-"""Names under this prefix belong to the test suite and are not settings."""
-
+from connector.settings_sources import (
+    CONFIG_FILE,
+    PREFIX,
+    check_environment_names,
+    explain,
+    holds_secret,
+    nest,
+    variable_of,
+)
+from connector.store.schema import FieldType
 
 MetaField = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 """A metadata key that can be indexed and stands in a filter without quotes."""
@@ -79,7 +80,7 @@ class QdrantSettings(Section):
     )
     """Data folder of the embedded engine."""
     collection: str | None = Field(default=None, pattern=r"^\w[\w.-]{0,199}$")
-    """Name of the collection; by default it is named after the space: pictures-SPACE."""
+    """Name of the collection; by default it is named after the space: images-SPACE."""
     meta_fields: dict[MetaField, FieldType] = Field(default_factory=dict)
     """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
 
@@ -88,7 +89,7 @@ class ModelSettings(Section):
     """Which embedding space, and how its towers run."""
 
     space: str = "clip-vit-b-32"
-    """Name of the embedding space; see connector.spaces.catalog."""
+    """Name of the embedding space; see connector.models.catalog."""
     image_model: str | None = None
     """Name or local folder of the image tower, in place of the space's own."""
     text_model: str | None = None
@@ -101,18 +102,18 @@ class ModelSettings(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """Arithmetic of the towers; auto takes bfloat16 where the processor has it and a check at load passes. int8 (extra
-    onnx) is for pictures on a CPU, and refused where it changes the vectors."""
+    onnx) is for images on a CPU, and refused where it changes the vectors."""
     batch_size: int = Field(default=0, ge=0, le=4096)
-    """Pictures in one forward pass; 0 means 16 on a CPU, and on a GPU what proves quickest within its memory."""
+    """Images in one forward pass; 0 means 16 on a CPU, and on a GPU what proves quickest within its memory."""
     compiling: Literal["auto", "on", "off"] = "auto"
     """Whether ingestion compiles the image tower; auto does on a GPU, where that proves quicker."""
 
 
 class LimitsSettings(Section):
-    """What one picture may cost, for ingestion and for queries."""
+    """What one image may cost, for ingestion and for queries."""
 
     max_pixels: int = Field(default=120_000_000, ge=1)
-    """Width times height above which a picture is not decoded."""
+    """Width times height above which an image is not decoded."""
     max_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Size of a file above which it is not read."""
 
@@ -149,24 +150,24 @@ class S3Settings(Section):
 
 
 class WebSettings(Section):
-    """How pictures are fetched from http(s) addresses."""
+    """How images are fetched from http(s) addresses."""
 
     allow_private: bool = False
     """Whether private, loopback and all other non-public addresses may be asked."""
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are not public and may be asked all the same, such as ["10.1.0.0/16"]."""
     max_redirects: int = Field(default=5, ge=0, le=20)
-    """Redirects followed for one picture."""
+    """Redirects followed for one image."""
     timeout_s: float = Field(default=30.0, gt=0)
-    """Seconds one picture may take, all in all."""
+    """Seconds one image may take, all in all."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a connection must stand."""
     attempts: int = Field(default=3, ge=1, le=10)
-    """Times one picture is tried when its server is busy or the connection breaks."""
+    """Times one image is tried when its server is busy or the connection breaks."""
 
 
 class ServeSettings(Section):
-    """The service that answers over HTTP and hands out pictures."""
+    """The service that answers over HTTP and hands out images."""
 
     public_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     """Its address as a browser reaches it; with it, every new point carries a thumbnail_url for Qdrant's dashboard."""
@@ -206,8 +207,74 @@ class ServeSettings(Section):
     """Bytes of thumbnails kept in that folder, the longest unused given up first; 0 keeps none."""
 
 
+class IngestSettings(Section):
+    """How a run is spread over threads. Memory grows with these, never with the number of images."""
+
+    readers: int = Field(default=4, ge=1, le=256)
+    """Threads that read."""
+    decoders: int = Field(default=0, ge=0, le=256)
+    """Threads that decode; 0 means one for each core this process may use."""
+    chunk: int = Field(default=32, ge=1, le=1024)
+    """Images looked up and read at a time."""
+    buffer_bytes: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024)
+    """Bytes of read images that may wait for a decoder."""
+    read_timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds after which a read that gives no answer is given up, and its image rejected."""
+    workers: int | None = Field(default=None, ge=0, le=1024)
+    """Worker processes; none means three for each GPU, or one without; 0 works in this process, without protection."""
+    executor: Literal["local", "ray"] = "local"
+    """Where the workers run: on this machine, or on a Ray cluster."""
+    ray_address: str | None = None
+    """The Ray cluster, such as ray://head:10001; none means the one that this machine belongs to, or a new one."""
+    attempts: int = Field(default=2, ge=1, le=10)
+    """Times a shard may kill its worker before it is halved to find the image that does it."""
+    stall_s: float = Field(default=900.0, gt=0)
+    """Seconds without any progress after which a worker counts as dead."""
+    runs: str | None = None
+    """Folder, or s3://bucket/prefix, where runs keep their books; none means beside the embedded data."""
+    shard_size: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Images in one shard, the unit of hand-out, of resume and of a run's books."""
+    optimize_from: int = Field(default=10_000, ge=1)
+    """Points outside the search graph from which a run builds it at its end."""
+    max_prune: float = Field(default=0.2, ge=0, le=1)
+    """Share of a source's points that may be removed at once because their image is gone; above it none are."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port on which /metrics (Prometheus) and /healthz are served while it works; 0 takes a free one."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which they are served; beyond this machine only where everybody may see them."""
+    bulk: bool = False
+    """Whether a server's indexing waits for the end of the run; it is switched back on however the run ends."""
+    hidden: bool = False
+    """Whether files and folders whose name begins with a dot are ingested too."""
+
+
+class TableSettings(Section):
+    """Which columns of a CSV, JSONL or Parquet file say what."""
+
+    path_column: str | None = None
+    """Column with the image's path or address; none means the first that has a usual name, such as url or path."""
+    id_column: str | None = None
+    """Column that identifies a row; a UUID in it is the point's id. None means the image's address does."""
+    metadata_columns: tuple[str, ...] | None = None
+    """Columns that become metadata; none means all others."""
+
+
+class WatchSettings(Section):
+    """How a place is watched."""
+
+    every_s: float = Field(default=3600.0, gt=0)
+    """Seconds between two full passes, which make up for changes that nobody told."""
+    settle_s: float = Field(default=2.0, ge=0)
+    """Seconds without a change before those that came in are looked at."""
+    idle_s: float = Field(default=10.0, ge=0)
+    """Seconds without work after which the workers are sent home: the model leaves memory, and others may open the
+    embedded engine."""
+    sqs_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """Address of the SQS queue that a bucket tells its changes to."""
+
+
 class Settings(BaseSettings):
-    """The tree as an application sees it; ``workers.settings.Settings`` adds the sections of ingestion."""
+    """The whole tree."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -218,8 +285,6 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
         use_attribute_docstrings=True,
     )
-    foreign_sections: ClassVar[frozenset[str]] = frozenset({"ingest", "table", "watch"})
-    """Sections that ``workers`` owns: an application ignores them."""
 
     qdrant: QdrantSettings = Field(default_factory=QdrantSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
@@ -227,21 +292,22 @@ class Settings(BaseSettings):
     s3: S3Settings = Field(default_factory=S3Settings)
     web: WebSettings = Field(default_factory=WebSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    table: TableSettings = Field(default_factory=TableSettings)
+    watch: WatchSettings = Field(default_factory=WatchSettings)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read the settings once; ``overrides`` maps dotted names to values and beats every other source.
 
-        What belongs to ``foreign_sections`` is left alone, wherever it stands. Raises ConfigError for an unknown
-        name (naming the nearest known one) or a value that does not fit.
+        Raises ConfigError for an unknown name (naming the nearest known one) or a value that does not fit.
         """
-        check_environment_names(known=set(cls.names()), foreign=cls.foreign_sections)
+        check_environment_names(set(cls.names()))
         try:
-            tree = nest(overrides or {})
-            own: Any = {section: values for section, values in tree.items() if section not in cls.foreign_sections}
-            return cls(**own)
+            given: Any = nest(overrides or {})
+            return cls(**given)
         except ValidationError as error:
-            raise ConfigError(_explain(error, known=list(cls.names()), secret=cls.secrets())) from error
+            raise ConfigError(explain(error, known=list(cls.names()), secret=cls.secrets())) from error
         except ValueError as error:
             raise ConfigError(f"{CONFIG_FILE} or a {PREFIX}… variable cannot be read: {error}") from error
 
@@ -263,13 +329,13 @@ class Settings(BaseSettings):
             for section, kind in sections
             if isinstance(kind, type) and issubclass(kind, Section)
             for name, field in kind.model_fields.items()
-            if _holds_secret(field.annotation)
+            if holds_secret(field.annotation)
         }
 
     @property
     def collection(self) -> str:
         """The collection's name, the default filled in."""
-        return self.qdrant.collection or f"pictures-{self.model.space}"
+        return self.qdrant.collection or f"images-{self.model.space}"
 
     @classmethod
     def settings_customise_sources(
@@ -281,7 +347,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Our order of precedence, without .env files and secret folders."""
-        return init_settings, env_settings, _KnownSections(settings_cls, foreign=cls.foreign_sections)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=CONFIG_FILE)
 
     @classmethod
     def origins(cls, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -289,7 +355,7 @@ class Settings(BaseSettings):
         sources: list[tuple[str, PydanticBaseSettingsSource]] = [
             ("flag", InitSettingsSource(cls, nest(overrides or {}))),
             ("environment", EnvSettingsSource(cls)),
-            (str(CONFIG_FILE), _KnownSections(cls, foreign=cls.foreign_sections)),
+            (str(CONFIG_FILE), TomlConfigSettingsSource(cls, toml_file=CONFIG_FILE)),
         ]
         values = [(label, source()) for label, source in sources]
         found = {}
@@ -298,64 +364,3 @@ class Settings(BaseSettings):
             label = next((label for label, tree in values if key in (tree.get(section) or {})), "default")
             found[name] = variable_of(name) if label == "environment" else label
         return found
-
-
-class _KnownSections(TomlConfigSettingsSource):
-    """``polyglance.toml`` without the sections that belong to someone else."""
-
-    def __init__(self, settings_cls: type[BaseSettings], *, foreign: frozenset[str]) -> None:
-        self._foreign = foreign
-        super().__init__(settings_cls, toml_file=CONFIG_FILE)
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__call__().items() if name not in self._foreign}
-
-
-def _holds_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or any(map(_holds_secret, get_args(annotation)))
-
-
-def variable_of(name: str) -> str:
-    """The environment variable of a setting: ``qdrant.url`` -> ``POLYGLANCE_QDRANT__URL``."""
-    return PREFIX + name.upper().replace(".", "__")
-
-
-def nest(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Turn ``{"qdrant.url": x}`` into ``{"qdrant": {"url": x}}``."""
-    tree: dict[str, dict[str, Any]] = {}
-    for name, value in overrides.items():
-        section, _, key = name.partition(".")
-        tree.setdefault(section, {})[key] = value
-    return tree
-
-
-def check_environment_names(*, known: set[str], foreign: frozenset[str]) -> None:
-    """Refuse a ``POLYGLANCE_…`` variable that is no setting. Raises ConfigError naming the nearest one."""
-    variables = {variable_of(name) for name in known}
-    others = tuple(f"{PREFIX}{name.upper()}__" for name in foreign)
-    for variable in sorted(os.environ):
-        if not variable.startswith(PREFIX) or variable.startswith((TEST_PREFIX, *others)):
-            continue
-        if variable.upper() in variables or variable.upper().startswith(f"{PREFIX}QDRANT__META_FIELDS__"):
-            continue
-        ours = [each.removeprefix(PREFIX) for each in sorted(variables)]
-        raise ConfigError(
-            f"{variable} is not a setting. {_nearest(variable.removeprefix(PREFIX), ours, prefix=PREFIX)}"
-        )
-
-
-def _nearest(name: str, known: list[str], *, prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"The nearest one is {prefix}{close[0]}." if close else "`polyglance settings` lists them all."
-
-
-def _explain(error: ValidationError, *, known: list[str], secret: set[str]) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{name} is not a setting. {_nearest(name, known)}")
-        else:
-            seen = "" if name in secret or name.rpartition(".")[0] in secret else f" = {problem['input']!r}"
-            lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
-    return "\n".join(lines)

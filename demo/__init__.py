@@ -1,1 +1,1 @@
-"""How the bundled space `mini` and its pictures are made: `python -m demo.make`, explained in demo/README.md."""
+"""How the bundled space `mini` and its images are made: `python -m demo.make`, explained in demo/README.md."""

@@ -1,4 +1,4 @@
-"""Pictures as training sees them: moved, recoloured, covered, mixed; all in batched tensor code.
+"""Images as training sees them: moved, recoloured, covered, mixed; all in batched tensor code.
 
 A share of each batch is left exactly as the product decodes it: alpha on white, 128 px to 64 px by antialiased bicubic.
 """
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
 SIZE = 64  # what the tower sees
-LOOSE = 80  # what the moved pictures are sampled from
+LOOSE = 80  # what the moved images are sampled from
 PLAIN_SHARE = 0.5  # in the end; all of them in the beginning
 RAMP = 0.35  # share of the schedule over which the others come in: from the start, they stop learning altogether
 
 
 def decode(rgba: Tensor) -> Tensor:
-    """(n, 128, 128, 4) straight RGBA uint8 -> (n, 3, 64, 64) uint8, as the product decodes a picture."""
+    """(n, 128, 128, 4) straight RGBA uint8 -> (n, 3, 64, 64) uint8, as the product decodes an image."""
     alpha = rgba[..., 3:].float() / 255
     white = (rgba[..., :3].float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
     return interpolate(white.permute(0, 3, 1, 2), size=(SIZE, SIZE), mode="bicubic", antialias=True)
@@ -30,7 +30,7 @@ def loosen(rgba: Tensor) -> Tensor:
 
 
 class Augmenter:
-    """Draws one random version of each picture."""
+    """Draws one random version of each image."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
@@ -45,11 +45,11 @@ class Augmenter:
         """(n, 4, 80, 80) uint8 and the same decoded -> (n, 3, 64, 64) in 0..1; `mirror`: may be mirrored."""
         count = len(loose)
         moved = grid_sample(loose.float() / 255, self._grid(count, mirror), align_corners=False)
-        picture = self._recolour(moved)
-        picture = self._cover(self._blur(picture))
+        image = self._recolour(moved)
+        image = self._cover(self._blur(image))
         exact = self._chance(count, 1 - (1 - PLAIN_SHARE) * min(progress / RAMP, 1.0))
-        picture[exact] = plain[exact].float() / 255
-        return picture
+        image[exact] = plain[exact].float() / 255
+        return image
 
     def _grid(self, count: int, mirror: Tensor) -> Tensor:
         """Where each output pixel is read: an affine map and a gentle warp."""
@@ -98,21 +98,21 @@ class Augmenter:
         gain = self._uniform(count, 1, 1, low=0.7, high=1.25) * self._uniform(count, 3, 1, low=0.85, high=1.15)
         return gain * (mixed @ hue)
 
-    def _blur(self, picture: Tensor) -> Tensor:
+    def _blur(self, image: Tensor) -> Tensor:
         """Soften some, sharpen some, add grain to some."""
-        count = len(picture)
-        soft = avg_pool2d(picture, 3, stride=1, padding=1, count_include_pad=False)
+        count = len(image)
+        soft = avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
         amount = self._uniform(count, 1, 1, 1, low=-0.8, high=1.0) * self._chance(count, 0.3).view(-1, 1, 1, 1)
-        picture = picture + amount * (soft - picture)
+        image = image + amount * (soft - image)
         grain = self._uniform(count, 1, 1, 1, high=0.08) * self._chance(count, 0.2).view(-1, 1, 1, 1)
-        return (picture + grain * torch.randn(picture.shape, generator=self._generator)).clamp_(0, 1)
+        return (image + grain * torch.randn(image.shape, generator=self._generator)).clamp_(0, 1)
 
-    def _cover(self, picture: Tensor) -> Tensor:
+    def _cover(self, image: Tensor) -> Tensor:
         """Hide a rectangle of a fifth of them."""
-        count = len(picture)
+        count = len(image)
         places = torch.arange(SIZE).view(1, SIZE)
         start = self._uniform(count, 2, high=SIZE * 0.8)
         length = self._uniform(count, 2, low=SIZE * 0.12, high=SIZE * 0.35) * self._chance(count, 0.2).view(-1, 1)
         inside = [(places >= start[:, d : d + 1]) & (places < (start + length)[:, d : d + 1]) for d in (0, 1)]
         hidden = (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
-        return torch.where(hidden, self._uniform(count, 3, 1, 1), picture)
+        return torch.where(hidden, self._uniform(count, 3, 1, 1), image)

@@ -1,7 +1,7 @@
-"""The concepts a picture can show, their names and keywords in every language, and the icon that shows each.
+"""The concepts an image can show, their names and keywords in every language, and the icon that shows each.
 
 A concept is one emoji; people in variants, clock faces, symbols and keycaps are left out, and so is a concept whose
-picture no eye can tell from an earlier one (`demo.pictures.distinct`).
+image no eye can tell from an earlier one (`demo.images.distinct`).
 """
 
 import json
@@ -40,7 +40,7 @@ LAST_VERSION = 16.0  # newer ones are drawn by hardly any set
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One emoji: the unit that pictures show and names name."""
+    """One emoji: the unit that images show and names name."""
 
     emoji: str
     name: str

@@ -36,7 +36,7 @@ def _pack(spec: str, folder: Path) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise FetchFailed("npm is not on the path; it fetches the pictures and names. Install Node.js.") from error
+        raise FetchFailed("npm is not on the path; it fetches the images and names. Install Node.js.") from error
     except subprocess.CalledProcessError as error:
         raise FetchFailed(f"npm could not fetch {spec}: {error.stderr.strip()}") from error
     (archive,) = folder.glob("*.tgz")

@@ -1,7 +1,7 @@
 """Measure `mini` as it is served: `python -m demo.judge CACHE` writes RECALL.md and recall.json.
 
-Every name of every language is a query; its answer is right when the concept's own picture is among the nearest 1 or
-10. Pictures and words go through `connector.spaces`, files to vectors, as in the product. Noto is the bundled library,
+Every name of every language is a query; its answer is right when the concept's own image is among the nearest 1 or
+10. Images and words go through `connector.models`, files to vectors, as in the product. Noto is the bundled library,
 which training has seen; Twemoji it has never seen.
 """
 
@@ -19,12 +19,12 @@ import numpy.typing as npt
 import typer
 from PIL import Image
 
+from connector.images.decode import decode
+from connector.models.image_tower import ImageTower
+from connector.models.text_tower import TextTower
 from connector.settings import ModelSettings
-from connector.spaces.image_tower import ImageTower
-from connector.spaces.pixels import decode
-from connector.spaces.text_tower import TextTower
 from demo.concepts import Concept, read_concepts, read_vocabulary
-from demo.pictures import picture_path
+from demo.images import image_path
 from demo.render import read_style
 from demo.sources import Use, styles
 
@@ -37,7 +37,7 @@ Vectors = npt.NDArray[np.float32]  # (n, dims), rows of length 1
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How often a name found its own picture first, and among the first ten."""
+    """How often a name found its own image first, and among the first ten."""
 
     at_1: float
     at_10: float
@@ -53,7 +53,7 @@ class Line:
 
 
 def embed_files(files: Sequence[bytes], tower: ImageTower) -> Vectors:
-    """Picture files -> vectors, by the product's decoder and image tower."""
+    """Image files -> vectors, by the product's decoder and image tower."""
     size = tower.space.image_size
     pixels = np.stack([decode(data, size=size, max_pixels=FILE_LIMIT).pixels for data in files])
     return np.concatenate([tower.embed(pixels[start : start + 64]) for start in range(0, len(pixels), 64)])
@@ -62,9 +62,9 @@ def embed_files(files: Sequence[bytes], tower: ImageTower) -> Vectors:
 def measured_files(cache: Path, concepts: Sequence[Concept]) -> list[bytes]:
     """The unseen style as PNG files, in the order of `concepts`."""
     (source,) = styles(Use.MEASURED)
-    style = read_style(cache / "pictures", source)
+    style = read_style(cache / "images", source)
     rows = {code: row for row, code in enumerate(style.codes)}
-    return [_png(np.array(style.pictures[rows[concept.code]])) for concept in concepts]
+    return [_png(np.array(style.images[rows[concept.code]])) for concept in concepts]
 
 
 def _png(rgba: npt.NDArray[np.uint8]) -> bytes:
@@ -80,13 +80,13 @@ def recall(queries: Vectors, library: Vectors, own: npt.NDArray[np.intp]) -> Rec
     return Recall(*(float(found[:, :depth].any(axis=1).mean()) for depth in DEPTHS))
 
 
-def judge(cache: Path, pictures: Path) -> tuple[Line, ...]:
-    """Every language, over the bundled pictures and over the unseen style."""
+def judge(cache: Path, images: Path) -> tuple[Line, ...]:
+    """Every language, over the bundled images and over the unseen style."""
     concepts = read_concepts(cache / "packages")
     model = ModelSettings(space="mini", device="cpu", precision="float32")
     tower, words = ImageTower.load(model), TextTower.load(model)
     libraries = {
-        "Noto": embed_files([picture_path(pictures, concept).read_bytes() for concept in concepts], tower),
+        "Noto": embed_files([image_path(images, concept).read_bytes() for concept in concepts], tower),
         "Twemoji": embed_files(measured_files(cache, concepts), tower),
     }
     lines = []
@@ -127,7 +127,7 @@ def table(lines: Sequence[Line], facts: Mapping[str, Any]) -> str:
         f"Made by `python -m demo.judge` on {facts['cores']} cores, from a model trained for {training['seconds']:,} s "
         f"({training['steps']:,} steps) by `python -m demo.train` and taught words for {polish['seconds']:,.0f} s "
         f"({polish['steps']:,} steps) by `python -m demo.polish`. Every name is a query over a library of "
-        f"{most:,} pictures, one of each concept; it is right when its own picture is the first answer (@1) or among "
+        f"{most:,} images, one of each concept; it is right when its own image is the first answer (@1) or among "
         "the first ten (@10). Noto is what is bundled, and training has seen it; Twemoji it has never seen.",
         "",
         "| library | mean @1 | mean @10 | aim | weakest language | its @1 | its @10 | aim |",
@@ -153,9 +153,9 @@ def table(lines: Sequence[Line], facts: Mapping[str, Any]) -> str:
     return "\n".join(text) + "\n"
 
 
-def write(cache: Path, pictures: Path, folder: Path) -> None:
+def write(cache: Path, images: Path, folder: Path) -> None:
     """Judge, and write `RECALL.md` and `recall.json` to `folder`; `training.json` is read there."""
-    lines = judge(cache, pictures)
+    lines = judge(cache, images)
     facts = {"training": json.loads((folder / "training.json").read_text()), "cores": os.cpu_count()}
     (folder / "RECALL.md").write_text(table(lines, facts), encoding="utf-8")
     document = {**facts, "summary": summarise(lines), "languages": [asdict(line) for line in lines]}
@@ -163,12 +163,12 @@ def write(cache: Path, pictures: Path, folder: Path) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Folder with packages and pictures (demo.fetch, demo.render).")],
-    pictures: Annotated[Path, typer.Option(help="The bundled pictures.")] = Path("workers/demo/pictures"),
+    cache: Annotated[Path, typer.Argument(help="Folder with packages and images (demo.fetch, demo.render).")],
+    images: Annotated[Path, typer.Option(help="The bundled images.")] = Path("workers/demo/images"),
     folder: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("demo"),
 ) -> None:
     """Measure the bundled space `mini` and write the table."""
-    write(cache, pictures, folder)
+    write(cache, images, folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the bundled space `mini` and its pictures from nothing: `python -m demo.make`.
+"""Make the bundled space `mini` and its images from nothing: `python -m demo.make`.
 
 Each step leaves its result in the cache folder and is skipped where that is there already; a training that was stopped
 goes on from its last checkpoint. demo/README.md says what each step does and how long it takes.
@@ -13,8 +13,8 @@ import typer
 
 from demo.concepts import read_concepts
 from demo.fetch import fetch_packages
+from demo.images import write_images
 from demo.judge import write
-from demo.pictures import write_pictures
 from demo.polish import Polish, polish_words
 from demo.render import render_styles
 from demo.train import Recipe, train
@@ -22,19 +22,19 @@ from demo.train import Recipe, train
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "connector" / "spaces" / "mini"
-PICTURES = HERE.parent / "workers" / "demo" / "pictures"
+IMAGES = HERE.parent / "workers" / "demo" / "images"
 
 
 def make(cache: Path, recipe: Recipe, polish: Polish) -> None:
     """Fetch, render, bundle, train, install and judge."""
-    sources, pictures, run = cache / "packages", cache / "pictures", cache / "run"
+    sources, images, run = cache / "packages", cache / "images", cache / "run"
     log.info("fetching the packages")
     fetch_packages(sources)
     concepts = read_concepts(sources)
     log.info("rendering %d concepts in every style", len(concepts))
-    render_styles(sources, pictures, concepts)
-    bundle = write_pictures(pictures, concepts, PICTURES)
-    log.info("bundled %d pictures, %.1f MB", bundle.pictures, bundle.bytes / 1e6)
+    render_styles(sources, images, concepts)
+    bundle = write_images(images, concepts, IMAGES)
+    log.info("bundled %d images, %.1f MB", bundle.images, bundle.bytes / 1e6)
     if not (run / "training.json").exists():
         log.info("training for %.0f s", recipe.seconds)
         train(cache, run, recipe)
@@ -42,7 +42,7 @@ def make(cache: Path, recipe: Recipe, polish: Polish) -> None:
         polish_words(cache, run, polish)
     install(run)
     log.info("judging")
-    write(cache, PICTURES, HERE)
+    write(cache, IMAGES, HERE)
 
 
 def install(run: Path) -> None:
@@ -54,11 +54,11 @@ def install(run: Path) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Where packages, pictures and checkpoints are kept.")],
+    cache: Annotated[Path, typer.Argument(help="Where packages, images and checkpoints are kept.")],
     seconds: Annotated[float, typer.Option(help="How long to train both towers.")] = Recipe().seconds,
     words: Annotated[float, typer.Option(help="How long to teach words afterwards.")] = Polish().seconds,
 ) -> None:
-    """Make the bundled space `mini` and its pictures."""
+    """Make the bundled space `mini` and its images."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     make(cache, Recipe(seconds=seconds), Polish(seconds=words))
 

@@ -1,8 +1,8 @@
-"""Teach the text tower more words, the pictures held still: `python -m demo.polish CACHE`.
+"""Teach the text tower more words, the images held still: `python -m demo.polish CACHE`.
 
 Reading is many times cheaper than looking, and the words are what the first phase leaves half learned. So the image
-tower is frozen, and every string is classified, by cosine, onto pictures themselves: each step draws one trained-on
-picture of every concept, which is the search that the product does, with all other concepts as wrong answers.
+tower is frozen, and every string is classified, by cosine, onto images themselves: each step draws one trained-on
+image of every concept, which is the search that the product does, with all other concepts as wrong answers.
 """
 
 import copy
@@ -40,7 +40,7 @@ class Polish:
     names: int = 256  # a step: concepts, by one of their names or keywords each
     strings: int = 256  # a step: drawn besides from all strings
     scale: float = 20.0  # of cosines, before a softmax
-    prototypes: float = 0.5  # share of the loss against the learned prototypes, the rest against drawn pictures
+    prototypes: float = 0.5  # share of the loss against the learned prototypes, the rest against drawn images
     matrix_rate: float = 4e-3
     vector_rate: float = 3e-3
     decay: float = 0.02
@@ -49,17 +49,17 @@ class Polish:
 
 
 class Gallery:
-    """The vectors of every training picture, and one of each concept at a time."""
+    """The vectors of every training image, and one of each concept at a time."""
 
     def __init__(self, album: Album, towers: Towers) -> None:
         with torch.inference_mode():
             parts = [towers.images(part.float() / 255) for part in torch.split(album.plain, 256)]
-        self._vectors = torch.cat(parts).clone()  # (pictures, dims)
+        self._vectors = torch.cat(parts).clone()  # (images, dims)
         self._album = album
         self.prototypes = normalize(towers.prototypes.detach(), dim=-1)  # (concepts, dims)
 
     def draw(self, rng: random.Random) -> Tensor:
-        """One picture of every concept: (concepts, dims)."""
+        """One image of every concept: (concepts, dims)."""
         return self._vectors[self._album.draw(range(len(self._album.rows)), rng=rng)]
 
 
@@ -151,7 +151,7 @@ def polish_words(cache: Path, out: Path, polish: Polish) -> None:
     lexicon = Lexicon(concepts, vocabulary)
     towers = Towers(TextTower(read_tokenizer(cache / "tokenizer.json")), concepts=lexicon.size)
     towers.load_state_dict(torch.load(out / "checkpoint.pt", weights_only=False)["master"]["towers"])
-    gallery = Gallery(open_album(cache / "pictures", concepts), towers.eval())
+    gallery = Gallery(open_album(cache / "images", concepts), towers.eval())
     reader = Reader(polish, towers.texts.train())
     english = [vocabulary["en"][one.code].name for one in concepts]
     pupils = [
@@ -161,7 +161,7 @@ def polish_words(cache: Path, out: Path, polish: Polish) -> None:
     with ThreadPoolExecutor(LANES, initializer=torch.set_num_threads, initargs=(1,)) as threads:
         running = [threads.submit(run_pupil, pupil, reader, clock, stop=stop) for pupil in pupils]
         while not stop.wait(Recipe().checkpoint):
-            seen = glance(cache / "pictures", copy.deepcopy(towers), concepts, english, "noto")
+            seen = glance(cache / "images", copy.deepcopy(towers), concepts, english, "noto")
             log.info("recall@10 of English names: noto %.3f", seen)
         for one in running:
             one.result()
@@ -172,7 +172,7 @@ def polish_words(cache: Path, out: Path, polish: Polish) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Folder with packages, pictures and the tokenizer.")],
+    cache: Annotated[Path, typer.Argument(help="Folder with packages, images and the tokenizer.")],
     out: Annotated[Path, typer.Argument(help="Folder with the first phase's checkpoint.")],
     seconds: Annotated[float, typer.Option(help="How long to train.")] = Polish().seconds,
 ) -> None:

@@ -1,7 +1,7 @@
 """Measure relevance over `mini`: `python -m demo.relevance CACHE` writes RELEVANCE.md and relevance.json.
 
-Every concept's name in every language is asked of collections that hold a part of the pictures. Where the concept's
-picture is among them, something fits; where it is not, nothing does. Two rules tell the two apart: one threshold on
+Every concept's name in every language is asked of collections that hold a part of the images. Where the concept's
+image is among them, something fits; where it is not, nothing does. Two rules tell the two apart: one threshold on
 the cosine of the best hit, and one on its relevance. The cosine's is chosen where it does best on the first
 collection, as a user would who tunes it once; relevance has its own, 0.5, and is not tuned.
 """
@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from connector.cohort import EVERY_LANGUAGE
-from connector.relevance import RELEVANT, SAMPLE, Background, Calibration, gumbel, hubness
+from connector.models.image_tower import ImageTower
+from connector.models.text_tower import TextTower
+from connector.search.relevance import RELEVANT, SAMPLE, Background, Calibration, gumbel, hubness
+from connector.search.relevance_cohort import EVERY_LANGUAGE
 from connector.settings import ModelSettings
-from connector.spaces.image_tower import ImageTower
-from connector.spaces.text_tower import TextTower
 from demo.concepts import read_concepts, read_vocabulary
+from demo.images import image_path
 from demo.judge import embed_files, measured_files
-from demo.pictures import picture_path
 
 SIZES = (60, 200, 556, 1000)
 DRAWS = 4
@@ -68,11 +68,11 @@ def area(fits: Numbers, none: Numbers) -> float:
     return float((ranks[: len(fits)].mean() - (len(fits) + 1) / 2) / len(none))
 
 
-def calibrated(pictures: Vectors, cohort: Vectors) -> tuple[Calibration, Numbers]:
-    """As ``connector.relevance.calibrate_words`` over these pictures; also what is taken off each of them."""
-    background = Background.of(pictures[:SAMPLE])
+def calibrated(images: Vectors, cohort: Vectors) -> tuple[Calibration, Numbers]:
+    """As ``connector.search.relevance.calibrate_words`` over these images; also what is taken off each of them."""
+    background = Background.of(images[:SAMPLE])
     assert background is not None
-    standard = background.standard(cohort, cohort @ pictures.T)
+    standard = background.standard(cohort, cohort @ images.T)
     off = hubness(background, cohort, standard)
     mode, scale = gumbel((standard - off).max(axis=1))
     return Calibration(background, mode=mode, scale=scale), off
@@ -81,14 +81,14 @@ def calibrated(pictures: Vectors, cohort: Vectors) -> tuple[Calibration, Numbers
 def ask(
     libraries: Mapping[str, Vectors], queries: Mapping[str, tuple[Vectors, Any]], cohort: Vectors
 ) -> Iterator[Asked]:
-    """Every language over every collection; a collection is a random draw of a library's pictures."""
-    for library, pictures in libraries.items():
+    """Every language over every collection; a collection is a random draw of a library's images."""
+    for library, images in libraries.items():
         for size in SIZES:
             for draw in range(DRAWS):
-                chosen = np.random.default_rng((draw, size)).permutation(len(pictures))[:size]
-                calibration, off = calibrated(pictures[chosen], cohort)
+                chosen = np.random.default_rng((draw, size)).permutation(len(images))[:size]
+                calibration, off = calibrated(images[chosen], cohort)
                 for language, (vectors, own) in queries.items():
-                    cosines = vectors @ pictures[chosen].T
+                    cosines = vectors @ images[chosen].T
                     found = calibration.relevance(calibration.background.standard(vectors, cosines) - off)
                     best, relevance = cosines.max(axis=1).astype(np.float64), found.max(axis=1)
                     there = np.isin(own, chosen)
@@ -123,13 +123,13 @@ def _joined(asked: Sequence[Asked], name: str) -> Numbers:
     return np.concatenate([getattr(each, name) for each in asked])
 
 
-def study(cache: Path, pictures: Path) -> tuple[float, list[Line], list[Line]]:
+def study(cache: Path, images: Path) -> tuple[float, list[Line], list[Line]]:
     """The tuned cosine, a line for each library and size, and a line for each language."""
     concepts = read_concepts(cache / "packages")
     model = ModelSettings(space="mini", device="cpu", precision="float32")
     tower, words = ImageTower.load(model), TextTower.load(model)
     libraries = {
-        "Noto": embed_files([picture_path(pictures, concept).read_bytes() for concept in concepts], tower),
+        "Noto": embed_files([image_path(images, concept).read_bytes() for concept in concepts], tower),
         "Twemoji": embed_files(measured_files(cache, concepts), tower),
     }
     queries = {}
@@ -156,9 +156,9 @@ def table(cosine: float, collections: Sequence[Line], languages: Sequence[Line])
         "",
         "Made by `python -m demo.relevance CACHE`; [docs/relevance.md](../docs/relevance.md) has the method. Every "
         f"concept's name in {len(languages)} languages is asked of collections drawn at random, {DRAWS} of each size. "
-        "*Found*: the share of questions whose picture is there that get an answer. *False*: the share of those whose "
-        f"picture is not there that get one. The cosine's threshold, {cosine:.2f}, is the best one for Noto in "
-        f"collections of {SIZES[2]}; relevance's is {RELEVANT}, for everything. Many questions without their picture "
+        "*Found*: the share of questions whose image is there that get an answer. *False*: the share of those whose "
+        f"image is not there that get one. The cosine's threshold, {cosine:.2f}, is the best one for Noto in "
+        f"collections of {SIZES[2]}; relevance's is {RELEVANT}, for everything. Many questions without their image "
         "have a near relative left in the collection, so that some of the false answers are none.",
         "",
         *_rows("collection", collections),
@@ -188,12 +188,12 @@ def _rows(what: str, lines: Sequence[Line]) -> list[str]:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Folder with packages and pictures (demo.fetch, demo.render).")],
-    pictures: Annotated[Path, typer.Option(help="The bundled pictures.")] = Path("workers/demo/pictures"),
+    cache: Annotated[Path, typer.Argument(help="Folder with packages and images (demo.fetch, demo.render).")],
+    images: Annotated[Path, typer.Option(help="The bundled images.")] = Path("workers/demo/images"),
     folder: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("demo"),
 ) -> None:
     """Measure how well relevance tells that nothing fits, and write the table."""
-    cosine, collections, languages = study(cache, pictures)
+    cosine, collections, languages = study(cache, images)
     (folder / "RELEVANCE.md").write_text(table(cosine, collections, languages), encoding="utf-8")
     document = {
         "cosine_threshold": cosine,

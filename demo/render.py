@@ -1,4 +1,4 @@
-"""Pictures of every style as one array each: straight RGBA, 128 px, centred, in the cache folder.
+"""Images of every style as one array each: straight RGBA, 128 px, centred, in the cache folder.
 
 Kept as `<style>.npy` (n, 128, 128, 4) uint8 with `<style>.json`, the concepts' codes in the same order.
 """
@@ -19,16 +19,16 @@ from demo.concepts import Concept, Names, read_icons
 from demo.sources import Layout, Source, Use, styles
 
 SIZE = 128
-Pictures = npt.NDArray[np.uint8]  # (n, 128, 128, 4) straight RGBA
+Images = npt.NDArray[np.uint8]  # (n, 128, 128, 4) straight RGBA
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """One set's pictures, in memory."""
+    """One set's images, in memory."""
 
     name: str
     codes: tuple[str, ...]
-    pictures: Pictures
+    images: Images
 
 
 def render_styles(sources: Path, cache: Path, concepts: Sequence[Concept]) -> None:
@@ -46,12 +46,12 @@ def render_styles(sources: Path, cache: Path, concepts: Sequence[Concept]) -> No
 
 
 def read_style(cache: Path, style: Source) -> Style:
-    """One rendered style, its pictures mapped from disk."""
+    """One rendered style, its images mapped from disk."""
     codes = json.loads((cache / f"{style.name}.json").read_text())
     return Style(style.name, tuple(codes), np.load(cache / f"{style.name}.npy", mmap_mode="r"))
 
 
-def _render(sources: Path, style: Source, icons: Sequence[str]) -> Pictures:
+def _render(sources: Path, style: Source, icons: Sequence[str]) -> Images:
     folder = sources / style.name
     if style.layout is Layout.WEBP:
         return np.stack([_open((folder / "assets" / f"{icon}.webp").read_bytes()) for icon in icons])
@@ -59,7 +59,7 @@ def _render(sources: Path, style: Source, icons: Sequence[str]) -> Pictures:
     return np.stack([_open(_draw(document, icon)) for icon in icons])
 
 
-def _open(data: bytes) -> Pictures:
+def _open(data: bytes) -> Images:
     with Image.open(BytesIO(data)) as image:
         rgba = image.convert("RGBA")
     if rgba.size != (SIZE, SIZE):

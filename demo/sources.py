@@ -10,7 +10,7 @@ from enum import Enum
 class Use(Enum):
     """What a package is used for."""
 
-    BUNDLED = "trained on, and its pictures are bundled"
+    BUNDLED = "trained on, and its images are bundled"
     TRAINED = "trained on"
     MEASURED = "measured on only"
     WORDS = "names and keywords"
@@ -18,11 +18,11 @@ class Use(Enum):
 
 
 class Layout(Enum):
-    """How a package keeps its pictures."""
+    """How a package keeps its images."""
 
     ICONIFY = "icons.json: SVG bodies under slugs"
     WEBP = "assets/<code points>.webp"
-    DATA = "no pictures"
+    DATA = "no images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +122,5 @@ def source(name: str) -> Source:
 
 
 def styles(*uses: Use) -> tuple[Source, ...]:
-    """The picture sets put to one of `uses`, in order."""
+    """The image sets put to one of `uses`, in order."""
     return tuple(one for one in SOURCES if one.use in uses and one.layout is not Layout.DATA)

@@ -40,7 +40,7 @@ MODULES = "sentence_transformers.models."
 
 
 class ImageTower(nn.Module):
-    """Pictures -> vectors."""
+    """Images -> vectors."""
 
     mean: Tensor
     std: Tensor
@@ -52,9 +52,9 @@ class ImageTower(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(n, 3, 64, 64) in 0..1 -> (n, dims) of length 1."""
-        vectors = self.clip(pixel_values=(pictures - self.mean) / self.std).image_embeds
+        vectors = self.clip(pixel_values=(images - self.mean) / self.std).image_embeds
         return normalize(vectors, dim=-1)
 
 

@@ -1,8 +1,8 @@
 """Train the two towers of `mini` side by side: `python -m demo.train CACHE`.
 
 Both are classified, by cosine, onto one learned table of concept prototypes, and pulled together directly by a
-contrastive loss between the pictures and the strings of the same step. The schedule follows the clock: learning rates
-fall to zero as `seconds` pass, so a faster machine sees more pictures in the same time.
+contrastive loss between the images and the strings of the same step. The schedule follows the clock: learning rates
+fall to zero as `seconds` pass, so a faster machine sees more images in the same time.
 """
 
 import copy
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 ODDS = {"noto": 2.0, "fluent-emoji": 0.7, "fluent-emoji-flat": 0.7, "fluent-emoji-3d": 0.7,
         "emojione-monotone": 0.3, "fluent-emoji-high-contrast": 0.3}  # fmt: skip
 LANES = 2  # threads
-# These pairs are each other's mirror image, so mirroring a picture would make it another concept.
+# These pairs are each other's mirror image, so mirroring an image would make it another concept.
 ONE_SIDED = ("left", "right", "moon", "crescent", "fist")
 
 
@@ -47,11 +47,11 @@ class Recipe:
     """Everything that decides what comes out, but the machine."""
 
     seconds: float = 2940.0
-    pictures: int = 128  # a step: as many concepts, one picture and one string of each
+    images: int = 128  # a step: as many concepts, one image and one string of each
     strings: int = 384  # a step: drawn besides
     scale: float = 16.0  # of cosines, before a softmax
     contrast: float = 1.0  # weight of the contrastive loss
-    mixed: float = 0.1  # share of pictures blended with another
+    mixed: float = 0.1  # share of images blended with another
     matrix_rate: float = 6e-3
     vector_rate: float = 6e-3
     decay: float = 0.05
@@ -62,7 +62,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """The training pictures, and where those of each concept are."""
+    """The training images, and where those of each concept are."""
 
     loose: Tensor  # (n, 4, 80, 80) uint8, premultiplied
     plain: Tensor  # (n, 3, 64, 64) uint8, as the product decodes them
@@ -89,7 +89,7 @@ def open_album(cache: Path, concepts: Sequence[Concept], *, without: Sequence[st
         style = read_style(cache, source)
         known = [row for row, code in enumerate(style.codes) if code in places]
         for start in range(0, len(known), 256):
-            rgba = torch.from_numpy(np.array(style.pictures[known[start : start + 256]]))
+            rgba = torch.from_numpy(np.array(style.images[known[start : start + 256]]))
             loose.append(loosen(rgba))
             plain.append(decode(rgba))
         for row, code in enumerate(style.codes[row] for row in known):
@@ -182,11 +182,11 @@ class Lane:
         """The losses of one batch, and the gradient of their sum by every parameter of the copy."""
         recipe, towers = self._recipe, self.towers
         places = self._places()
-        pictures, shown = self._pictures(places, progress=progress)
+        images, shown = self._images(places, progress=progress)
         named = self._lexicon.named(places, rng=self._rng)
         drawn = self._lexicon.drawn(recipe.strings, rng=self._rng)
         meant = torch.from_numpy(np.concatenate((named.targets, drawn.targets)))
-        seen, read = towers.images(pictures), towers.texts(named.texts + drawn.texts)
+        seen, read = towers.images(images), towers.texts(named.texts + drawn.texts)
         table = normalize(towers.prototypes, dim=-1)
         losses = {
             "image": cross_entropy(recipe.scale * seen @ table.T, shown),
@@ -199,24 +199,24 @@ class Lane:
 
     def _places(self) -> list[int]:
         """The next concepts of an endless shuffle."""
-        count = self._recipe.pictures
+        count = self._recipe.images
         if len(self._queue) < count:
             self._queue = self._rng.sample(range(self._lexicon.size), self._lexicon.size)
         places, self._queue = self._queue[:count], self._queue[count:]
         return places
 
-    def _pictures(self, places: Sequence[int], *, progress: float) -> tuple[Tensor, Tensor]:
+    def _images(self, places: Sequence[int], *, progress: float) -> tuple[Tensor, Tensor]:
         """(n, 3, 64, 64) in 0..1 and what they show, (n, concepts)."""
         rows = self._album.draw(places, rng=self._rng)
         mirror = self._album.mirror[list(places)]
-        pictures = self._augment(self._album.loose[rows], self._album.plain[rows], mirror=mirror, progress=progress)
+        images = self._augment(self._album.loose[rows], self._album.plain[rows], mirror=mirror, progress=progress)
         shown = torch.zeros(len(places), self._lexicon.size)
         shown[torch.arange(len(places)), list(places)] = 1.0
         blended = torch.rand(len(places), generator=self._generator) < self._recipe.mixed * min(progress / RAMP, 1.0)
         share = torch.rand(len(places), generator=self._generator) * 0.4 * blended
-        other = pictures.roll(1, 0), shown.roll(1, 0)
-        pictures = pictures + share.view(-1, 1, 1, 1) * (other[0] - pictures)
-        return pictures, shown + share.view(-1, 1) * (other[1] - shown)
+        other = images.roll(1, 0), shown.roll(1, 0)
+        images = images + share.view(-1, 1, 1, 1) * (other[0] - images)
+        return images, shown + share.view(-1, 1) * (other[1] - shown)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def contrast(logits: Tensor, relation: Tensor) -> Tensor:
-    """Both ways between pictures and strings; `relation` (pictures, strings) says how much of one is in the other."""
+    """Both ways between images and strings; `relation` (images, strings) says how much of one is in the other."""
     return (_related(logits, relation) + _related(logits.T, relation.T)) / 2
 
 
@@ -237,7 +237,7 @@ def _related(logits: Tensor, relation: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def recall(images: Tensor, texts: Tensor, own: Tensor, *, at: int) -> float:
-    """Share of texts whose own picture is among the nearest `at`."""
+    """Share of texts whose own image is among the nearest `at`."""
     nearest = (texts @ images.T).topk(at).indices
     return (nearest == own.unsqueeze(1)).any(1).float().mean().item()
 
@@ -248,7 +248,7 @@ def glance(cache: Path, towers: Towers, concepts: Sequence[Concept], names: Sequ
     shown = read_style(cache, next(one for one in styles(Use.BUNDLED, Use.TRAINED) if one.name == style))
     rows = {code: row for row, code in enumerate(shown.codes)}
     kept = [(name, rows[one.code]) for one, name in zip(concepts, names, strict=True) if one.code in rows]
-    rgba = torch.from_numpy(np.array(shown.pictures[[row for _, row in kept]]))
+    rgba = torch.from_numpy(np.array(shown.images[[row for _, row in kept]]))
     vectors = torch.cat([towers.images(decode(part).float() / 255) for part in torch.split(rgba, 256)])
     return recall(vectors, towers.texts([name for name, _ in kept]), torch.arange(len(kept)), at=10)
 
@@ -287,7 +287,7 @@ def run_lane(lane: Lane, master: Master, clock: Clock, *, stop: threading.Event)
 
 
 def train(cache: Path, out: Path, recipe: Recipe, *, without: Sequence[str] = ()) -> None:
-    """Train from the packages and pictures in `cache`; checkpoints and the two towers' folders go to `out`."""
+    """Train from the packages and images in `cache`; checkpoints and the two towers' folders go to `out`."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)  # the lanes are what uses both cores
     out.mkdir(parents=True, exist_ok=True)
@@ -297,7 +297,7 @@ def train(cache: Path, out: Path, recipe: Recipe, *, without: Sequence[str] = ()
     tokens = cache / "tokenizer.json"
     if not tokens.exists():
         train_tokenizer(lexicon.corpus).save(str(tokens))
-    album = open_album(cache / "pictures", concepts, without=without)
+    album = open_album(cache / "images", concepts, without=without)
     master = Master(recipe, Towers(TextTower(read_tokenizer(tokens)), concepts=lexicon.size))
     checkpoint, spent = out / "checkpoint.pt", 0.0
     if checkpoint.exists():
@@ -313,7 +313,7 @@ def train(cache: Path, out: Path, recipe: Recipe, *, without: Sequence[str] = ()
         while not stop.wait(recipe.checkpoint):
             _save_checkpoint(checkpoint, master, seconds=clock.elapsed)
             towers = copy.deepcopy(master.towers)
-            seen = {style: glance(cache / "pictures", towers, concepts, english, style) for style in ("noto", *without)}
+            seen = {style: glance(cache / "images", towers, concepts, english, style) for style in ("noto", *without)}
             log.info("recall@10 of English names: %s", _shown(seen))
         for one in running:
             one.result()
@@ -336,7 +336,7 @@ def _save_checkpoint(path: Path, master: Master, *, seconds: float) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Folder with packages and pictures (demo.fetch, demo.render).")],
+    cache: Annotated[Path, typer.Argument(help="Folder with packages and images (demo.fetch, demo.render).")],
     out: Annotated[Path, typer.Argument(help="Folder for checkpoints and the two towers.")],
     seconds: Annotated[float, typer.Option(help="How long to train.")] = Recipe().seconds,
     without: Annotated[list[str] | None, typer.Option(help="Styles to hold out, for a trial.")] = None,

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from demo.concepts import Concept, Words
 
-NAME_WEIGHT = 4.0  # against 1 for a keyword: "dog" is first of all the picture so named
+NAME_WEIGHT = 4.0  # against 1 for a keyword: "dog" is first of all the image so named
 Targets = npt.NDArray[np.float32]  # (n, concepts), rows sum to 1
 
 # What stands before a noun in a plain query. Languages without articles get by with the bare word.
 OPENINGS: Mapping[str, Sequence[str]] = {
-    "en": ("a ", "an ", "the ", "a photo of ", "a photo of a ", "picture of a ", "my ", "two ", "some ", "photos of "),
+    "en": ("a ", "an ", "the ", "a photo of ", "a photo of a ", "image of a ", "my ", "two ", "some ", "photos of "),
     "de": ("ein ", "eine ", "einen ", "der ", "die ", "das ", "ein Foto von ", "Bild von ", "mein ", "meine ", "zwei "),
     "fr": ("un ", "une ", "le ", "la ", "les ", "l’", "l'", "des ", "une photo de ", "mon ", "ma ", "deux "),
     "fr-CA": ("un ", "une ", "le ", "la ", "les ", "l’", "des ", "photo de "),

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import polyglance
+from connector.settings import Settings
 from tests.scratch import scratch_folder
 from tests.twins import Twins, write_twins
 from workers.demo import tour
 from workers.ingest import ingest
-from workers.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,7 +128,7 @@ def cli(capsys: pytest.CaptureFixture[str], workplace: Path) -> CommandLine:
 
 @pytest.fixture(scope="session")
 def noto() -> Iterator[Settings]:
-    """The settings of a collection that holds the bundled Noto pictures, in space mini. Nobody has it open."""
+    """The settings of a collection that holds the bundled Noto images, in space mini. Nobody has it open."""
     with scratch_folder() as folder, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         settings = Settings.load(
@@ -139,8 +139,8 @@ def noto() -> Iterator[Settings]:
                 "qdrant.meta_fields": tour.META_FIELDS,
             }
         )
-        report = ingest([str(tour.PICTURES)], settings=settings, recreate=False, show=_unseen, wait=_unseen).report
-        assert report.tally.stored == report.tally.listed > 1000
+        report = ingest([str(tour.IMAGES)], settings=settings, recreate=False, show=_unseen, wait=_unseen).report
+        assert report.counts.stored == report.counts.listed > 1000
         yield settings
 
 

@@ -1,4 +1,4 @@
-"""Pictures of every format, whole, odd and broken, made by code; and what must become of each.
+"""Images of every format, whole, odd and broken, made by code; and what must become of each.
 
 The tests run ``CASES``; ``docs/formats.md`` is generated from them: ``python -m tests.corpus > docs/formats.md``.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connector.errors import IMAGE_FAULTS
-from connector.spaces.formats import FORMATS
+from connector.images.formats import FORMATS
 from tests import corpus_broken, corpus_whole
 from tests.corpus_files import Case
 
@@ -20,9 +20,9 @@ MAX_PIXELS = 100_000_000
 _ENDINGS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC, with the extra `heic`"}
 _ENDINGS |= {"gif": "GIF", "tiff": "TIFF", "bmp": "BMP", "jpeg2000": "JPEG 2000"}
 _MEANINGS = {
-    "not_an_image": "no picture of any format we know by its first bytes",
-    "unsupported_format": "a picture or document of a kind that is not read; HEIC without its extra",
-    "truncated": "the file ends before its picture does; half a picture is never embedded",
+    "not_an_image": "no image of any format we know by its first bytes",
+    "unsupported_format": "an image or document of a kind that is not read; HEIC without its extra",
+    "truncated": "the file ends before its image does; half an image is never embedded",
     "corrupt": "the file contradicts its format",
     "too_many_pixels": "more pixels than `limits.max_pixels`, by its header; nothing was decoded",
     "empty": "0 bytes",

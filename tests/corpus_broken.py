@@ -1,4 +1,4 @@
-"""The corpus's unreadable files: cut, lying, absurd, hostile, or no pictures at all."""
+"""The corpus's unreadable files: cut, lying, absurd, hostile, or no images at all."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ W, H = 96, 72
 def cases() -> list[Case]:
     """Every file that must be refused."""
     return [
-        *_not_pictures(),
+        *_not_images(),
         *_other_formats(),
         *_cut(),
         *_jpeg_cases(),
@@ -27,7 +27,7 @@ def cases() -> list[Case]:
     ]
 
 
-def _not_pictures() -> list[Case]:
+def _not_images() -> list[Case]:
     case = partial(_case, "none", "not_an_image")
     return [
         _case("none", "empty", "empty.jpg", "0 bytes", lambda: b""),
@@ -36,7 +36,7 @@ def _not_pictures() -> list[Case]:
         case("page.jpg", "a web page", lambda: b"<!DOCTYPE html><html><body>404 not found</body></html>"),
         case("page-with-icon.jpg", "a web page with a drawing in it", lambda: b"<html><body><svg></svg></body></html>"),
         case("error.jpg", "an XML error of a bucket", lambda: b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code>'),
-        case("text.jpg", "text", lambda: b"this is no picture\n" * 100),
+        case("text.jpg", "text", lambda: b"this is no image\n" * 100),
         case("bm.bmp", "text that begins with BM", lambda: b"BMW is a maker of cars, " * 20),
         case("table.png", "JSON", lambda: b'{"image": "x.png"}'),
         case("random.jpg", "random bytes", lambda: np.random.default_rng(7).bytes(5000)),

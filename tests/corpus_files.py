@@ -1,4 +1,4 @@
-"""How the corpus is made: one picture, and writers for what Pillow cannot write."""
+"""How the corpus is made: one image, and writers for what Pillow cannot write."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ class Case:
 
 
 def scene(width: int, height: int, *, seed: int = 0) -> Image.Image:
-    """A picture such as a camera gives: gradients, shapes with hard edges, fine texture and a little noise. RGB."""
+    """An image such as a camera gives: gradients, shapes with hard edges, fine texture and a little noise. RGB."""
     return _scene(width, height, seed).copy()
 
 
@@ -48,15 +48,15 @@ def _scene(width: int, height: int, seed: int) -> Image.Image:
 
 def scene_with_alpha(width: int, height: int) -> Image.Image:
     """The scene, fading to nothing from bottom to top. RGBA."""
-    picture = scene(width, height)
-    picture.putalpha(Image.linear_gradient("L").resize((width, height)))
-    return picture
+    image = scene(width, height)
+    image.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return image
 
 
-def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """The picture as a file of this Pillow format."""
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The image as a file of this Pillow format."""
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

@@ -32,7 +32,7 @@ def _jpeg_cases() -> list[Case]:
         case("grey.jpg", "grey", lambda: saved(scene(W, H).convert("L"), "JPEG")),
         case("cmyk.jpg", "CMYK, inverted as Adobe writes it", lambda: saved(scene(W, H).convert("CMYK"), "JPEG")),
         case("ycck.jpg", "YCCK", _ycck),
-        case("burst.mpo", "several pictures in one (MPO): the first", _mpo),
+        case("burst.mpo", "several images in one (MPO): the first", _mpo),
         case("huge.jpg", "large, decoded smaller", lambda: saved(scene(1205, 903), "JPEG")),
         case("profile.jpg", "colour profile (ignored)", _with_profile),
         case("noend.jpg", "without its end mark, all pixels there", lambda: _jpeg()[:-2]),
@@ -270,9 +270,9 @@ def _bad_profile() -> bytes:
     return files.png(_eight_bits(), colour=2, chunks=files.png_chunk(b"iCCP", b"name\0\0not deflated"))
 
 
-def _heic(picture: Image.Image) -> bytes:
+def _heic(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    pillow_heif.from_pillow(picture).save(file, quality=90)
+    pillow_heif.from_pillow(image).save(file, quality=90)
     return file.getvalue()
 
 
@@ -314,5 +314,5 @@ def _rle_bmp() -> bytes:
 
 
 def _lossy_jp2() -> bytes:
-    picture = scene(W, H)
-    return saved(picture, "JPEG2000", irreversible=True, quality_layers=[20], tile_size=(64, 64))
+    image = scene(W, H)
+    return saved(image, "JPEG2000", irreversible=True, quality_layers=[20], tile_size=(64, 64))

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from connector.errors import UnreadableImage
-from connector.spaces.pixels import decode
+from connector.images.decode import decode
 from tests import corpus
 
 MAX_PIXELS = 2_000_000

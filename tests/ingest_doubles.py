@@ -8,22 +8,21 @@ import numpy as np
 import torch
 
 from connector.errors import StoreFull
-from connector.qdrant.embedded import EmbeddedEngine
-from connector.qdrant.engine import Engine
-from connector.qdrant.schema import CollectionSchema
+from connector.models.catalog import find_space
+from connector.models.image_tower import ImageTower
 from connector.records import Pixels, Point, Vectors
-from connector.settings import LimitsSettings
-from connector.spaces.catalog import find_space
-from connector.spaces.image_tower import ImageTower
-from workers.pipeline import Pipeline
+from connector.settings import IngestSettings, LimitsSettings
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.engine import Engine
+from connector.store.schema import CollectionSchema
+from workers.pipeline.pipeline import Pipeline
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.settings import IngestSettings
 
 ROOT = "memory://album"
 
 
 class MemorySource:
-    """Pictures in memory, by name. ``outcomes`` are given in place of a name's bytes; ``asked`` counts readings."""
+    """Images in memory, by name. ``outcomes`` are given in place of a name's bytes; ``asked`` counts readings."""
 
     def __init__(self, files: Mapping[str, bytes], *, rejects: Sequence[Reject] = ()) -> None:
         self.files = dict(files)
@@ -36,7 +35,7 @@ class MemorySource:
         self._lock = threading.Lock()
 
     def refs(self) -> list[Ref]:
-        """Every picture's ref; the version is the number of bytes unless ``versions`` says otherwise."""
+        """Every image's ref; the version is the number of bytes unless ``versions`` says otherwise."""
         return [self._ref(name) for name in self.files]
 
     def list(self) -> Iterator[Ref | Reject]:
@@ -53,7 +52,7 @@ class MemorySource:
             yield outcome(ref) if outcome else self.blob(ref)
 
     def blob(self, ref: Ref) -> Blob:
-        """The picture as it was put in."""
+        """The image as it was put in."""
         return Blob(ref, self.files[ref.filename], ref.version or "read", {})
 
     def close(self) -> None:
@@ -80,7 +79,7 @@ class ColourTower(ImageTower):
         self._before = before
 
     def embed(self, pixels: Pixels) -> Vectors:
-        """Each picture's vector depends on itself alone."""
+        """Each image's vector depends on itself alone."""
         self._before(pixels)
         self.batches.append(len(pixels))
         cells = pixels.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)[:, :128]
@@ -122,7 +121,7 @@ def pipeline(
 
 def full_engine(path: Path, *, room: int) -> FullEngine:
     """A created collection with room for so many points."""
-    engine = FullEngine.open(path, collection="pictures")
+    engine = FullEngine.open(path, collection="images")
     engine.room = room
     new_collection(engine)
     return engine

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from connector.errors import UnreadableImage
-from connector.spaces.pixels import decode
+from connector.images.decode import decode
 from tests import corpus, fuzz
 from tests.corpus_files import saved, scene
 
@@ -23,9 +23,9 @@ def files() -> Iterator[tuple[str, bytes]]:
     whole = [(case.name, case.make()) for case in corpus.CASES if case.make().startswith(b"\xff\xd8")]
     for shape in _SHAPES:
         for mode in ("RGB", "L", "CMYK"):
-            picture = scene(*shape).convert(mode)
-            whole += [(f"{mode} {shape} {part}", saved(picture, "JPEG", subsampling=part)) for part in (0, 1, 2)]
-            whole.append((f"{mode} {shape} progressive", saved(picture, "JPEG", progressive=True)))
+            image = scene(*shape).convert(mode)
+            whole += [(f"{mode} {shape} {part}", saved(image, "JPEG", subsampling=part)) for part in (0, 1, 2)]
+            whole.append((f"{mode} {shape} progressive", saved(image, "JPEG", progressive=True)))
     yield from whole
     small = [data for _, data in whole if 200 < len(data) < 40_000]
     random = Random(7)

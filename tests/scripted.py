@@ -1,7 +1,7 @@
 """Workers that fail by a script, in whatever process they work: what ran how often stands in a file.
 
 A script says, by file name, what happens the first time that somebody works on it, the second time, and so on; after
-the last entry all goes well. The store is a folder with an empty file for each picture. No model and no torch: these
+the last entry all goes well. The store is a folder with an empty file for each image. No model and no torch: these
 workers are there in a moment.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from connector.errors import ModelError, StoreUnavailable
-from workers.engines.executor import Hear
-from workers.meter import Beat, Report, ShardReport
-from workers.records import Prepared, Ref, Shard, Tally
+from workers.executors.executor import OnHeartbeat
+from workers.pipeline.counters import Heartbeat, RunReport, ShardReport
+from workers.records import Counts, Prepared, Ref, Shard
 
 Act = Literal["kill", "exit", "hang", "slow", "busy", "broken"]
 
@@ -35,11 +35,11 @@ class Script:
         (self.folder / "worked.log").write_text("")
 
     def stored(self) -> set[str]:
-        """The pictures in the store."""
+        """The images in the store."""
         return {path.name for path in (self.folder / "store").iterdir()}
 
     def worked(self) -> Counter[str]:
-        """How often somebody worked on each picture."""
+        """How often somebody worked on each image."""
         return Counter(line.split()[1] for line in self._lines())
 
     def processes(self) -> set[int]:
@@ -47,7 +47,7 @@ class Script:
         return {int(line.split()[0]) for line in self._lines()}
 
     def next(self, name: str) -> Act | None:
-        """Note that somebody works on a picture, and say what is to happen."""
+        """Note that somebody works on an image, and say what is to happen."""
         before = self.worked()[name]
         with (self.folder / "worked.log").open("a") as log:
             log.write(f"{os.getpid()} {name}\n")
@@ -79,22 +79,22 @@ class ScriptedWorker:
                 path.unlink()
         return Prepared(threads={"read": 1}, gpus=0)
 
-    def work(self, shard: Shard, *, hear: Hear) -> ShardReport:
+    def work(self, shard: Shard, *, on_heartbeat: OnHeartbeat) -> ShardReport:
         stored = unchanged = 0
-        hear(Beat(Report()))
+        on_heartbeat(Heartbeat(RunReport()))
         for ref in shard.refs:
             if (self._store / ref.filename).exists():
                 unchanged += 1
                 continue
-            self._act(self._script.next(ref.filename), hear)
+            self._act(self._script.next(ref.filename), on_heartbeat)
             (self._store / ref.filename).touch()
             stored += 1
-        return ShardReport(Report(tally=Tally(len(shard.refs), stored=stored, unchanged=unchanged)), ())
+        return ShardReport(RunReport(counts=Counts(len(shard.refs), stored=stored, unchanged=unchanged)), ())
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _act(self, act: Act | None, hear: Hear) -> None:
+    def _act(self, act: Act | None, on_heartbeat: OnHeartbeat) -> None:
         match act:
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -103,7 +103,7 @@ class ScriptedWorker:
             case "hang":
                 while True:
                     time.sleep(0.05)
-                    hear(Beat(Report()))
+                    on_heartbeat(Heartbeat(RunReport()))
             case "slow":
                 time.sleep(0.3)
             case "busy":
@@ -115,6 +115,6 @@ class ScriptedWorker:
 
 
 def refs(count: int) -> list[Ref]:
-    """Pictures by number: 00.png, 01.png, ..."""
+    """Images by number: 00.png, 01.png, ..."""
     names = [f"{number:02d}.png" for number in range(count)]
     return [Ref(f"file:///{name}", "file:///", name, folder="", filename=name, version="1") for name in names]

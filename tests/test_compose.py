@@ -16,8 +16,8 @@ import typer.main
 import yaml
 
 import polyglance
-from connector.settings import variable_of
-from workers.settings import Settings
+from connector.settings import Settings
+from connector.settings_sources import variable_of
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "docker-compose.yml"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from connector.errors import IMAGE_FAULTS, UnreadableImage
-from connector.spaces.formats import FORMATS
-from connector.spaces.pixels import decode
+from connector.images.decode import decode
+from connector.images.formats import FORMATS
 from tests import corpus, corpus_broken
 from tests.corpus_files import Case
 

@@ -13,7 +13,7 @@ import pytest
 
 from connector.settings import Settings
 from tests.conftest import CommandLine
-from tests.pictures import write_pictures
+from tests.images import write_images
 
 ROOT = Path(__file__).parent.parent
 QUERIES = (ROOT / "docs/queries.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def differences(shown: Any, real: Any, *, at: str = "") -> list[str]:
 
 @pytest.fixture
 def on_noto(noto: Settings, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """The command line on the bundled pictures."""
+    """The command line on the bundled images."""
     monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(noto.qdrant.path))
     return cli
 
@@ -67,9 +67,9 @@ def test_the_page_shows_answers_and_refusals() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder with a few pictures, after the demo."""
+    """A home folder with a few images, after the demo."""
     folder = tmp_path_factory.mktemp("home")
-    write_pictures(folder, ["Pictures/beach.jpg", "Pictures/2024/walk.jpg", "beach.jpg"])
+    write_images(folder, ["Images/beach.jpg", "Images/2024/walk.jpg", "beach.jpg"])
     run("bash", "polyglance demo", home=folder)
     return folder
 

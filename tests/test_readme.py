@@ -16,7 +16,7 @@ import pytest
 import typer.main
 
 import polyglance
-from tests.pictures import write_pictures
+from tests.images import write_images
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,8 +30,8 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home folder with a few pictures, as the README takes it for granted."""
-    write_pictures(tmp_path, ["Pictures/beach.jpg", "Pictures/2024/walk.jpg", "beach.jpg"])
+    """A home folder with a few images, as the README takes it for granted."""
+    write_images(tmp_path, ["Images/beach.jpg", "Images/2024/walk.jpg", "beach.jpg"])
     return tmp_path
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.doubles import Answer, WebServer, moto_server
-from tests.pictures import picture, write_pictures
+from tests.images import image, write_images
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = re.findall(r"^\| [^|]+ \| `polyglance (ingest [^`]+)` \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
@@ -27,28 +27,28 @@ def store() -> Iterator[str]:
             "s3", endpoint_url=address, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
         )
         client.create_bucket(Bucket="bucket")
-        client.put_object(Bucket="bucket", Key="prefix/a.png", Body=picture(1))
+        client.put_object(Bucket="bucket", Key="prefix/a.png", Body=image(1))
         yield address
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    """A web site whose every address is a picture."""
-    with WebServer(lambda *_: Answer(200, picture(2), {"Content-Type": "image/png"})) as server:
+    """A web site whose every address is an image."""
+    with WebServer(lambda *_: Answer(200, image(2), {"Content-Type": "image/png"})) as server:
         yield server.url
 
 
 @pytest.fixture
 def home(workplace: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder with everything that the table names."""
-    write_pictures(workplace, ["Pictures/beach.png"])
-    (workplace / "products.csv").write_text("path,price\nPictures/beach.png,9.5\n")
+    write_images(workplace, ["Images/beach.png"])
+    (workplace / "products.csv").write_text("path,price\nImages/beach.png,9.5\n")
     (workplace / "urls.txt").write_text(f"{site}/cat.png\n")
     for number in range(4):
         with tarfile.open(workplace / f"shards-{number:03d}.tar", "w") as tar:
             member = tarfile.TarInfo(f"{number}.png")
-            member.size = len(picture(10 + number))
-            tar.addfile(member, io.BytesIO(picture(10 + number)))
+            member.size = len(image(10 + number))
+            tar.addfile(member, io.BytesIO(image(10 + number)))
     for name, value in {"HOME": workplace, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

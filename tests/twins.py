@@ -34,7 +34,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from connector.spaces.catalog import CLIP_MEAN, CLIP_STD
+from connector.models.catalog import CLIP_MEAN, CLIP_STD
 
 Weights = Literal["safetensors", "bin"]
 Tensors = Mapping[str, torch.Tensor]

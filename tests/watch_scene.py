@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from connector.errors import StoreUnavailable
-from connector.qdrant.embedded import EmbeddedEngine
 from connector.records import Pixels
+from connector.settings import Settings
+from connector.store.edge.engine import EmbeddedEngine
 from tests.ingest_doubles import ColourTower
-from workers.engines.here import Here
+from workers.executors.in_process import InProcess
+from workers.executors.worker import Worker
 from workers.ingest import Ingestion, Show
-from workers.pipeline import Pipeline
-from workers.settings import Settings
+from workers.pipeline.pipeline import Pipeline
 from workers.sources.disk import DiskSource, uri_of
 from workers.sources.open import open_source
-from workers.watch import Feed, Watcher
-from workers.watch_folder import FolderFeed
-from workers.worker import Worker
+from workers.watch.folder import FolderFeed
+from workers.watch.watch import Feed, Watcher
 
 LONGEST_S = 60.0
-COLLECTION = "pictures-mini"
+COLLECTION = "images-mini"
 
 
 @dataclass
@@ -51,7 +51,9 @@ class Scene:
             limits=settings.limits,
             batch_size=8,
         )
-        here = Here(Worker(pipeline, settings=settings, open_place=lambda place: open_source(place, settings=settings)))
+        here = InProcess(
+            Worker(pipeline, settings=settings, open_place=lambda place: open_source(place, settings=settings))
+        )
         try:
             yield Ingestion(settings, executor=here, threads=here.prepare(recreate=False).threads, show=show)
         finally:

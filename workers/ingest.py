@@ -14,20 +14,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from connector.errors import ConfigError
-from connector.qdrant.open import open_engine
-from connector.spaces.catalog import find_space
-from workers.engines.executor import Executor
-from workers.errors import BooksUnreadable, RunIncomplete
-from workers.meter import Report
-from workers.prune import Pruned, Roll, prune_points
+from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
+from connector.models.catalog import find_space
+from connector.settings import Settings
+from connector.store.open import open_engine
+from workers.executors.executor import Executor
+from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
-from workers.run import Progress, Run
-from workers.settings import Settings
-from workers.shards import Manifest, RunFolder, alone
+from workers.run.loop import Progress, Run
+from workers.run.prune import ListedIds, Pruned, prune_points
+from workers.run.shards import Manifest, RunFolder, exclusive
+from workers.run.status import now, publishing_status
 from workers.sources.open import open_source
 from workers.sources.source import Source
-from workers.status import now, told
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ READING = ("s3", "web", "table")
 """Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``hidden``."""
 
 Prune = Literal["no", "look", "remove"]
-"""What becomes of points whose picture is gone: nothing, or they are only counted, or removed."""
+"""What becomes of points whose image is gone: nothing, or they are only counted, or removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ class Ingested:
     ``pruned`` is what is gone from each place, where that was asked.
     """
 
-    report: Report
-    resumed: Report | None = None
+    report: RunReport
+    resumed: RunReport | None = None
     pruned: tuple[Pruned, ...] = ()
 
 
@@ -91,32 +90,32 @@ class Ingestion:
                     ingestion._say_the_end()
                 raise
 
-    def ingest(self, source: Source, *, place: str, roll: Roll | None = None) -> Ingested:
+    def ingest(self, source: Source, *, place: str, listed_ids: ListedIds | None = None) -> Ingested:
         """Finish an unfinished run of this source, then bring in what is new or changed there.
 
-        ``roll`` notes what the place holds.
+        ``listed_ids`` notes what the place holds.
         """
         folder = RunFolder.of(source.root, settings=self._settings)
-        with alone(source.root, settings=self._settings):
+        with exclusive(source.root, settings=self._settings):
             unfinished = folder.manifest()
             resumed = None
             if unfinished is not None and folder.listed() is not None and not self._anew:
                 try:
                     resumed = self._go(source.list, manifest=unfinished, folder=folder)
-                except BooksUnreadable as error:
+                except RunFilesUnreadable as error:
                     log.warning("run_begins_anew source=%s: %s", source.root, error)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
-            items = source.list if roll is None else roll.heard(source.list, source=source.root)
+            items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
             return Ingested(self._go(items, manifest=manifest, folder=folder), resumed)
 
     def ingest_some(
         self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
-    ) -> Report:
+    ) -> RunReport:
         """Bring in these refs of a place and no others, with the books in a folder of their own."""
-        with alone(manifest.source, settings=self._settings):
+        with exclusive(manifest.source, settings=self._settings):
             return self._go(items, manifest=manifest, folder=folder)
 
-    def _go(self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder) -> Report:
+    def _go(self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder) -> RunReport:
         run = Run(
             items,
             manifest=manifest,
@@ -127,7 +126,7 @@ class Ingestion:
             attempts=self._settings.ingest.attempts,
         )
         with (
-            told(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
+            publishing_status(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
             self._show(run.progress),
         ):
             return run.go()
@@ -136,10 +135,10 @@ class Ingestion:
 def ingest(
     places: Sequence[str], *, settings: Settings, recreate: bool, show: Show, wait: Wait, prune: Prune = "no"
 ) -> Ingested:
-    """Bring every picture of these places into the collection, one place after the other.
+    """Bring every image of these places into the collection, one place after the other.
 
     ``recreate`` drops the collection first. ``show`` and ``wait`` display a run and a pause. ``prune`` says what
-    becomes of points whose picture is gone. Raises SourceError for a place that cannot be listed, before anything is
+    becomes of points whose image is gone. Raises SourceError for a place that cannot be listed, before anything is
     written; RunIncomplete when interrupted.
     """
     find_space(settings.model.space)
@@ -154,38 +153,38 @@ def ingest(
             sources = [stack.enter_context(closing(open_source(place, settings=settings))) for place in places]
             for source in sources:
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
-            rolls = [stack.enter_context(Roll()) for _ in places if prune != "no"]
+            rolls = [stack.enter_context(ListedIds()) for _ in places if prune != "no"]
             with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
                 done = [
-                    ingestion.ingest(source, place=place, roll=roll)
-                    for source, place, roll in zip_longest(sources, places, rolls)
+                    ingestion.ingest(source, place=place, listed_ids=listed_ids)
+                    for source, place, listed_ids in zip_longest(sources, places, rolls)
                 ]
             with wait("looking for what is gone") if rolls else contextlib.nullcontext():
                 pruned = [
-                    prune_source(roll, source=source.root, settings=settings, remove=prune == "remove")
-                    for roll, source in zip(rolls, sources, strict=False)
+                    prune_source(listed_ids, source=source.root, settings=settings, remove=prune == "remove")
+                    for listed_ids, source in zip(rolls, sources, strict=False)
                 ]
-        if any(each.report.tally.stored or each.resumed is not None for each in done):
+        if any(each.report.counts.stored or each.resumed is not None for each in done):
             optimize(settings, wait=wait)
     except KeyboardInterrupt as interrupt:
-        stored = sum(progress().report.tally.stored for progress in seen)
-        message = f"stopped; {stored:,} pictures were stored. Give the same command again to go on with the rest."
+        stored = sum(progress().report.counts.stored for progress in seen)
+        message = f"stopped; {stored:,} images were stored. Give the same command again to go on with the rest."
         raise RunIncomplete(message) from interrupt
     resumed = [each.resumed for each in done if each.resumed is not None]
     return Ingested(
-        sum((each.report for each in done), Report()),
-        resumed=sum(resumed, Report()) if resumed else None,
+        sum((each.report for each in done), RunReport()),
+        resumed=sum(resumed, RunReport()) if resumed else None,
         pruned=tuple(pruned),
     )
 
 
-def prune_source(roll: Roll, *, source: str, settings: Settings, remove: bool) -> Pruned:
+def prune_source(listed_ids: ListedIds, *, source: str, settings: Settings, remove: bool) -> Pruned:
     """Remove what is gone from a source that was listed, or only count it. No worker may hold the embedded engine."""
     with (
-        alone(source, settings=settings),
+        exclusive(source, settings=settings),
         closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
     ):
-        return prune_points(engine, roll, source=source, max_prune=settings.ingest.max_prune, remove=remove)
+        return prune_points(engine, listed_ids, source=source, max_prune=settings.ingest.max_prune, remove=remove)
 
 
 def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
@@ -243,15 +242,15 @@ def _executor(settings: Settings) -> Executor:
             f"{asked} needs a Qdrant server, named by qdrant.url: the embedded engine serves one process at a time."
         )
     if settings.ingest.executor == "ray":
-        from workers.engines.ray import ray_executor
+        from workers.executors.ray import ray_executor
 
         return ray_executor(settings)
     if workers == 0:
-        from workers.engines.here import Here
-        from workers.worker import Worker
+        from workers.executors.in_process import InProcess
+        from workers.executors.worker import Worker
 
-        return Here(Worker.start(settings))
-    from workers.engines.local import local_executor
+        return InProcess(Worker.start(settings))
+    from workers.executors.processes import local_executor
 
     return local_executor(settings)
 
@@ -260,7 +259,7 @@ def _bulk(settings: Settings) -> AbstractContextManager[object]:
     """Put off a server's indexing for as long as the context lasts; the embedded engine indexes at the end anyway."""
     if not settings.ingest.bulk or settings.qdrant.url is None:
         return contextlib.nullcontext()
-    from connector.qdrant.server import ServerEngine
+    from connector.store.server.engine import ServerEngine
 
     stack = ExitStack()
     engine = ServerEngine.connect(settings.qdrant, collection=settings.collection)

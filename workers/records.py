@@ -11,10 +11,10 @@ Stage = Literal["list", "read", "decode", "embed", "upsert"]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A picture by address, as a source lists it, not yet read.
+    """An image by address, as a source lists it, not yet read.
 
     ``uri`` is canonical (``file:///abs/path.jpg``, ``s3://bucket/key``, ``https://…``, ``s3://bucket/x.tar#member``).
-    ``version`` changes when the picture changes; None where only reading tells. ``stored_version`` is what the
+    ``version`` changes when the image changes; None where only reading tells. ``stored_version`` is what the
     collection holds already, filled in by the pipeline so that a source can ask conditionally. ``meta`` is the
     user's own metadata known at listing time. ``position`` is its place in a container: the
     byte it begins at in a tar, the row in a table. ``identity`` is what the user identifies it by, in place of the URI.
@@ -34,7 +34,7 @@ class Ref:
 
     @property
     def point_id(self) -> str:
-        """The id of the picture's point: the UUIDv5 of its URI, so that writing twice is harmless.
+        """The id of the image's point: the UUIDv5 of its URI, so that writing twice is harmless.
 
         An ``identity`` that is a UUID is the id itself; of any other the UUIDv5 is made.
         """
@@ -48,7 +48,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A picture's bytes. ``version`` is final here; ``meta`` joins what the reading taught to what the listing knew."""
+    """An image's bytes. ``version`` is final here; ``meta`` joins what the reading taught to what the listing knew."""
 
     ref: Ref
     data: bytes
@@ -58,14 +58,14 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The source answered that the picture is still as it is stored."""
+    """The source answered that the image is still as it is stored."""
 
     ref: Ref
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A picture that could not be ingested: at which stage, for which typed reason, with which detail.
+    """An image that could not be ingested: at which stage, for which typed reason, with which detail.
 
     ``attempt`` counts the runs that tried it. ``ref`` is what to try again; None where the listing knew too little.
     Stage ``worker`` means that the process which worked on it died, at whichever stage.
@@ -116,8 +116,8 @@ Outcome: TypeAlias = Blob | Unchanged | Reject
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """The books of a run: every listed picture ends in exactly one of the other three."""
+class Counts:
+    """The books of a run: every listed image ends in exactly one of the other three."""
 
     listed: int = 0
     stored: int = 0
@@ -126,7 +126,7 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Pictures that have their outcome."""
+        """Images that have their outcome."""
         return self.stored + self.unchanged + self.rejected
 
     @property

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from connector.asking import MAX_LIMIT, MAX_TEXT
 from connector.records import Hit, StoredPoint
+from connector.search.options import MAX_LIMIT, MAX_TEXT
 
 Scalar = str | int | float | bool
 Sign = Callable[[str], str]
-"""Makes a picture's address one that its reader may open."""
+"""Makes an image's address one that its reader may open."""
 _ID = "1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"
 _POINT = {
     "id": _ID,
@@ -25,13 +25,13 @@ def _like(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": example})
 
 
-class Said(BaseModel):
+class RequestModel(BaseModel):
     """A request's part: an unknown name in it is an error."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Options(Said):
+class Options(RequestModel):
     """Which part of the answer is wanted."""
 
     where: str | None = Field(default=None, examples=["width >= 64"])
@@ -48,7 +48,7 @@ class Options(Said):
     """Leave out hits that do not fit: those whose relevance is below 0.5."""
 
 
-class Part(Said):
+class Part(RequestModel):
     """A weighted part of a blend: either a text or a stored point."""
 
     weight: float = Field(default=1.0, ge=-1000, le=1000)
@@ -59,14 +59,14 @@ class Part(Said):
     """The id of a point."""
 
 
-class Tags(Said):
-    """Labels of a picture."""
+class Tags(RequestModel):
+    """Labels of an image."""
 
     tags: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(max_length=100, examples=[["dog", "beach"]])
     """The tags, in place of those it has."""
 
 
-class Classify(Said):
+class Classify(RequestModel):
     """Labels to choose from."""
 
     labels: list[Annotated[str, Field(max_length=MAX_TEXT)]] = Field(
@@ -82,22 +82,22 @@ class Classify(Said):
 
 
 class ClassifyStored(Classify):
-    """Stored pictures, and labels to choose from."""
+    """Stored images, and labels to choose from."""
 
     ids: list[str] = Field(min_length=1, max_length=100, examples=[[_ID]])
-    """The ids of the pictures' points."""
+    """The ids of the images' points."""
 
 
 class Search(Options):
-    """A question: exactly one of ``text``, ``like`` and ``blend``."""
+    """A question: exactly one of ``text``, ``like`` and ``query``."""
 
     text: str | None = Field(default=None, max_length=MAX_TEXT, examples=["ein Hund im Schnee"])
     """Words in any language."""
     language: str | None = Field(default=None, max_length=35, examples=["de"])
     """The language of the words, such as en, where it is known."""
     like: str | None = None
-    """The id of a point whose picture to go by."""
-    blend: list[Part] | None = Field(default=None, min_length=1, max_length=64)
+    """The id of a point whose image to go by."""
+    query: list[Part] | None = Field(default=None, min_length=1, max_length=64)
     """Several of these, mixed by weight."""
     group_by: str | None = Field(default=None, max_length=200, examples=["folder"])
     """Group the hits by this field; ``limit`` then counts groups."""
@@ -106,7 +106,7 @@ class Search(Options):
 
 
 class PointAnswer(BaseModel):
-    """A stored picture and where its bytes are."""
+    """A stored image and where its bytes are."""
 
     model_config = _like(_POINT)
 
@@ -129,13 +129,13 @@ class PointAnswer(BaseModel):
 
 
 class HitAnswer(PointAnswer):
-    """A hit; ``score`` is the cosine between question and picture."""
+    """A hit; ``score`` is the cosine between question and image."""
 
     model_config = _like({**_POINT, "score": 0.31})
 
     score: float
     relevance: float | None
-    """How sure it is that the picture fits, from 0 to 1; null in a collection too small to tell by."""
+    """How sure it is that the image fits, from 0 to 1; null in a collection too small to tell by."""
 
     @classmethod
     def of_hit(cls, hit: Hit, *, sign: Sign) -> "HitAnswer":
@@ -160,7 +160,7 @@ class SearchAnswer(BaseModel):
 
 
 class CountAnswer(BaseModel):
-    """A value and how many pictures have it."""
+    """A value and how many images have it."""
 
     value: Scalar
     count: int
@@ -184,22 +184,22 @@ class LabelAnswer(BaseModel):
 
 
 class Classification(BaseModel):
-    """A picture's labels, best first; ``id`` is None for one that was sent along."""
+    """An image's labels, best first; ``id`` is None for one that was sent along."""
 
     id: str | None
     labels: list[LabelAnswer]
 
 
 class ClassifyAnswer(BaseModel):
-    """The pictures in the order they were asked for."""
+    """The images in the order they were asked for."""
 
-    model_config = _like({"pictures": [{"id": _ID, "labels": [{"name": "Hund", "probability": 0.97, "score": 0.29}]}]})
+    model_config = _like({"images": [{"id": _ID, "labels": [{"name": "Hund", "probability": 0.97, "score": 0.29}]}]})
 
-    pictures: list[Classification]
+    images: list[Classification]
 
 
 class IngestionAnswer(BaseModel):
-    """Where an ingestion stands. ``rate`` is pictures per second; ``busy`` the share of time each stage worked."""
+    """Where an ingestion stands. ``rate`` is images per second; ``busy`` the share of time each stage worked."""
 
     id: str
     source: str
@@ -227,7 +227,7 @@ class IngestionsAnswer(BaseModel):
 
 
 class RejectAnswer(BaseModel):
-    """A picture that could not be taken, and why; not every one has a thumbnail that can be made."""
+    """An image that could not be taken, and why; not every one has a thumbnail that can be made."""
 
     uri: str
     stage: str

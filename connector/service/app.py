@@ -15,15 +15,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from connector.search import ImageSearch
+from connector.search.client import ImageSearch
 from connector.service.answers import ProblemAnswer
 from connector.service.batching import TextBatcher
 from connector.service.guard import Guard
+from connector.service.images import Images
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.operations import Operations
 from connector.service.originals import Originals
-from connector.service.pictures import Pictures
 from connector.service.problems import answer_errors
 from connector.service.questions import Questions
 from connector.service.thumbnails import Thumbnails
@@ -40,7 +40,7 @@ _MEANINGS = {
     422: "The question cannot be answered as asked.",
     429: "Too many wait; ask again after Retry-After seconds.",
     500: "A defect.",
-    502: "The store or a picture's source refused.",
+    502: "The store or an image's source refused.",
     503: "The store, the model or time is not there; ask again.",
     507: "The store has no room.",
 }
@@ -48,7 +48,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANINGS.items()
 }
 _WEBP: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A small picture.", "content": {"image/webp": {}}},
+    200: {"description": "A small image.", "content": {"image/webp": {}}},
     304: {"description": "The caller has it already."},
 }
 _ORIGINAL: dict[int | str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ class Service:
         self._batcher = TextBatcher(search.embed_texts, queue=serve.queue, batch=serve.batch, metrics=self.metrics)
         thumbnails = Thumbnails(self._originals, serve=serve, limits=settings.limits)
         self.questions = Questions(search, batcher=self._batcher, keys=self.keys, serve=serve)
-        self.pictures = Pictures(
+        self.images = Images(
             search, originals=self._originals, thumbnails=thumbnails, keys=self.keys, metrics=self.metrics
         )
         self.operations = Operations(
@@ -110,7 +110,7 @@ def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
     service = Service(search, settings=settings)
     app = FastAPI(
         title="polyglance",
-        summary="Search your own pictures in any language.",
+        summary="Search your own images in any language.",
         lifespan=service.lifespan,
         docs_url=None,
         redoc_url=None,
@@ -130,24 +130,24 @@ def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    keys, asking, pictures, running = service.keys, service.questions, service.pictures, service.operations
+    keys, questions, images, running = service.keys, service.questions, service.images, service.operations
     reading = APIRouter(dependencies=[Depends(keys.may_read)], responses=_PROBLEMS)
-    reading.post("/v1/search", tags=["ask"])(asking.search)
-    reading.post("/v1/search/image", tags=["ask"])(asking.search_by_image)
-    reading.post("/v1/classify", tags=["ask"])(asking.classify)
-    reading.post("/v1/classify/image", tags=["ask"])(asking.classify_image)
-    reading.get("/v1/facets", tags=["ask"])(asking.facets)
-    reading.get("/v1/points/{point_id}", tags=["pictures"])(pictures.point)
+    reading.post("/v1/search", tags=["ask"])(questions.search)
+    reading.post("/v1/search/image", tags=["ask"])(questions.search_by_image)
+    reading.post("/v1/classify", tags=["ask"])(questions.classify)
+    reading.post("/v1/classify/image", tags=["ask"])(questions.classify_image)
+    reading.get("/v1/facets", tags=["ask"])(questions.facets)
+    reading.get("/v1/points/{point_id}", tags=["images"])(images.point)
     reading.get("/v1/collections", tags=["operate"])(running.collections)
     reading.get("/v1/ingestions", tags=["operate"])(running.ingestions)
     reading.get("/v1/rejects", tags=["operate"])(running.rejects)
     reading.get("/metrics", tags=["operate"], response_class=Response)(running.metrics)
     writing = APIRouter(dependencies=[Depends(keys.may_write)], responses=_PROBLEMS)
-    writing.put("/v1/points/{point_id}/tags", tags=["pictures"])(pictures.tag)
-    seeing = APIRouter(responses=_PROBLEMS, default_response_class=Response, tags=["pictures"])
+    writing.put("/v1/points/{point_id}/tags", tags=["images"])(images.tag)
+    seeing = APIRouter(responses=_PROBLEMS, default_response_class=Response, tags=["images"])
     original, thumbnail = [Depends(keys.may_see)], [Depends(keys.may_see_thumbnail)]
-    seeing.get("/images/{point_id}", dependencies=original, responses=_ORIGINAL)(pictures.image)
-    seeing.get("/thumbnails/{point_id}.webp", dependencies=thumbnail, responses=_WEBP)(pictures.thumbnail)
+    seeing.get("/images/{point_id}", dependencies=original, responses=_ORIGINAL)(images.image)
+    seeing.get("/thumbnails/{point_id}.webp", dependencies=thumbnail, responses=_WEBP)(images.thumbnail)
     seeing.get("/rejects/{run}/{reject}.webp", dependencies=original, responses=_WEBP)(running.reject_thumbnail)
     for router in (reading, writing, seeing):
         app.include_router(router)

@@ -6,14 +6,39 @@ bounded, and a request that was given up leaves it.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from connector.errors import Overloaded
 from connector.records import Vector, Vectors
 from connector.service.metrics import Metrics
+
+
+class AdmissionQueue:
+    """At most ``at_once`` callers work, at most ``queue`` wait."""
+
+    def __init__(self, *, at_once: int, queue: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._queue = queue
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it within the block. Raises Overloaded when too many wait."""
+        if self._waiting >= self._queue:
+            raise Overloaded(f"{self._queue} requests wait already; ask again in a second.", retry_after=1.0)
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 class TextBatcher:
@@ -60,14 +85,14 @@ class TextBatcher:
     async def _embed_for_ever(self) -> None:
         while True:
             await self._arrived.wait()
-            taken = dict([*self._waiting.items()][: self._batch])
-            for future in taken:
+            slot = dict([*self._waiting.items()][: self._batch])
+            for future in slot:
                 del self._waiting[future]
             if not self._waiting:
                 self._arrived.clear()
             self._note_depth()
-            if taken:
-                await self._answer(taken)
+            if slot:
+                await self._answer(slot)
 
     async def _answer(self, batch: Mapping[asyncio.Future[Vector], str]) -> None:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Who may do what: keys that callers send, and addresses of pictures that are signed for a while.
+"""Who may do what: keys that callers send, and addresses of images that are signed for a while.
 
 The one rule: every key is compared, in constant time, so that the time of an answer tells nothing.
 """
@@ -63,7 +63,7 @@ class Keys:
             self.may_see(request, given)
 
     def signed(self, path: str) -> str:
-        """The address of a picture, as whoever is given it may open it without a key for a while."""
+        """The address of an image, as whoever is given it may open it without a key for a while."""
         if not self.needed():
             return path
         until = (math.floor(time.time() / SIGNED_FOR_S) + 2) * SIGNED_FOR_S

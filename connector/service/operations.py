@@ -10,9 +10,9 @@ from fastapi import HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from connector.errors import OriginalError, PolyglanceError, UnreadableImage
-from connector.runs import RejectedPicture, RunStatus, read_rejects, read_runs
-from connector.search import ImageSearch
-from connector.search_async import AsyncImageSearch
+from connector.run_status import RejectedImage, RunStatus, read_rejects, read_runs
+from connector.search.async_client import AsyncImageSearch
+from connector.search.client import ImageSearch
 from connector.service.answers import (
     CollectionAnswer,
     CollectionsAnswer,
@@ -81,12 +81,12 @@ class Operations:
         limit: Annotated[int, Query(ge=1, le=1000)] = 60,
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> RejectsAnswer:
-        """The pictures that an ingestion could not take, by reason where one is given."""
+        """The images that an ingestion could not take, by reason where one is given."""
         source = await self._source_of(run)
         return await asyncio.to_thread(self._rejects, run, source, reason, slice(offset, offset + limit))
 
     async def reject_thumbnail(self, run: str, reject: str) -> Response:
-        """A small picture of a reject, where one can be made."""
+        """A small image of a reject, where one can be made."""
         source = await self._source_of(run)
         data = await asyncio.to_thread(self._reject_thumbnail, source, reject)
         return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=300"})
@@ -190,5 +190,5 @@ def _ingestion(run: RunStatus) -> IngestionAnswer:
     )
 
 
-def _name_of(reject: RejectedPicture) -> str:
+def _name_of(reject: RejectedImage) -> str:
     return hashlib.blake2b(reject.uri.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()

@@ -1,27 +1,37 @@
-"""The pictures themselves, from where they were ingested: a disk, S3, the web, or a tar on one of the first two.
+"""The images themselves, from where they were ingested: a disk, S3, the web, or a tar on one of the first two.
 
-The one rule: an address is taken from a point of the collection, never from a request. What lies there now must be a
-picture, whatever was there when it was ingested: its first bytes decide what a browser is told.
+The one rule: an address is taken from a point of the collection, never from a request. What lies there now must be an
+image, whatever was there when it was ingested: its first bytes decide what a browser is told.
 """
 
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
 from connector.errors import OriginalMissing, OriginalUnavailable, UnreadableImage
-from connector.net import CannotFetch, Web, WebLimits
+from connector.images.formats import recognise
 from connector.records import Payload
-from connector.service.bucket import Bucket
-from connector.service.found import BLOCK, HEAD, Found, Span
+from connector.remote.http import CannotFetch, Web, WebLimits
+from connector.service.originals_s3 import Bucket
+from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
 from connector.settings import Settings
-from connector.spaces.formats import recognise
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+
 
 MEDIA_TYPES = {
     "jpeg": "image/jpeg",
@@ -34,16 +44,16 @@ MEDIA_TYPES = {
     "jpeg2000": "image/jp2",
     "heic": "image/heic",
 }
-"""What a browser is told, by format; nothing else is ever sent, so no page can hide in a picture."""
+"""What a browser is told, by format; nothing else is ever sent, so no page can hide in an image."""
 _FETCHES = 4
-"""Pictures fetched from the web at once; each is held in memory while it is."""
+"""Images fetched from the web at once; each is held in memory while it is."""
 _MEMBER = re.compile(r"(?P<version>.*)@(?P<offset>\d+)")
 """The version of a tar's member: the tar's, and where the member begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A picture's file: its size, what a browser is told, and its bytes, read as they are asked for."""
+    """An image's file: its size, what a browser is told, and its bytes, read as they are asked for."""
 
     size: int
     media_type: str
@@ -61,7 +71,7 @@ class Original:
 
 
 class Originals:
-    """Finds the files of stored pictures. Safe to use from many threads; closed once."""
+    """Finds the files of stored images. Safe to use from many threads; closed once."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.limits.max_bytes
@@ -85,14 +95,14 @@ class Originals:
                 raise OriginalMissing(f"{uri} is not handed out from here.")
         if found.size > self._limit:
             raise OriginalMissing(f"{uri} has {found.size} bytes; limits.max_bytes is {self._limit}.")
-        return _as_picture(found, uri=uri)
+        return _as_image(found, uri=uri)
 
     def close(self) -> None:
         """Close the connections."""
         self._web.close()
         self._bucket.close()
 
-    def _on_the_web(self, uri: str) -> Found:
+    def _on_the_web(self, uri: str) -> OpenedFile:
         try:
             with self._fetching:
                 page = self._web.get(uri)
@@ -101,14 +111,14 @@ class Originals:
             said = f"{uri} cannot be fetched: {error.reason}."  # no more: the details tell of the network we stand in
             raise (kind or OriginalUnavailable)(said) from error
         data = b"" if page is None else page.data
-        return Found(size=len(data), tag=hashlib.blake2b(data).hexdigest(), head=data, read_on=_nothing)
+        return OpenedFile(size=len(data), tag=hashlib.blake2b(data).hexdigest(), head=data, read_on=_nothing)
 
 
-def _as_picture(found: Found, *, uri: str) -> Original:
+def _as_image(found: OpenedFile, *, uri: str) -> Original:
     try:
         kind = MEDIA_TYPES[recognise(found.head)]
     except (UnreadableImage, KeyError) as error:
-        raise OriginalMissing(f"{uri} is no picture any more.") from error
+        raise OriginalMissing(f"{uri} is no image any more.") from error
     etag = hashlib.blake2b(f"{uri} {found.tag}".encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
     return Original(size=found.size, media_type=kind, etag=etag, head=found.head, read_on=found.read_on)
 
@@ -121,7 +131,7 @@ def _span_of(payload: Payload) -> Span | None:
     return Span(start=int(member["offset"]), size=int(payload.get("bytes", 0)), version=member["version"])
 
 
-def _on_disk(uri: str, *, span: Span | None) -> Found:
+def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
     path = Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))  # a name need not be UTF-8
     try:
         seen = path.stat()
@@ -129,13 +139,13 @@ def _on_disk(uri: str, *, span: Span | None) -> Found:
             raise OriginalMissing(f"{uri} is no file.")
         version = f"{seen.st_size}-{seen.st_mtime_ns}"
         if span is not None and span.version != version:
-            raise OriginalMissing(f"{uri} was changed after its pictures were ingested.")
+            raise OriginalMissing(f"{uri} was changed after its images were ingested.")
         place = span or Span(start=0, size=seen.st_size, version=version)
         read_on = partial(_read, path, place.start)
         head = b"".join(read_on(0, min(place.size, HEAD)))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise OriginalMissing(f"{uri} is not there any more, or cannot be read.") from error
-    return Found(size=place.size, tag=version, head=head, read_on=read_on)
+    return OpenedFile(size=place.size, tag=version, head=head, read_on=read_on)
 
 
 def _read(path: Path, base: int, start: int, stop: int) -> Iterator[bytes]:
@@ -152,3 +162,45 @@ def _read(path: Path, base: int, start: int, stop: int) -> Iterator[bytes]:
 
 def _nothing(_: int, __: int) -> Iterator[bytes]:
     return iter(())
+
+
+async def answer(original: Original, *, asked: Headers) -> Response:
+    """The answer to a request with these headers. The first block is read before the answer begins.
+
+    Raises OriginalError, and 416 for a range that the file does not have.
+    """
+    etag = f'"{original.etag}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=300"}
+    if etag in asked.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    start, stop = 0, original.size
+    status = 200
+    if asked.get("if-range", etag) == etag and (span := range_of(asked, size=original.size)):
+        start, stop = span
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{original.size}"
+    headers["Content-Length"] = str(stop - start)
+    blocks = original.blocks(start, stop)
+    first = await run_in_threadpool(next, blocks, b"")
+    return StreamingResponse(
+        _streamed(first, blocks), status_code=status, headers=headers, media_type=original.media_type
+    )
+
+
+def range_of(asked: Mapping[str, str], *, size: int) -> tuple[int, int] | None:
+    """Start and stop of the range that was asked for; None for none, for several, and for what is no range."""
+    match = _RANGE.fullmatch(asked.get("range", ""))
+    first, last = match.groups() if match else ("", "")
+    if not (first or last) or (first and last and int(last) < int(first)):
+        return None
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= size:
+        raise HTTPException(
+            416, f"the image has {size} bytes; {asked['range']} is not in it", {"Content-Range": f"bytes */{size}"}
+        )
+    return start, stop
+
+
+def _streamed(first: bytes, blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    return iterate_in_threadpool(chain([first], blocks))

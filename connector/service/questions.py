@@ -1,7 +1,7 @@
 """The routes that ask: search, classify, facets.
 
 The one rule: a question of words alone waits for the next pass of the text tower, together with others; whatever
-embeds pictures takes turns, since one picture keeps the model busy.
+embeds images takes turns, since one image keeps the model busy.
 """
 
 import asyncio
@@ -9,16 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
-from fastapi import File, Form, Query, UploadFile
+from fastapi import File, Form, UploadFile
+from fastapi import Query as Parameter
 from pydantic import TypeAdapter, ValidationError
 
-from connector.asking import MAX_LIMIT, check_texts
-from connector.blend import Blend, Weighted, Words, picture, point, words
-from connector.classify import Label, classify
 from connector.errors import InvalidQuery
 from connector.records import Hit
-from connector.search import ImageSearch
-from connector.search_async import AsyncImageSearch
+from connector.search.async_client import AsyncImageSearch
+from connector.search.classify import Label, classify
+from connector.search.client import ImageSearch
+from connector.search.options import MAX_LIMIT, check_texts
+from connector.search.query import Query, TextPart, WeightedPart, image, point, text
 from connector.service.answers import (
     Classification,
     Classify,
@@ -34,9 +35,8 @@ from connector.service.answers import (
     Search,
     SearchAnswer,
 )
-from connector.service.batching import TextBatcher
+from connector.service.batching import AdmissionQueue, TextBatcher
 from connector.service.keys import Keys
-from connector.service.turns import Turns
 from connector.settings import ServeSettings
 
 T = TypeVar("T")
@@ -50,15 +50,15 @@ class Questions:
         self._search = AsyncImageSearch(search)
         self._batcher = batcher
         self._keys = keys
-        self._turns = Turns(at_once=1, queue=serve.queue)
+        self._admission = AdmissionQueue(at_once=1, queue=serve.queue)
 
     async def search(self, asked: Search) -> SearchAnswer:
-        """The pictures nearest to a text, to a stored picture, or to a mixture, best first; or groups of them."""
+        """The images nearest to a text, to a stored image, or to a mixture, best first; or groups of them."""
         started = time.perf_counter()
-        blend = _blend_of(asked)
+        query = _query_of(asked)
         if asked.group_by is not None:
             groups = await self._search.groups(
-                blend,
+                query,
                 by=asked.group_by,
                 limit=asked.limit,
                 size=asked.group_size,
@@ -67,15 +67,15 @@ class Questions:
             )
             shown = [GroupAnswer(value=each.value, hits=self._hits(each.hits)) for each in groups]
             return SearchAnswer(hits=[], groups=shown, took_ms=_since(started))
-        return SearchAnswer(hits=self._hits(await self._nearest(blend, asked)), took_ms=_since(started))
+        return SearchAnswer(hits=self._hits(await self._nearest(query, asked)), took_ms=_since(started))
 
     async def search_by_image(
         self, file: Annotated[UploadFile, File()], options: Annotated[str, Form(examples=['{"limit": 5}'])] = "{}"
     ) -> SearchAnswer:
-        """The pictures nearest to one that is sent along; ``options`` is JSON with where, limit, offset and so on."""
+        """The images nearest to one that is sent along; ``options`` is JSON with where, limit, offset and so on."""
         started = time.perf_counter()
         wanted = _parsed(TypeAdapter(Options), options)
-        async with self._turns.taken():
+        async with self._admission.slot():
             hits = await self._search.image(
                 await file.read(),
                 limit=wanted.limit,
@@ -88,7 +88,7 @@ class Questions:
         return SearchAnswer(hits=self._hits(hits), took_ms=_since(started))
 
     async def classify(self, asked: ClassifyStored) -> ClassifyAnswer:
-        """Which of these labels, in any language, fits each of these stored pictures best."""
+        """Which of these labels, in any language, fits each of these stored images best."""
         return await self._classified([point(each) for each in asked.ids], asked, names=asked.ids)
 
     async def classify_image(
@@ -96,24 +96,24 @@ class Questions:
         file: Annotated[UploadFile, File()],
         options: Annotated[str, Form(examples=['{"labels": ["Hund", "Katze"], "language": "de"}'])],
     ) -> ClassifyAnswer:
-        """Which of the labels fits a picture that is sent along; ``options`` is JSON with labels and so on."""
+        """Which of the labels fits an image that is sent along; ``options`` is JSON with labels and so on."""
         wanted = _parsed(TypeAdapter(Classify), options)
-        return await self._classified([picture(await file.read())], wanted, names=[None])
+        return await self._classified([image(await file.read())], wanted, names=[None])
 
     async def facets(
         self,
-        field: Annotated[str, Query(examples=["folder"])],
-        of: Annotated[str | None, Query(examples=["am Strand"])] = None,
-        where: Annotated[str | None, Query(examples=["width >= 64"])] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 10,
+        field: Annotated[str, Parameter(examples=["folder"])],
+        of: Annotated[str | None, Parameter(examples=["am Strand"])] = None,
+        where: Annotated[str | None, Parameter(examples=["width >= 64"])] = None,
+        limit: Annotated[int, Parameter(ge=1, le=MAX_LIMIT)] = 10,
     ) -> FacetAnswer:
-        """The most frequent values of a field: in the collection, or among the pictures nearest to the words ``of``."""
+        """The most frequent values of a field: in the collection, or among the images nearest to the words ``of``."""
         counts = await self._search.facets(field, of=of, where=where, limit=limit)
         return FacetAnswer(field=field, counts=[CountAnswer(value=each.value, count=each.count) for each in counts])
 
-    async def _nearest(self, blend: Blend, asked: Options) -> list[Hit]:
-        lone = blend.parts[0].part if len(blend.parts) == 1 else None
-        if isinstance(lone, Words) and lone.language is None:
+    async def _nearest(self, query: Query, asked: Options) -> list[Hit]:
+        lone = query.parts[0].part if len(query.parts) == 1 else None
+        if isinstance(lone, TextPart) and lone.language is None:
             check_texts([lone.text])  # here: what is wrong with one text is no concern of the others in its batch
             vector = await self._batcher.vector_of(lone.text)
             answers = await self._search.nearest(
@@ -127,8 +127,8 @@ class Questions:
                 asked="words",
             )
             return answers[0]
-        return await self._search.blend(
-            blend,
+        return await self._search.query(
+            query,
             limit=asked.limit,
             offset=asked.offset,
             where=asked.where,
@@ -138,15 +138,15 @@ class Questions:
         )
 
     async def _classified(
-        self, pictures: Sequence[Blend], asked: Classify, *, names: Sequence[str | None]
+        self, images: Sequence[Query], asked: Classify, *, names: Sequence[str | None]
     ) -> ClassifyAnswer:
         chosen = asked.templates or None
-        async with self._turns.taken():
+        async with self._admission.slot():
             found = await asyncio.to_thread(
-                classify, self._blocking, pictures, labels=asked.labels, language=asked.language, templates=chosen
+                classify, self._blocking, images, labels=asked.labels, language=asked.language, templates=chosen
             )
         return ClassifyAnswer(
-            pictures=[
+            images=[
                 Classification(id=name, labels=[*map(_label, best)]) for name, best in zip(names, found, strict=True)
             ]
         )
@@ -168,21 +168,21 @@ def _parsed(adapter: TypeAdapter[T], options: str) -> T:
         raise InvalidQuery(f"{where}: {first['msg']}.") from error
 
 
-def _blend_of(asked: Search) -> Blend:
+def _query_of(asked: Search) -> Query:
     given = [name for name in ("text", "like", "blend") if getattr(asked, name) is not None]
     if len(given) != 1:
         raise InvalidQuery(f"give exactly one of text, like and blend; this gives {' and '.join(given) or 'none'}.")
-    if asked.blend is not None:
-        parts = enumerate(asked.blend)
-        return Blend(tuple(_weighted(part, number=number, language=asked.language) for number, part in parts))
-    return words(asked.text, language=asked.language) if asked.text is not None else point(asked.like or "")
+    if asked.query is not None:
+        parts = enumerate(asked.query)
+        return Query(tuple(_weighted(part, number=number, language=asked.language) for number, part in parts))
+    return text(asked.text, language=asked.language) if asked.text is not None else point(asked.like or "")
 
 
-def _weighted(part: Part, *, number: int, language: str | None) -> Weighted:
+def _weighted(part: Part, *, number: int, language: str | None) -> WeightedPart:
     if (part.text is None) == (part.like is None):
         raise InvalidQuery(f"part {number + 1} of the blend needs either text or like.")
-    made = words(part.text, language=language) if part.text is not None else point(part.like or "")
-    return Weighted(made.parts[0].part, part.weight)
+    made = text(part.text, language=language) if part.text is not None else point(part.like or "")
+    return WeightedPart(made.parts[0].part, part.weight)
 
 
 def _since(started: float) -> float:

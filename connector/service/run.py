@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from connector.search import ImageSearch
+from connector.search.client import ImageSearch
 from connector.service.app import create_app
 from connector.service.metrics import FOLDER
 from connector.settings import Settings

@@ -18,10 +18,10 @@ from cachetools import LRUCache
 from PIL import Image
 
 from connector.errors import OriginalUnavailable
+from connector.images.decode import upright
 from connector.records import Payload
 from connector.service.originals import Original, Originals
 from connector.settings import LimitsSettings, ServeSettings
-from connector.spaces.pixels import upright
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _KEPT = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small picture as WebP, what tells it from another, and where it came from."""
+    """A small image as WebP, what tells it from another, and where it came from."""
 
     data: bytes
     etag: str
@@ -52,12 +52,12 @@ class Thumbnails:
         self._lock = threading.Lock()
 
     def etag_of(self, point_id: str, payload: Payload) -> str:
-        """What tells this thumbnail from one of another picture, version or size."""
+        """What tells this thumbnail from one of another image, version or size."""
         said = f"{point_id} {payload.get('version')} {payload.get('content_hash')} {self._size}"
         return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def get(self, point_id: str, payload: Payload) -> Thumbnail:
-        """The picture of a point, upright, its longer side ``serve.thumbnail_px`` at most.
+        """The image of a point, upright, its longer side ``serve.thumbnail_px`` at most.
 
         Raises OriginalError, and UnreadableImage for a file that was damaged since.
         """
@@ -97,7 +97,7 @@ class Thumbnails:
 
 
 def shrink(original: Original, *, size: int, max_pixels: int) -> bytes:
-    """A picture as WebP, upright, its longer side ``size`` at most. Raises OriginalError and UnreadableImage."""
+    """An image as WebP, upright, its longer side ``size`` at most. Raises OriginalError and UnreadableImage."""
     data = b"".join(original.blocks(0, original.size))
     if len(data) != original.size:
         raise OriginalUnavailable("the file ended before its end; ask again.")

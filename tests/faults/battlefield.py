@@ -1,7 +1,7 @@
 """An ingestion under fire: it is killed, by kill -9, at random moments, and the same command is given again.
 
 lost      points that an undisturbed run has and this one lacks or has otherwise
-doubled   pictures embedded again although their shard was done when somebody was killed
+doubled   images embedded again although their shard was done when somebody was killed
 """
 
 import json
@@ -17,19 +17,19 @@ from typing import Any, Literal
 
 import psutil
 
-from connector.qdrant.embedded import EmbeddedEngine
-from connector.qdrant.engine import Engine
-from connector.qdrant.server import ServerEngine
-from connector.runs import digest
-from connector.spaces.pixels import decode
+from connector.images.decode import decode
+from connector.run_status import digest
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.engine import Engine
+from connector.store.server.engine import ServerEngine
 from tests.faults.ingestion import DIGEST_BYTES, FORWARD_S, digest_of
-from tests.pictures import picture
+from tests.images import image
 from tests.qdrant_standin.standin import Standin, running
 from workers.sources.disk import uri_of
 
 ROOT = Path(__file__).parents[2]
 Victim = Literal["worker", "parent", "store"]
-COLLECTION = "pictures-mini"
+COLLECTION = "images-mini"
 SHARD = 8
 LONGEST_S = 120.0
 AT_START = 0.1
@@ -45,18 +45,18 @@ class Toll:
     lost: int = 0
     doubled: int = 0
     embedded: int = 0
-    pictures: int = 0
+    images: int = 0
 
     def __str__(self) -> str:
         kills = ", ".join(f"{who} {count}" for who, count in sorted(self.kills.items()))
         return (
-            f"kills {sum(self.kills.values())} ({kills}), commands given again {self.again}, pictures {self.pictures}, "
+            f"kills {sum(self.kills.values())} ({kills}), commands given again {self.again}, images {self.images}, "
             f"embedded {self.embedded}, lost {self.lost}, doubled {self.doubled}"
         )
 
 
 class Album:
-    """A folder of pictures, all different, a few of them broken; what each looks like in the tower's log."""
+    """A folder of images, all different, a few of them broken; what each looks like in the tower's log."""
 
     def __init__(self, folder: Path, *, count: int) -> None:
         self.folder = folder
@@ -64,13 +64,13 @@ class Album:
         self.digests: list[bytes | None] = []
         folder.mkdir()
         for number, name in enumerate(self.names):
-            data = b"no picture" if number % 50 == 49 else picture(number, size=24)
+            data = b"no image" if number % 50 == 49 else image(number, size=24)
             (folder / name).write_bytes(data)
             whole = number % 50 != 49
             self.digests.append(digest_of(decode(data, size=64, max_pixels=10**6).pixels) if whole else None)
 
     def of_shard(self, number: int) -> set[bytes]:
-        """The digests of a shard's pictures: a folder is listed by name."""
+        """The digests of a shard's images: a folder is listed by name."""
         found = self.digests[number * SHARD : (number + 1) * SHARD]
         return {each for each in found if each is not None}
 
@@ -116,7 +116,7 @@ class Battle:
         self._folder = folder
         self._server = server
         self._log = folder / "embedded.log"
-        self._settled: dict[bytes, int] = {}  # where the log was when a picture's shard was first seen to be done
+        self._settled: dict[bytes, int] = {}  # where the log was when an image's shard was first seen to be done
         folder.mkdir()
         self._log.touch()
 
@@ -141,7 +141,7 @@ class Battle:
         command.communicate()
         entries = self._entries()
         toll.embedded += len(entries)
-        toll.pictures += len(set(self._album.digests) - {None})
+        toll.images += len(set(self._album.digests) - {None})
         toll.doubled += sum(place >= self._settled.get(each, len(entries)) for place, each in enumerate(entries))
 
     def points(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Battle:
         )
 
     def _reach_a_moment(self, command: "subprocess.Popen[str]", chance: random.Random) -> bool:
-        """Wait for a moment picked at random, mostly while pictures are embedded; False where the command has ended."""
+        """Wait for a moment picked at random, mostly while images are embedded; False where the command has ended."""
         if chance.random() < AT_START:
             time.sleep(chance.uniform(0, 1.5))
             return command.poll() is None

@@ -1,7 +1,7 @@
 """``python -m tests.faults.ingestion ALBUM --data FOLDER --log FILE``: an ingestion with a tower that keeps a log.
 
 All parts are the real ones (listing, books, worker process, pipeline, engine) but the tower, which sees only colours,
-takes its time, and appends a digest of every picture that it embeds to the log. Ends with the books as JSON.
+takes its time, and appends a digest of every image that it embeds to the log. Ends with the books as JSON.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.errors import PolyglanceError
-from workers.engines.local import Child
-from workers.engines.slots import Slots
+from connector.settings import Settings
+from workers.executors.processes import Child
+from workers.executors.slots import Slots
 from workers.ingest import Ingestion
-from workers.run import Progress
-from workers.settings import Settings
+from workers.run.loop import Progress
 from workers.sources.open import open_source
 
 if TYPE_CHECKING:
     from connector.records import Pixels
-    from workers.worker import Worker
+    from workers.executors.worker import Worker
 
 DIGEST_BYTES = 8
 BATCH = 2
@@ -36,16 +36,16 @@ FORWARD_S = 0.02
 
 
 def digest_of(pixels: "Pixels") -> bytes:
-    """What the log says of one picture."""
+    """What the log says of one image."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
 def logging_worker(settings: Settings, log: Path) -> "Worker":
     """A worker whose tower logs what it embeds."""
-    from connector.qdrant.open import open_engine
+    from connector.store.open import open_engine
     from tests.ingest_doubles import ColourTower
-    from workers.pipeline import Pipeline
-    from workers.worker import Worker
+    from workers.executors.worker import Worker
+    from workers.pipeline.pipeline import Pipeline
 
     lines = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -82,7 +82,7 @@ def main() -> None:
             done = ingestion.ingest(source, place=chosen.album)
     except PolyglanceError as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    sys.stdout.write(json.dumps(asdict(done.report.tally)) + "\n")
+    sys.stdout.write(json.dumps(asdict(done.report.counts)) + "\n")
 
 
 def unseen(_: Callable[[], Progress]) -> AbstractContextManager[None]:

@@ -16,23 +16,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from connector.qdrant.embedded import EmbeddedEngine
+from connector.errors import RunIncomplete, SourceError
 from connector.records import Point
+from connector.store.edge.engine import EmbeddedEngine
 from tests.faults.battlefield import Album, Battle, Toll, lost
+from tests.images import image
 from tests.ingest_doubles import MemorySource, new_collection, pipeline
-from tests.pictures import picture
 from tests.scratch import scratch_folder
 from tests.watch_scene import Scene
-from workers.engines.here import Here
-from workers.errors import RunIncomplete, SourceError
+from workers.executors.in_process import InProcess
+from workers.executors.worker import Worker
 from workers.ingest import Ingested, prune_source
-from workers.prune import Roll
 from workers.records import Ref, Reject
-from workers.run import Progress, Run
-from workers.run_files import LocalFiles
-from workers.shards import AHEAD, Manifest, RunFolder
+from workers.run.files import LocalFiles
+from workers.run.loop import Progress, Run
+from workers.run.prune import ListedIds
+from workers.run.shards import AHEAD, Manifest, RunFolder
 from workers.sources.open import open_source
-from workers.worker import Worker
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def ingest(
             thread.join()
 
     settings = scene.settings
-    with closing(open_source(str(scene.album), settings=settings)) as source, Roll() as roll:
+    with closing(open_source(str(scene.album), settings=settings)) as source, ListedIds() as listed_ids:
         with scene.workers(beside) as ingestion:
-            done = ingestion.ingest(source, place=str(scene.album), roll=roll)
+            done = ingestion.ingest(source, place=str(scene.album), listed_ids=listed_ids)
         if prune:
-            prune_source(roll, source=source.root, settings=settings, remove=True)
+            prune_source(listed_ids, source=source.root, settings=settings, remove=True)
     return done
 
 
@@ -85,9 +85,9 @@ def test_a_source_that_changes_meanwhile_is_caught_up_with(folder: Path, seed: i
             path = album.folder / chance.choice(album.names)
             match chance.choice(["add", "change", "remove", "move"]):
                 case "add":
-                    (album.folder / f"{chance.random()}.png").write_bytes(picture(1_000 + number, size=24))
+                    (album.folder / f"{chance.random()}.png").write_bytes(image(1_000 + number, size=24))
                 case "change":
-                    path.write_bytes(picture(2_000 + number, size=24))
+                    path.write_bytes(image(2_000 + number, size=24))
                 case "remove":
                     path.unlink(missing_ok=True)
                 case "move" if path.exists():
@@ -99,7 +99,7 @@ def test_a_source_that_changes_meanwhile_is_caught_up_with(folder: Path, seed: i
     peace = Scene(album.folder, folder / "peace", {})
     ingest(peace)
 
-    assert stirred.report.tally.balanced
+    assert stirred.report.counts.balanced
     assert len(points(scene)) > 50
     assert points(scene) == points(peace)
 
@@ -135,8 +135,8 @@ def test_a_full_disk_in_the_run_folder_stops_the_run_and_more_room_lets_it_go_on
         done = ingest(scene)
         again = ingest(scene)
 
-    assert done.report.tally.stored + done.report.tally.unchanged == 196
-    assert (again.report.tally.unchanged, again.report.tally.rejected) == (196, 4)
+    assert done.report.counts.stored + done.report.counts.unchanged == 196
+    assert (again.report.counts.unchanged, again.report.counts.rejected) == (196, 4)
     assert scene.embedded <= 196 + 8
     assert before < 196
 
@@ -216,9 +216,9 @@ def test_an_endless_source_with_a_slow_store_takes_no_more_memory_as_it_goes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The listing waits for the store: it is never more than ``AHEAD`` shards in front."""
-    engine = SlowEngine.open(folder, collection="pictures")
+    engine = SlowEngine.open(folder, collection="images")
     new_collection(engine)
-    source = MemorySource({"one.png": picture(1)})
+    source = MemorySource({"one.png": image(1)})
     (one,) = source.refs()
     enough = threading.Event()
 
@@ -236,7 +236,7 @@ def test_an_endless_source_with_a_slow_store_takes_no_more_memory_as_it_goes(
         endless,
         manifest=Manifest("run", place="album", source=source.root, started_at="2026-01-01T00:00:00Z"),
         folder=RunFolder(LocalFiles(folder / "run")),
-        executor=Here(worker),
+        executor=InProcess(worker),
         threads=made.threads,
         shard_size=10,
     )

@@ -23,9 +23,9 @@ def folder() -> Iterator[Path]:
         yield scratch
 
 
-def war(folder: Path, *, pictures: int, kills: int, on_server: bool) -> Toll:
+def war(folder: Path, *, images: int, kills: int, on_server: bool) -> Toll:
     """Battle after battle until so many were killed, each compared with an undisturbed run."""
-    album = Album(folder / "album", count=pictures)
+    album = Album(folder / "album", count=images)
     peace, toll = Toll(), Toll()
 
     def battle(name: str, *, left: int, into: Toll) -> tuple[dict[str, Any], set[tuple[str, str]]]:
@@ -36,7 +36,7 @@ def war(folder: Path, *, pictures: int, kills: int, on_server: bool) -> Toll:
             return fought.points(), fought.rejected()
 
     reference, rejects = battle("undisturbed", left=0, into=peace)
-    assert (peace.embedded, len(rejects)) == (len(reference), pictures // 50)
+    assert (peace.embedded, len(rejects)) == (len(reference), images // 50)
     number = 0
     while left := kills - sum(toll.kills.values()):
         points, rejected = battle(f"battle-{number}", left=left, into=toll)
@@ -47,7 +47,7 @@ def war(folder: Path, *, pictures: int, kills: int, on_server: bool) -> Toll:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "kills", "on_server"),
+    ("images", "kills", "on_server"),
     [
         pytest.param(64, 2, False, id="embedded"),
         pytest.param(64, 3, True, id="standin", marks=pytest.mark.slow),
@@ -56,9 +56,9 @@ def war(folder: Path, *, pictures: int, kills: int, on_server: bool) -> Toll:
     ],
 )
 def test_whoever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
-    folder: Path, pictures: int, kills: int, on_server: bool, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: int, kills: int, on_server: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toll = war(folder, pictures=pictures, kills=kills, on_server=on_server)
+    toll = war(folder, images=images, kills=kills, on_server=on_server)
 
     with capsys.disabled():
         print(f"\n{'stand-in' if on_server else 'embedded'}: {toll}")  # noqa: T201  (the report that was asked for)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
-from connector.qdrant.engine import Engine
-from connector.qdrant.server import ServerEngine
 from connector.settings import QdrantSettings
+from connector.store.engine import Engine
+from connector.store.server.engine import ServerEngine
 from tests.qdrant_standin.standin import Standin, Transport
 
 URL = "POLYGLANCE_TEST_QDRANT_URL"

@@ -8,15 +8,15 @@ from types import MappingProxyType
 import pytest
 
 from connector import CollectionMissing, ConfigError, ModelError
-from connector.qdrant.engine import CollectionInfo
-from connector.qdrant.open import open_engine
-from tests.pictures import write_pictures
-from workers.errors import SourceError
+from connector.errors import SourceError
+from connector.settings import Settings
+from connector.store.engine import CollectionInfo
+from connector.store.open import open_engine
+from tests.images import write_images
 from workers.ingest import ingest
-from workers.meter import Report
-from workers.records import Tally
-from workers.run import Progress
-from workers.settings import Settings
+from workers.pipeline.counters import RunReport
+from workers.records import Counts
+from workers.run.loop import Progress
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 
@@ -30,7 +30,7 @@ class Screen:
 
     @contextmanager
     def show(self, progress: Callable[[], Progress]) -> Iterator[None]:
-        assert progress().report.tally == Tally()
+        assert progress().report.counts == Counts()
         yield
         self.runs.append(progress())
 
@@ -47,7 +47,7 @@ def screen() -> Screen:
 
 def bring(
     screen: Screen, *places: Path, recreate: bool = False, settings: Mapping[str, object] = MappingProxyType({})
-) -> Report:
+) -> RunReport:
     loaded = Settings.load({"model.space": "mini", **settings})
     return ingest(
         [str(place) for place in places], settings=loaded, recreate=recreate, show=screen.show, wait=screen.wait
@@ -64,19 +64,19 @@ def info() -> CollectionInfo:
 
 
 def test_every_place_is_a_run_of_its_own_in_one_report(screen: Screen, workplace: Path) -> None:
-    write_pictures(workplace, ["a/1.png", "a/2.png", "b/3.png"])
+    write_images(workplace, ["a/1.png", "a/2.png", "b/3.png"])
 
     report = bring(screen, workplace / "a", workplace / "b")
 
-    assert report.tally == Tally(listed=3, stored=3)
-    assert [run.report.tally.stored for run in screen.runs] == [2, 1]
+    assert report.counts == Counts(listed=3, stored=3)
+    assert [run.report.counts.stored for run in screen.runs] == [2, 1]
     assert all(run.listed_all for run in screen.runs)
     assert screen.waits == ["loading the image tower"]
     assert info().points == 3
 
 
 def test_the_collection_knows_what_made_it(screen: Screen, workplace: Path) -> None:
-    write_pictures(workplace / "a", ["1.png"])
+    write_images(workplace / "a", ["1.png"])
     bring(screen, workplace / "a", settings={"qdrant.meta_fields": {"price": "float"}})
 
     schema = info().schema
@@ -87,8 +87,8 @@ def test_the_collection_knows_what_made_it(screen: Screen, workplace: Path) -> N
 
 def test_enough_points_outside_the_graph_are_brought_into_it(screen: Screen, workplace: Path) -> None:
     """Also where they were stored by a run that did not come to its end."""
-    write_pictures(workplace / "a", ["1.png", "2.png"])
-    write_pictures(workplace / "b", ["3.png"])
+    write_images(workplace / "a", ["1.png", "2.png"])
+    write_images(workplace / "b", ["3.png"])
 
     bring(screen, workplace / "a", settings={"ingest.optimize_from": 3})
     assert screen.waits == ["loading the image tower"]
@@ -111,7 +111,7 @@ def test_enough_points_outside_the_graph_are_brought_into_it(screen: Screen, wor
 def test_what_cannot_work_is_told_before_a_collection_is_made(
     screen: Screen, workplace: Path, data_folder: Path, settings: dict[str, str], kind: type[Exception]
 ) -> None:
-    write_pictures(workplace / "a", ["1.png"])
+    write_images(workplace / "a", ["1.png"])
 
     with pytest.raises(kind):
         bring(screen, workplace / "a", settings=settings)
@@ -121,7 +121,7 @@ def test_what_cannot_work_is_told_before_a_collection_is_made(
 
 def test_a_model_that_cannot_be_had_costs_no_collection(screen: Screen, workplace: Path) -> None:
     """Not even one that is to be made anew."""
-    write_pictures(workplace / "a", ["1.png"])
+    write_images(workplace / "a", ["1.png"])
     bring(screen, workplace / "a")
 
     with pytest.raises(ModelError):
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_had_costs_no_collection(screen: Screen, workplac
 
 
 def test_a_place_that_is_none_costs_no_collection(screen: Screen, workplace: Path) -> None:
-    write_pictures(workplace / "a", ["1.png"])
+    write_images(workplace / "a", ["1.png"])
     with pytest.raises(SourceError):
         bring(screen, workplace / "a", workplace / "none", recreate=True)
 

@@ -1,4 +1,4 @@
-"""The tour: the bundled pictures into a collection, questions in many languages, and a page to look at.
+"""The tour: the bundled images into a collection, questions in many languages, and a page to look at.
 
 Every answer is a real search through the public doors; nothing here knows what should come out.
 """
@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.errors import ConfigError
-from connector.qdrant.schema import FieldType
 from connector.records import Hit
-from connector.search import ImageSearch
+from connector.search.client import ImageSearch
 from connector.settings import Settings
+from connector.store.schema import FieldType
 from workers.sources.disk import uri_of
 
-PICTURES = files("workers.demo") / "pictures"
+IMAGES = files("workers.demo") / "images"
 
 META_FIELDS: dict[str, FieldType] = {
     "name": "keyword",
@@ -30,26 +30,26 @@ META_FIELDS: dict[str, FieldType] = {
     "year": "integer",
     "unicode_version": "float",
 }
-"""The metadata beside the bundled pictures that filters may use."""
+"""The metadata beside the bundled images that filters may use."""
 
 ANSWERS = 6
-"""Pictures shown for each question."""
+"""Images shown for each question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question of the tour: words, or a bundled picture; ``meaning`` is the words in English."""
+    """One question of the tour: words, or a bundled image; ``meaning`` is the words in English."""
 
     language: str
     words: str | None = None
     meaning: str = ""
-    picture: str | None = None
+    image: str | None = None
     where: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A question and its nearest pictures, best first."""
+    """A question and its nearest images, best first."""
 
     question: Question
     hits: Sequence[Hit]
@@ -67,8 +67,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question("Greek", "παγωτό", "ice cream"),
     Question("Thai", "ดอกไม้", "flower"),
     Question("Georgian", "მთვარე", "moon"),
-    Question("Spanish", "fruta", "fruit, newest pictures only", where="meta.year >= 2016"),
-    Question("no language", picture="travel-places/sailboat.png", meaning="a picture as the question"),
+    Question("Spanish", "fruta", "fruit, newest images only", where="meta.year >= 2016"),
+    Question("no language", image="travel-places/sailboat.png", meaning="an image as the question"),
 )
 
 
@@ -87,24 +87,24 @@ def ask(questions: Sequence[Question], *, settings: Settings) -> list[Answer]:
 
 
 def _hits(question: Question, *, search: ImageSearch) -> list[Hit]:
-    with as_file(PICTURES) as folder:
-        bundled = f'source == "{uri_of(folder.absolute())}"'  # the collection may hold the user's own pictures too
+    with as_file(IMAGES) as folder:
+        bundled = f'source == "{uri_of(folder.absolute())}"'  # the collection may hold the user's own images too
         where = f"{bundled} and ({question.where})" if question.where else bundled
-        if question.picture is None:
+        if question.image is None:
             return search.text(question.words or "", limit=ANSWERS, where=where)
-        return search.image(folder / question.picture, limit=ANSWERS, where=where)
+        return search.image(folder / question.image, limit=ANSWERS, where=where)
 
 
 def table(answers: Sequence[Answer]) -> Table:
-    """The answers for a terminal: the question, its meaning and the names of the nearest pictures."""
+    """The answers for a terminal: the question, its meaning and the names of the nearest images."""
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("question", "which is", "nearest pictures"):
+    for heading in ("question", "which is", "nearest images"):
         rows.add_column(heading, overflow="fold")
     for answer in answers:
         question = answer.question
         about = f"{question.language}: {question.meaning}" + (f" ({question.where})" if question.where else "")
         names = ", ".join(name_of(hit) for hit in answer.hits[:3])
-        rows.add_row(Text(question.words or str(question.picture)), Text(about), Text(names))
+        rows.add_row(Text(question.words or str(question.image)), Text(about), Text(names))
     return rows
 
 
@@ -123,19 +123,19 @@ def write_page(answers: Sequence[Answer], *, to: Path) -> None:
 
 def _card(answer: Answer) -> dict[str, object]:
     question = answer.question
-    asked = None if question.picture is None else _as_data_uri((PICTURES / question.picture).read_bytes())
+    asked = None if question.image is None else _as_data_uri((IMAGES / question.image).read_bytes())
     hits = [{"name": name_of(hit), "score": hit.score, "image": _as_data_uri(_bytes_of(hit))} for hit in answer.hits]
     return {"question": question, "asked": asked, "hits": hits}
 
 
 def name_of(hit: Hit) -> str:
-    """The picture's name from its metadata, or its file's."""
+    """The image's name from its metadata, or its file's."""
     meta = hit.payload.get("meta", {})
     return str(meta.get("name", hit.payload.get("filename", hit.uri)))
 
 
 def _bytes_of(hit: Hit) -> bytes:
-    return (PICTURES / str(hit.payload["folder"]) / str(hit.payload["filename"])).read_bytes()
+    return (IMAGES / str(hit.payload["folder"]) / str(hit.payload["filename"])).read_bytes()
 
 
 def _as_data_uri(data: bytes) -> str:

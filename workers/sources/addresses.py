@@ -1,7 +1,7 @@
-"""Pictures named one by one, by addresses of any kind: paths, ``file:``, ``s3:`` and ``http(s):`` URIs.
+"""Images named one by one, by addresses of any kind: paths, ``file:``, ``s3:`` and ``http(s):`` URIs.
 
-What a list or table says about a picture belongs to its version: ``ETag~digest of the metadata``. So a changed
-caption brings the picture in again, and an unchanged one is asked for conditionally.
+What a list or table says about an image belongs to its version: ``ETag~digest of the metadata``. So a changed
+caption brings the image in again, and an unchanged one is asked for conditionally.
 """
 
 import hashlib
@@ -14,17 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connector.net import CannotFetch, Web, WebLimits, WebPage, parse_url
+from connector.errors import CannotRead
+from connector.remote.http import CannotFetch, Web, WebLimits, WebPage, parse_url
+from connector.remote.s3 import S3Store
+from connector.settings import Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
-from workers.settings import Settings
 from workers.sources.disk import DiskSource, path_of, ref_of
-from workers.sources.faults import CannotRead
 from workers.sources.s3 import fetch as fetch_s3
-from workers.sources.s3_store import S3Store
+from workers.sources.source import rejected
 
 
 class Addresses:
-    """Turns addresses into refs and refs into pictures. ``source`` is the URI of the list they stand in.
+    """Turns addresses into refs and refs into images. ``source`` is the URI of the list they stand in.
 
     Relative paths begin in ``base``. Clients are made when the first address needs them; ``read`` is for many threads.
     """
@@ -48,7 +49,7 @@ class Addresses:
         except CannotFetch as fault:
             return Reject(_shown(address), stage="list", reason=fault.reason, detail=f"row {position}: {fault}")
         except CannotRead as fault:
-            return _with_row(fault.reject(_shown(address), stage="list"), position)
+            return _with_row(rejected(fault, _shown(address), stage="list"), position)
         if isinstance(ref, Reject):
             return _with_row(ref, position)
         version = None if ref.version is None else ref.version + mark_of(meta or {})
@@ -160,7 +161,7 @@ def read_web(web: Web, ref: Ref) -> Outcome:
 
 
 def mark_of(meta: Mapping[str, Any]) -> str:
-    """What a list's metadata adds to the version of its picture: a digest; nothing where there is no metadata."""
+    """What a list's metadata adds to the version of its image: a digest; nothing where there is no metadata."""
     if not meta:
         return ""
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
@@ -171,7 +172,7 @@ _MARK = re.compile("~[0-9a-f]{12}$")
 
 
 def _without(mark: str, stored: str | None) -> str | None:
-    """The stored version of the picture alone; None where the metadata is not what is stored: then all is new."""
+    """The stored version of the image alone; None where the metadata is not what is stored: then all is new."""
     if stored is None or not stored.endswith(mark) or (not mark and _MARK.search(stored)):
         return None
     return stored.removesuffix(mark)

@@ -1,4 +1,4 @@
-"""Pictures on this machine's disks: a folder with everything below it, or a single file.
+"""Images on this machine's disks: a folder with everything below it, or a single file.
 
 Paths are bytes in here, because a file name need not be text. They become text only on the way out: in the URI
 percent-encoded and without loss, in the payload with U+FFFD for what cannot be decoded.
@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from workers.errors import SourceError
+from connector.errors import CannotRead, ReadFault, SourceError
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.sources.faults import CannotRead, ReadFault
-from workers.sources.names import EXTENSIONS, is_hidden, readable
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
 
 log = logging.getLogger(__name__)
 
-_NOT_A_FILE = "a folder, pipe or device is no picture"
+_NOT_A_FILE = "a folder, pipe or device is no image"
 _READ_BLOCK = 4 * 1024 * 1024
-# A FIFO that has taken a picture's place is opened without waiting for a writer.
+# A FIFO that has taken an image's place is opened without waiting for a writer.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -63,7 +62,7 @@ class DiskSource:
         return _uri(self._top)
 
     def list(self) -> Iterator[Ref | Reject]:
-        """Every picture below the folder: files by name, then subfolders by name. Memory is that of one folder's names.
+        """Every image below the folder: files by name, then subfolders by name. Memory is that of one folder's names.
 
         Raises SourceError when the folder or file is missing or cannot be opened.
         """
@@ -85,15 +84,15 @@ class DiskSource:
             name, why = next(iter(broken.items()))
             log.warning("sidecars_ignored count=%d first=%s detail=%s", len(broken), name, why)
 
-    def look(self, uris: Iterable[str]) -> Iterator[Ref | Reject]:
-        """What a listing would name at these addresses and below them: for a sidecar, the pictures that it belongs to.
+    def scan(self, uris: Iterable[str]) -> Iterator[Ref | Reject]:
+        """What a listing would name at these addresses and below them: for a sidecar, the images that it belongs to.
 
         Nothing where nothing is there, or where it is not part of this place.
         """
         for uri in uris:
             path = os.fsencode(path_of(uri))
             if self._covers(path):
-                yield from self._look(path)
+                yield from self._scan_uri(path)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -109,7 +108,7 @@ class DiskSource:
         inside = path.startswith(self._top.rstrip(b"/")) and below.startswith(b"/")
         return inside and (self._hidden or not is_hidden(readable(below)))
 
-    def _look(self, path: bytes) -> Iterator[Ref | Reject]:
+    def _scan_uri(self, path: bytes) -> Iterator[Ref | Reject]:
         folder, name = os.path.split(path)
         extension = readable(os.path.splitext(name)[1]).lower()
         try:
@@ -125,7 +124,7 @@ class DiskSource:
         except FileNotFoundError:
             return  # it went meanwhile
         except OSError as error:
-            yield cannot_read(error).reject(_uri(path), stage="list")
+            yield rejected(cannot_read(error), _uri(path), stage="list")
 
     def _walk(self, first: "_Folder") -> Iterator[Ref | Reject]:
         linked: set[tuple[int, int]] = set()
@@ -137,7 +136,7 @@ class DiskSource:
                 try:
                     here = self._scan(path)
                 except OSError as error:
-                    yield cannot_read(error).reject(_uri(path), stage="list")
+                    yield rejected(cannot_read(error), _uri(path), stage="list")
                     continue
             for name in here.files:
                 path = os.path.join(here.path, name)
@@ -149,9 +148,9 @@ class DiskSource:
                     if name not in here.links or self._leads_on(path, linked):
                         followed.append(path)
                 except OSError as error:
-                    yield cannot_read(error).reject(_uri(path), stage="list")
+                    yield rejected(cannot_read(error), _uri(path), stage="list")
             for name, fault in sorted(here.broken.items()):
-                yield fault.reject(_uri(os.path.join(here.path, name)), stage="list")
+                yield rejected(fault, _uri(os.path.join(here.path, name)), stage="list")
             waiting.extend(reversed(followed))
             here = None
 
@@ -183,7 +182,7 @@ class DiskSource:
         try:
             data, version = _read_file(path, limit=self._max_bytes)
         except CannotRead as fault:
-            return fault.reject(ref.uri)
+            return rejected(fault, ref.uri)
         meta: dict[str, Any] = {}
         if ref.version is None or "+" in ref.version:
             versions, meta = _read_sidecars(path, broken)
@@ -224,7 +223,7 @@ def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] |
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a link to nowhere, a file gone since
-        return cannot_read(error).reject(_uri(path), stage="list")
+        return rejected(cannot_read(error), _uri(path), stage="list")
     if not stat.S_ISREG(found.st_mode):
         return Reject(_uri(path), stage="list", reason="not_a_file", detail=_NOT_A_FILE)
     beside = (_sidecar_version(os.path.join(folder, n)) for n in sidecar_names(name) if n in sidecars)
@@ -286,7 +285,7 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
 
 
 def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], dict[str, Any]]:
-    """The versions of a picture's sidecars and what they say; what cannot be used is noted in ``broken``."""
+    """The versions of an image's sidecars and what they say; what cannot be used is noted in ``broken``."""
     folder, name = os.path.split(path)
     versions: list[str] = []
     meta: dict[str, Any] = {}
@@ -308,7 +307,7 @@ def _uri(path: bytes) -> str:
 
 
 def _sidecar_version(path: bytes) -> str | None:
-    """The version of a file beside a picture; None when there is no such file."""
+    """The version of a file beside an image; None when there is no such file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -348,9 +347,9 @@ _REASONS: Mapping[int, ReadFault] = {
 def _explain(top: bytes, error: OSError) -> str:
     path = readable(top)
     if isinstance(error, FileNotFoundError):
-        return f"{path} does not exist. Name a folder or a picture; a relative path starts in the working folder."
+        return f"{path} does not exist. Name a folder or an image; a relative path starts in the working folder."
     if isinstance(error, PermissionError):
         return (
             f"{path} cannot be opened by this user: {error.strerror}. Give it read and search rights, or name another."
         )
-    return f"{path} cannot be listed: {error}. Name a folder or a picture."
+    return f"{path} cannot be listed: {error}. Name a folder or an image."

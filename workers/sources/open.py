@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from workers.errors import SourceError
-from workers.settings import Settings
+from connector.errors import SourceError
+from connector.settings import Settings
 from workers.sources.disk import DiskSource, path_of
 from workers.sources.source import Source
 
@@ -14,16 +14,14 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 def open_source(where: str, *, settings: Settings) -> Source:
     """The source that ``where`` names.
 
-    A folder or a picture, ``s3://bucket/prefix``, ``https://host/dog.jpg``, a text file of addresses (``.txt``), a
+    A folder or an image, ``s3://bucket/prefix``, ``https://host/dog.jpg``, a text file of addresses (``.txt``), a
     table (``.csv .tsv .jsonl .ndjson .parquet``), or tars on disk or S3 (``shards-{000..099}.tar``).
     Raises SourceError, here or at listing, for anything else.
     """
     name = where.lower()
     scheme = name.partition("://")[0] if "://" in name else ""
     if name.endswith(_COMPRESSED):
-        raise SourceError(
-            f"{where} is compressed: no picture in it can be found by position. Unpack it to a plain .tar."
-        )
+        raise SourceError(f"{where} is compressed: no image in it can be found by position. Unpack it to a plain .tar.")
     if name.endswith(".tar") and scheme in ("", "s3"):
         return _open_tar(where, settings=settings)
     match scheme:
@@ -85,7 +83,7 @@ def _open_s3(where: str, *, settings: Settings) -> Source:
 
 
 def _open_tar(where: str, *, settings: Settings) -> Source:
-    from workers.sources.s3_store import S3Store
+    from connector.remote.s3 import S3Store
     from workers.sources.tar import TarSource
 
     remote = where.lower().startswith("s3://")

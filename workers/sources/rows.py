@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from workers.errors import SourceError
+from connector.errors import SourceError
 
 SAMPLE = 1000
 """Rows looked at to tell the columns and, in CSV, their types."""

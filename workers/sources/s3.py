@@ -1,4 +1,4 @@
-"""Pictures in a bucket of S3, or of a store that speaks its language.
+"""Images in a bucket of S3, or of a store that speaks its language.
 
 A listing comes in pages of a thousand keys, one after the other. To have several at once, the keys are cut into
 stretches at the sub-prefixes of the top, and each stretch is listed from where the one before it ends.
@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from connector.errors import CannotRead
+from connector.remote.s3 import Listed, Page, S3Store, split_uri
 from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
-from workers.sources.faults import CannotRead
-from workers.sources.names import is_hidden, is_picture_name
-from workers.sources.s3_store import Listed, Page, S3Store, split_uri
+from workers.sources.source import is_hidden, is_image_name, rejected
 
-STRETCHES_PER_LISTER = 4
+KEY_RANGES_PER_LISTER = 4
 """More stretches than threads, so that a long one does not leave the others idle."""
 DEEPEST_CUT = 4
 """How many lone sub-prefixes are followed to find a place to cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class _KeyRange:
     """The keys after ``after`` up to and including ``until``, None for no end."""
 
     after: str
@@ -53,14 +53,14 @@ class S3Source:
         return self._root
 
     def list(self) -> Iterator[Ref | Reject]:
-        """Every object whose name looks like a picture's, in no promised order, while later pages are on their way.
+        """Every object whose name looks like an image's, in no promised order, while later pages are on their way.
 
         Raises SourceError, at the first step, where the bucket cannot be listed.
         """
         if self._exact and (found := self._store.find(self._bucket, self._key)):
             yield self._ref(found, top=self._key[: self._key.rfind("/") + 1])
             return
-        for page in self._pages(self._stretches()):
+        for page in self._pages(self._key_ranges()):
             for listed in page:
                 if self._wanted(listed.key):
                     yield self._ref(listed, top=self._top)
@@ -70,13 +70,13 @@ class S3Source:
         return map(self._read, refs)
 
     def covers(self, uri: str) -> bool:
-        """Whether a listing would name a picture of this address, if it is there."""
+        """Whether a listing would name an image of this address, if it is there."""
         bucket, key = split_uri(uri)
         return bucket == self._bucket and (
             (self._exact and key == self._key) or (key.startswith(self._prefix) and self._wanted(key))
         )
 
-    def look(self, uri: str) -> Ref | None:
+    def scan(self, uri: str) -> Ref | None:
         """The object as a listing would name it, by its address; None where there is none."""
         key = split_uri(uri)[1]
         found = self._store.find(self._bucket, key)
@@ -89,14 +89,13 @@ class S3Source:
 
     def _read(self, ref: Ref) -> Outcome:
         if ref.size is not None and ref.size > self._max_bytes:
-            return CannotRead(f"{ref.size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large").reject(
-                ref.uri
-            )
+            fault = CannotRead(f"{ref.size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
+            return rejected(fault, ref.uri)
         return fetch(self._store, ref, limit=self._max_bytes)
 
     def _wanted(self, key: str) -> bool:
         below = key[len(self._top) :]
-        return is_picture_name(below) and (self._hidden or not is_hidden(below))
+        return is_image_name(below) and (self._hidden or not is_hidden(below))
 
     def _ref(self, listed: Listed, *, top: str) -> Ref:
         folder, _, name = listed.key[len(top) :].rpartition("/")
@@ -110,38 +109,38 @@ class S3Source:
             size=listed.size,
         )
 
-    def _stretches(self) -> Sequence[_Stretch]:
+    def _key_ranges(self) -> Sequence[_KeyRange]:
         """Where to cut the listing: at the sub-prefixes of the first level that has several."""
         prefix = self._prefix
         ordered = not self._bucket.endswith("--x-s3")  # a directory bucket lists in no order: there is no cutting it
         for _ in range(DEEPEST_CUT if self._listers > 1 and ordered else 0):
             page = self._store.list_page(self._bucket, prefix=prefix, delimiter="/")
             if len(page.prefixes) > 1:
-                return cut(page.prefixes, pieces=self._listers * STRETCHES_PER_LISTER)
+                return cut(page.prefixes, pieces=self._listers * KEY_RANGES_PER_LISTER)
             if not page.prefixes or page.token is not None:
                 break
             (prefix,) = page.prefixes
-        return [_Stretch("", None)]
+        return [_KeyRange("", None)]
 
-    def _pages(self, stretches: Sequence[_Stretch]) -> Iterator[Sequence[Listed]]:
+    def _pages(self, key_ranges: Sequence[_KeyRange]) -> Iterator[Sequence[Listed]]:
         """The pages of all stretches as they come in; at most one page of each of ``listers`` stretches is held."""
-        waiting = [*reversed(stretches)]
-        running: dict[Future[Page], _Stretch] = {}
+        waiting = [*reversed(key_ranges)]
+        running: dict[Future[Page], _KeyRange] = {}
         with ThreadPoolExecutor(self._listers, thread_name_prefix="list") as pool:
             while waiting or running:
                 while waiting and len(running) < self._listers:
-                    stretch = waiting.pop()
-                    running[pool.submit(self._page, stretch, None)] = stretch
+                    key_range = waiting.pop()
+                    running[pool.submit(self._page, key_range, None)] = key_range
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    stretch = running.pop(future)
+                    key_range = running.pop(future)
                     page = future.result()
-                    within = [o for o in page.objects if stretch.until is None or o.key <= stretch.until]
+                    within = [o for o in page.objects if key_range.until is None or o.key <= key_range.until]
                     if page.token is not None and len(within) == len(page.objects):
-                        running[pool.submit(self._page, stretch, page.token)] = stretch
+                        running[pool.submit(self._page, key_range, page.token)] = key_range
                     yield within
 
-    def _page(self, stretch: _Stretch, token: str | None) -> Page:
-        return self._store.list_page(self._bucket, prefix=self._prefix, after=stretch.after, token=token)
+    def _page(self, key_range: _KeyRange, token: str | None) -> Page:
+        return self._store.list_page(self._bucket, prefix=self._prefix, after=key_range.after, token=token)
 
 
 def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
@@ -152,14 +151,14 @@ def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
             bucket, key, limit=limit, stored_version=ref.stored_version if ref.version is None else None
         )
     except CannotRead as fault:
-        return fault.reject(ref.uri)
+        return rejected(fault, ref.uri)
     if fetched is None:
         return Unchanged(ref)
     return Blob(ref, fetched.data, fetched.version, {**fetched.meta, **ref.meta})
 
 
-def cut(prefixes: Sequence[str], *, pieces: int) -> Sequence[_Stretch]:
+def cut(prefixes: Sequence[str], *, pieces: int) -> Sequence[_KeyRange]:
     """At most ``pieces`` stretches that together hold every key once, cut at some of the sorted ``prefixes``."""
     step = -(-len(prefixes) // pieces)
     marks = ["", *prefixes[step::step]]
-    return [_Stretch(after, until) for after, until in zip(marks, [*marks[1:], None], strict=True)]
+    return [_KeyRange(after, until) for after, until in zip(marks, [*marks[1:], None], strict=True)]

@@ -1,6 +1,6 @@
-"""What the user wrote down beside a picture: a JSON object or a caption, in a file of the same stem.
+"""What the user wrote down beside an image: a JSON object or a caption, in a file of the same stem.
 
-A broken sidecar never costs the picture: it gives no metadata, and the caller says so in its log.
+A broken sidecar never costs the image: it gives no metadata, and the caller says so in its log.
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_SIDECAR_BYTES = 1024 * 1024
-"""A larger file beside a picture is no sidecar but something else."""
+"""A larger file beside an image is no sidecar but something else."""
 
 
 class BrokenSidecar(ValueError):
@@ -16,7 +16,7 @@ class BrokenSidecar(ValueError):
 
 
 def sidecar_names(filename: bytes) -> Sequence[bytes]:
-    """The names a picture's sidecars may have, the weakest word first: ``photo.txt photo.json photo.jpg.json``."""
+    """The names an image's sidecars may have, the weakest word first: ``photo.txt photo.json photo.jpg.json``."""
     stem = filename.rpartition(b".")[0] or filename
     return (stem + b".txt", stem + b".json", filename + b".json")
 

@@ -1,23 +1,57 @@
-"""Source: where pictures come from. Each kind lists refs and reads them; nothing else knows buckets or folders."""
+"""Source: where images come from. Each kind lists refs and reads them; nothing else knows buckets or folders."""
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Protocol
 
+from connector.errors import CannotRead, Stage
 from workers.records import Outcome, Ref, Reject
 
 
 class Source(Protocol):
-    """A place full of pictures. ``list`` runs in one thread, ``read`` in many at once."""
+    """A place full of images. ``list`` runs in one thread, ``read`` in many at once."""
 
     @property
     def root(self) -> str:
         """The canonical URI of the place, kept in every point as ``source``."""
 
     def list(self) -> Iterator[Ref | Reject]:
-        """Every picture there is, lazily. Raises SourceError when the place as a whole cannot be listed."""
+        """Every image there is, lazily. Raises SourceError when the place as a whole cannot be listed."""
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """One outcome for each ref, in order. Raises SourceError only for what would fail every picture."""
+        """One outcome for each ref, in order. Raises SourceError only for what would fail every image."""
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def rejected(fault: CannotRead, uri: str, *, stage: Stage = "read") -> Reject:
+    """The reject of the image at ``uri``."""
+    return Reject(uri, stage=stage, reason=fault.reason, detail=str(fault))
+
+
+# fmt: off
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff", ".bmp",
+    ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".heic", ".heics", ".heif", ".heifs", ".hif",
+})
+# fmt: on
+"""What is listed, case-blind. What a file really is, its bytes decide later."""
+
+_HIDDEN = re.compile(r"(^|/)\.(?!\.?/)")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is listed."""
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a part of the path begins with a dot; ``./`` and ``../`` do not count."""
+    return _HIDDEN.search(path) is not None
+
+
+def readable(name: bytes) -> str:
+    """A path or name as text, U+FFFD for what is no UTF-8."""
+    return name.decode("utf-8", "replace")

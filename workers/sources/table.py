@@ -1,4 +1,4 @@
-"""Pictures named in a table: one row each, with an address in one column and metadata in the others.
+"""Images named in a table: one row each, with an address in one column and metadata in the others.
 
 CSV and JSON Lines are read line by line, Parquet in batches; none is ever held whole.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.errors import SourceError
-from workers.metadata import clean
+from connector.errors import SourceError
+from connector.settings import Settings, TableSettings
+from workers.pipeline.metadata import clean
 from workers.records import Outcome, Ref, Reject
-from workers.settings import Settings, TableSettings
 from workers.sources.addresses import Addresses
 from workers.sources.disk import uri_of
 from workers.sources.rows import READERS, SAMPLE, SPARSE, BadRow, Row
@@ -43,7 +43,7 @@ class TableSource:
         return uri_of(self._file)
 
     def list(self) -> Iterator[Ref | Reject]:
-        """The picture of every row. Raises SourceError for a table that cannot be read or lacks a column."""
+        """The image of every row. Raises SourceError for a table that cannot be read or lacks a column."""
         with closing(READERS[self._file.suffix.lower()](self._file)) as rows:
             try:
                 sample = [*itertools.islice(rows, SAMPLE)]
@@ -56,7 +56,7 @@ class TableSource:
                 raise SourceError(f"{self._file} cannot be read: {error}. Name a table that can.") from error
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """Read each picture from where its address points."""
+        """Read each image from where its address points."""
         return self._addresses.read(refs)
 
     def close(self) -> None:

@@ -1,31 +1,128 @@
-"""Pictures in tar files (WebDataset), on disk or on S3: listed by their headers, read by their position.
+"""Images in tar files (WebDataset), on disk or on S3: listed by their headers, read by their position.
 
-Members of one stem stand together: ``000.jpg 000.json 000.txt`` is a picture with its metadata and caption.
+Members of one stem stand together: ``000.jpg 000.json 000.txt`` is an image with its metadata and caption.
 """
 
+import io
 import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from workers.errors import SourceError
+from connector.errors import CannotRead, SourceError
+from connector.remote.s3 import S3Store, split_uri
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.sources.archive import Archive, ArchiveReader, Member
 from workers.sources.disk import opened, path_of, uri_of, version_of
-from workers.sources.faults import CannotRead
-from workers.sources.names import is_hidden, is_picture_name, readable
-from workers.sources.s3_store import S3Store, split_uri
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+from workers.sources.source import is_hidden, is_image_name, readable, rejected
+
+MAX_HEADER_BYTES = 1024 * 1024
+"""What one header with its extensions may take; beyond that the archive is broken or hostile."""
+_BROKEN = (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A tar as bytes by position: ``span(start, stop)`` raises CannotRead. ``window`` bytes are fetched at a time."""
+
+    uri: str
+    object_key: str
+    size: int
+    version: str
+    span: Callable[[int, int], bytes]
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a tar: its name as bytes, and where its content lies. A link or device is not ``regular``."""
+
+    name: bytes
+    offset: int
+    size: int
+    regular: bool
+
+
+class ArchiveReader(io.BufferedIOBase):
+    """An archive as the file object that ``tarfile`` wants, and a way to read small members on the same pass."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__()
+        self._archive = archive
+        self._at = 0
+        self._start = 0
+        self._held = b""
+
+    def members(self) -> Iterator[Member]:
+        """Every member but folders, in order. Raises CannotRead where the archive is broken, after what is whole."""
+        try:
+            yield from self._walk()
+        except _BROKEN as error:
+            raise CannotRead(f"no tar, or a broken one: {error}", reason="bad_archive") from error
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``. Raises CannotRead."""
+        stop = min(offset + size, self._archive.size)
+        if not self._start <= offset <= stop <= self._start + len(self._held):
+            self._start = offset
+            self._held = self._archive.span(offset, min(max(stop, offset + self._archive.window), self._archive.size))
+        return self._held[offset - self._start : stop - self._start]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._archive.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"byte {base + offset} is before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        if self._at >= self._archive.size:
+            return b""
+        data = self.read_at(self._at, size)
+        self._at += len(data)
+        return data
+
+    def _walk(self) -> Iterator[Member]:
+        with tarfile.open(fileobj=self, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
+            end = 0
+            while (found := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+                if found.size < 0 or tar.offset <= end:
+                    raise tarfile.ReadError(f"the header at byte {found.offset} leads backwards")
+                end = tar.offset
+                if found.offset_data + found.size > self._archive.size:
+                    raise tarfile.ReadError(f"it ends early, within the member at byte {found.offset}")
+                if found.isdir():
+                    continue
+                name = found.name.encode("utf-8", "surrogateescape")
+                yield Member(name, found.offset_data, found.size, regular=found.isreg() and not found.issparse())
+            # tarfile takes a broken header for the end, so we look ourselves.
+            if self.read_at(tar.offset, tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"there is no header at byte {tar.offset}; what follows is not listed")
+
 
 log = logging.getLogger(__name__)
 
 RUN_BYTES = 4 * 1024 * 1024
-"""Neighbouring pictures are read together up to this size."""
+"""Neighbouring images are read together up to this size."""
 LARGEST_GROUP = 32
 """Members of one stem that are held together."""
 MAX_TARS = 1_000_000
@@ -53,7 +150,7 @@ class TarSource:
         return self._root
 
     def list(self) -> Iterator[Ref | Reject]:
-        """Every picture of every tar, in the order of the files, with what the members beside it say.
+        """Every image of every tar, in the order of the files, with what the members beside it say.
 
         A tar on disk is skipped through by its headers; one on S3 is streamed once to be listed. Raises SourceError
         when the only tar cannot be listed.
@@ -68,7 +165,7 @@ class TarSource:
             except CannotRead as fault:
                 if len(self._tars) == 1 and not listed:
                     raise SourceError(f"{tar} cannot be listed: {fault}. Name a readable, uncompressed tar.") from fault
-                yield fault.reject(uri, stage="list")
+                yield rejected(fault, uri, stage="list")
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
         """The bytes of each member; neighbours of one tar come with one request."""
@@ -91,7 +188,7 @@ class TarSource:
             with self._open(uri, version=version) as archive:
                 data = archive.span(start, stop)
         except CannotRead as fault:
-            yield from (fault.reject(ref.uri) for ref in run)
+            yield from (rejected(fault, ref.uri) for ref in run)
             return
         for ref in run:
             first, end = span_of(ref)
@@ -123,7 +220,7 @@ class TarSource:
             sidecars = {member.name: text for member, text in group if text is not None}
             for member in (member for member, text in group if text is None):
                 if fault := _unfit(member, seen):
-                    yield fault.reject(_member_uri(archive, member), stage="list")
+                    yield rejected(fault, _member_uri(archive, member), stage="list")
                     continue
                 seen.add(member.name)
                 yield self._ref(archive, member, _read_meta(member.name, sidecars, broken))
@@ -142,7 +239,7 @@ class TarSource:
                 if group and (len(group) == LARGEST_GROUP or _stem(group[0][0].name) != _stem(member.name)):
                     yield group
                     group = []
-                if is_picture_name(name):
+                if is_image_name(name):
                     group.append((member, None))
                 elif member.regular and name.lower().endswith((".json", ".txt")):
                     group.append((member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))))
@@ -245,14 +342,14 @@ def _home(ref: Ref) -> tuple[str, str]:
 
 
 def _stem(name: bytes) -> bytes:
-    """What a picture and its sidecars share: ``a/000`` of ``a/000.jpg``, ``a/000.jpg.json`` and ``a/000.txt``."""
+    """What an image and its sidecars share: ``a/000`` of ``a/000.jpg``, ``a/000.jpg.json`` and ``a/000.txt``."""
     name = re.sub(rb"(?i)\.(json|txt)$", b"", name)
-    return name.rpartition(b".")[0] if is_picture_name(readable(name)) else name
+    return name.rpartition(b".")[0] if is_image_name(readable(name)) else name
 
 
 def _unfit(member: Member, seen: set[bytes]) -> CannotRead | None:
     if not member.regular:
-        return CannotRead("a link, device or sparse member holds no picture", reason="not_a_file")
+        return CannotRead("a link, device or sparse member holds no image", reason="not_a_file")
     if member.name in seen:
         return CannotRead("a member of this name came before in the same tar", reason="bad_archive")
     return None
@@ -262,10 +359,10 @@ def _member_uri(archive: Archive, member: Member) -> str:
     return f"{archive.uri}#{quote_from_bytes(member.name)}"
 
 
-def _read_meta(picture: bytes, sidecars: Mapping[bytes, bytes], broken: dict[str, str]) -> dict[str, Any]:
-    """What the members beside a picture say; what cannot be used is noted in ``broken``."""
+def _read_meta(image: bytes, sidecars: Mapping[bytes, bytes], broken: dict[str, str]) -> dict[str, Any]:
+    """What the members beside an image say; what cannot be used is noted in ``broken``."""
     meta: dict[str, Any] = {}
-    for name in sidecar_names(picture):
+    for name in sidecar_names(image):
         try:
             if name in sidecars:
                 meta |= parse_sidecar(sidecars[name], caption=name.endswith(b".txt"))

@@ -1,12 +1,12 @@
-"""Pictures on the web: one http(s) address, or a text file with an address on each line."""
+"""Images on the web: one http(s) address, or a text file with an address on each line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from connector.net import CannotFetch, Web
-from workers.errors import SourceError
+from connector.errors import SourceError
+from connector.remote.http import CannotFetch, Web
+from connector.settings import Settings
 from workers.records import Outcome, Ref, Reject
-from workers.settings import Settings
 from workers.sources.addresses import Addresses, limits_of, read_web, web_ref
 from workers.sources.disk import uri_of
 
@@ -15,7 +15,7 @@ LONGEST_LINE = 64 * 1024
 
 
 class UrlSource:
-    """One picture by its http(s) address. Raises SourceError for what is no such address."""
+    """One image by its http(s) address. Raises SourceError for what is no such address."""
 
     def __init__(self, url: str, *, settings: Settings) -> None:
         try:
@@ -34,7 +34,7 @@ class UrlSource:
         yield web_ref(self._ref.uri, source=self._ref.uri)
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """Fetch the picture."""
+        """Fetch the image."""
         return (read_web(self._web, ref) for ref in refs)
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class UrlListSource:
             ) from error
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """Fetch each picture from where its address points."""
+        """Fetch each image from where its address points."""
         return self._addresses.read(refs)
 
     def close(self) -> None:

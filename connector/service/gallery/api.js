@@ -3,7 +3,7 @@
 import * as key from "./key.js";
 import { whereOf } from "./state.js";
 
-const LESS = -0.5; // at -1 the pictures run from what is disliked instead of towards what is asked
+const LESS = -0.5; // at -1 the images run from what is disliked instead of towards what is asked
 
 /** What the service refused, or that it did not answer (status 0). */
 export class ServiceError extends Error {
@@ -13,16 +13,16 @@ export class ServiceError extends Error {
   }
 }
 
-export function search(state, { limit, offset, picture, signal }) {
+export function search(state, { limit, offset, image, signal }) {
   const options = withoutEmpty({ where: whereOf(state), limit, offset });
-  if (picture) return searchByPicture(picture, options, signal);
+  if (image) return searchByImage(image, options, signal);
   const body = JSON.stringify({ ...questionFor(state), ...options });
   return call("v1/search", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
 }
 
-function searchByPicture(picture, options, signal) {
+function searchByImage(image, options, signal) {
   const form = new FormData();
-  form.set("file", picture, picture.name ?? "picture");
+  form.set("file", image, image.name ?? "image");
   form.set("options", JSON.stringify(options));
   return call("v1/search/image", { method: "POST", body: form, signal });
 }

@@ -1,4 +1,4 @@
-// Small pieces of the page. Text is always set as text, so nothing in a picture's metadata can become markup.
+// Small pieces of the page. Text is always set as text, so nothing in an image's metadata can become markup.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -23,21 +23,21 @@ export function icon(name) {
   return drawn;
 }
 
-/** What a person calls the picture: its own name where the metadata has one, else the file's. */
+/** What a person calls the image: its own name where the metadata has one, else the file's. */
 export const nameOf = (hit) => String(hit.payload.meta?.name ?? hit.payload.meta?.title ?? hit.payload.filename ?? hit.uri);
 
-/** How well a picture fits: a share where the service calibrates it, else the cosine. */
+/** How well an image fits: a share where the service calibrates it, else the cosine. */
 export function matchOf(hit) {
   if (hit.relevance !== null && hit.relevance !== undefined) {
     return { text: `${Math.round(hit.relevance * 100)} %`, share: hit.relevance, means: "sure that it fits" };
   }
   if (hit.score === null || hit.score === undefined) return null;
-  return { text: hit.score.toFixed(2), share: null, means: "cosine between question and picture" };
+  return { text: hit.score.toFixed(2), share: null, means: "cosine between question and image" };
 }
 
-const UNLIKELY = 0.1; // a relevance below it: of a hundred questions that no picture answers, 18 come as near
+const UNLIKELY = 0.1; // a relevance below it: of a hundred questions that no image answers, 18 come as near
 
-/** Whether a picture may fit; where the service cannot tell, it may. */
+/** Whether an image may fit; where the service cannot tell, it may. */
 export const mayFit = ({ relevance }) => relevance === null || relevance === undefined || relevance >= UNLIKELY;
 
 /** Whether a click asks for what a link does by itself: another tab, another window, a download. */

@@ -1,4 +1,4 @@
-// The filters: an expression, whose errors are shown where they are, and the values that pictures have.
+// The filters: an expression, whose errors are shown where they are, and the values that images have.
 
 import * as api from "./api.js";
 import { byId, element } from "./elements.js";
@@ -43,7 +43,7 @@ async function groupOf(field, { state, signal, choose }) {
   return element("fieldset", { className: "facet", "data-field": field }, element("legend", {}, titleOf(field)), ...rows, rest);
 }
 
-// One value tells nothing, and values that are each their picture's own are names, not kinds.
+// One value tells nothing, and values that are each their image's own are names, not kinds.
 const isWorthShowing = (counts) => counts.length > 1 && counts[0].count > 1;
 
 function row(choice, { count, chosen, choose }) {

@@ -5,7 +5,7 @@ import { byId, element, icon, mayFit, nameOf } from "./elements.js";
 import * as filters from "./filters.js";
 import { card, divider, watchArrows } from "./grid.js";
 import * as notices from "./notices.js";
-import { addressOf, drawInto, fileOf, watchForPictures } from "./picture.js";
+import { addressOf, drawInto, fileOf, watchForImages } from "./image.js";
 import { EMPTY, PAGE, isAsking, questionOf, readAddress, whereOf, withChoice, withTerm, withoutTerm, writeAddress } from "./state.js";
 import * as viewer from "./viewer.js";
 
@@ -17,7 +17,7 @@ let filtered = null; // the filter that the facets' counts are for
 let waiting = null;
 let learned = Promise.resolve(); // once the collection's fields are known
 const learning = new Set(); // ids that are asked for
-const known = new Map(); // id -> hit: pictures of terms and links that may not be in the answer
+const known = new Map(); // id -> hit: images of terms and links that may not be in the answer
 
 // ---- state -------------------------------------------------------------------------------------------------------
 
@@ -68,13 +68,13 @@ function showUnasked() {
   renderViewer();
 }
 
-/** Fetch pages until ``upTo`` pictures are there. */
+/** Fetch pages until ``upTo`` images are there. */
 async function fill({ signal, upTo, fresh }) {
   const begun = performance.now();
   try {
     let start = fresh ? 0 : hits.length;
     while (start < upTo) {
-      const page = await api.search(state, { limit: PAGE, offset: start, picture: pictureAsked(), signal });
+      const page = await api.search(state, { limit: PAGE, offset: start, image: imageAsked(), signal });
       showHits(page.hits, { fresh: start === 0 });
       exhausted = page.hits.length < PAGE;
       start += PAGE;
@@ -88,12 +88,12 @@ async function fill({ signal, upTo, fresh }) {
   }
 }
 
-class LostPicture extends Error {}
+class LostImage extends Error {}
 
-function pictureAsked() {
-  if (!state.picture) return null;
-  const file = fileOf(state.picture);
-  if (!file) throw new LostPicture();
+function imageAsked() {
+  if (!state.image) return null;
+  const file = fileOf(state.image);
+  if (!file) throw new LostImage();
   return file;
 }
 
@@ -102,7 +102,7 @@ function showHits(more, { fresh }) {
   hits = [...before, ...more];
   for (const hit of more) known.set(hit.id, hit);
   const tiles = more.map(tile);
-  const turn = hits.findLastIndex(mayFit) + 1 - before.length; // where the pictures begin that hardly fit
+  const turn = hits.findLastIndex(mayFit) + 1 - before.length; // where the images begin that hardly fit
   const divided = !fresh && byId("grid").querySelector(".divider");
   if (!divided && hits.some(mayFit) && turn >= 0 && turn < more.length) tiles.splice(turn, 0, divider());
   if (fresh) byId("grid").replaceChildren(...tiles);
@@ -118,7 +118,7 @@ const tile = (hit) => card(hit, {
 
 function showDone(milliseconds) {
   byId("more").hidden = exhausted || !hits.length;
-  byId("status").textContent = hits.length ? statusLine(milliseconds) : "No pictures";
+  byId("status").textContent = hits.length ? statusLine(milliseconds) : "No images";
   if (!hits.length) notices.showNothing({ filtered: Boolean(whereOf(state)), clear: clearFilters });
   else if (!hits.some(mayFit)) notices.showUnsure({ filtered: Boolean(whereOf(state)), clear: clearFilters });
   renderTerms();
@@ -128,7 +128,7 @@ function showDone(milliseconds) {
 
 function statusLine(milliseconds) {
   const fitting = hits.filter(mayFit).length;
-  const number = hits.length === 1 ? "1 picture" : `${hits.length.toLocaleString()} pictures`;
+  const number = hits.length === 1 ? "1 image" : `${hits.length.toLocaleString()} images`;
   const said = fitting === hits.length ? `${number}, best first` : `${fitting.toLocaleString()} of ${number} may fit`;
   return `${said} · ${Math.round(milliseconds)} ms`;
 }
@@ -136,7 +136,7 @@ function statusLine(milliseconds) {
 function showFailure(error) {
   byId("more").hidden = true;
   byId("status").textContent = "";
-  if (error instanceof LostPicture) return notices.showLostPicture();
+  if (error instanceof LostImage) return notices.showLostImage();
   if (filters.isProblem(error)) return showFilterProblem(error);
   showHits([], { fresh: true });
   return notices.showError(error, { again: askAgain });
@@ -145,7 +145,7 @@ function showFailure(error) {
 function showFilterProblem(error) {
   filters.showProblem(error, state);
   setFiltersOpen(true);
-  if (hits.length) byId("status").textContent = "The filter cannot be read; these pictures are from before.";
+  if (hits.length) byId("status").textContent = "The filter cannot be read; these images are from before.";
   else notices.showUnreadFilter();
   if (filtered === null) refreshFacets({ ...state, where: "" });
 }
@@ -178,12 +178,12 @@ function renderTerms() {
     image: element("img", { alt: "", ...(known.has(id) ? { src: api.here(known.get(id).thumbnail_url) } : {}) }),
     remove: () => go(withoutTerm(state, id)),
   }));
-  if (state.picture) chips.unshift(pictureChip());
+  if (state.image) chips.unshift(imageChip());
   for (const { id } of state.terms) learnTerm(id);
   byId("terms").replaceChildren(...chips);
 }
 
-/** A link may name pictures that no answer has shown yet. */
+/** A link may name images that no answer has shown yet. */
 async function learnTerm(id) {
   if (known.has(id) || learning.has(id)) return;
   learning.add(id);
@@ -192,11 +192,11 @@ async function learnTerm(id) {
   if (found) renderTerms();
 }
 
-function pictureChip() {
+function imageChip() {
   const canvas = element("canvas", { width: 64, height: 64 });
-  const file = fileOf(state.picture);
+  const file = fileOf(state.image);
   if (file) drawInto(canvas, file);
-  return chip({ sign: "more", label: "Like your picture", image: canvas, remove: () => go({ ...state, picture: "", shown: PAGE }) });
+  return chip({ sign: "more", label: "Like your image", image: canvas, remove: () => go({ ...state, image: "", shown: PAGE }) });
 }
 
 function chip({ sign, label, image, remove }) {
@@ -205,16 +205,16 @@ function chip({ sign, label, image, remove }) {
   return element("li", { className: `chip ${sign}` }, image, element("span", { dir: "auto" }, label), button);
 }
 
-/** More or less like a picture. A picture of one's own cannot be blended: the stored one takes its place. */
+/** More or less like an image. An image of one's own cannot be blended: the stored one takes its place. */
 function nudge(sign, hit) {
   known.set(hit.id, hit);
-  const base = sign === "more" ? { ...state, picture: "" } : state;
+  const base = sign === "more" ? { ...state, image: "" } : state;
   go(withTerm(base, sign, hit.id));
   scrollTo({ top: 0 });
 }
 
-async function takePicture(file) {
-  go({ ...state, words: "", terms: [], picture: await addressOf(file), open: "", shown: PAGE });
+async function takeImage(file) {
+  go({ ...state, words: "", terms: [], image: await addressOf(file), open: "", shown: PAGE });
 }
 
 // ---- filters -----------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ async function fetchOpen(id) {
 function closeViewer() {
   const left = byId("viewer").dataset.id;
   viewer.hide();
-  if (left) byId("grid").querySelector(`[data-id="${CSS.escape(left)}"] .picture`)?.focus();
+  if (left) byId("grid").querySelector(`[data-id="${CSS.escape(left)}"] .image`)?.focus();
 }
 
 function leaveViewer() {
@@ -281,7 +281,7 @@ function watchForm() {
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const words = byId("words").value.trim();
-    go({ ...state, words, picture: words ? "" : state.picture, open: "", shown: PAGE });
+    go({ ...state, words, image: words ? "" : state.image, open: "", shown: PAGE });
   });
   byId("expression").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -313,7 +313,7 @@ async function learnCollection() {
   const { collections } = await api.collections();
   const here = collections.find((collection) => collection.current) ?? collections[0];
   if (!here) return;
-  byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} pictures shows. Names and folders are not searched, only what can be seen.`;
+  byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} images shows. Names and folders are not searched, only what can be seen.`;
   filters.learnFields(here.fields ?? here.indexes ?? {});
 }
 
@@ -321,7 +321,7 @@ function begin() {
   watchForm();
   watchButtons();
   watchKeys();
-  watchForPictures({ input: byId("file"), overlay: byId("drop"), take: takePicture });
+  watchForImages({ input: byId("file"), overlay: byId("drop"), take: takeImage });
   viewer.prepare({
     step: stepViewer,
     nudge,

@@ -1,14 +1,14 @@
-// The answers: rows that fill the width, every picture in its own shape.
+// The answers: rows that fill the width, every image in its own shape.
 
 import { here } from "./api.js";
 import { element, icon, isPlainClick, matchOf, nameOf } from "./elements.js";
 
-const NARROWEST = 0.45; // a strip or a tower of a picture is shown whole inside a tile of this shape at most
+const NARROWEST = 0.45; // a strip or a tower of an image is shown whole inside a tile of this shape at most
 const WIDEST = 3.2;
 
 /** One tile. ``address`` is where its large view lives; ``open`` and ``nudge`` are what its buttons do. */
 export function card(hit, { address, open, nudge }) {
-  const link = element("a", { className: "picture", href: address }, thumbnail(hit));
+  const link = element("a", { className: "image", href: address }, thumbnail(hit));
   link.addEventListener("click", (event) => {
     if (!isPlainClick(event)) return;
     event.preventDefault();
@@ -20,7 +20,7 @@ export function card(hit, { address, open, nudge }) {
   return tile;
 }
 
-/** The line between the pictures that fit and those that are merely near. */
+/** The line between the images that fit and those that are merely near. */
 export const divider = () => element("li", { className: "divider" }, element("span", {}, "Near, and yet unlikely to fit"));
 
 function thumbnail(hit) {
@@ -56,7 +56,7 @@ export function watchArrows(grid) {
     const here = document.activeElement.closest?.(".card");
     if (!step || !here || event.altKey || event.metaKey || event.ctrlKey) return;
     event.preventDefault();
-    neighbour(here, step)?.querySelector(".picture").focus();
+    neighbour(here, step)?.querySelector(".image").focus();
   });
 }
 

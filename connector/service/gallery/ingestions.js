@@ -69,7 +69,7 @@ const doneOf = ({ stored, unchanged, rejected }) => stored + unchanged + rejecte
 
 function bar(run) {
   const label = `${doneOf(run).toLocaleString()} of ${run.listed.toLocaleString()}${run.listed_all ? "" : " so far"}`;
-  const shown = element("progress", { max: Math.max(run.listed, 1), "aria-label": `Pictures done: ${label}` });
+  const shown = element("progress", { max: Math.max(run.listed, 1), "aria-label": `Images done: ${label}` });
   shown.value = doneOf(run);
   return element("div", { className: "bar-line" }, shown, element("span", {}, label));
 }
@@ -77,7 +77,7 @@ function bar(run) {
 function paceOf({ state, rate, eta_s: eta, started_at: started, updated_at: updated }) {
   if (state === "running") {
     const left = eta === null ? "" : ` · about ${asSpan(eta)} to go`;
-    return rate ? `${rate.toLocaleString(undefined, { maximumFractionDigits: 1 })} pictures a second${left}` : "Beginning";
+    return rate ? `${rate.toLocaleString(undefined, { maximumFractionDigits: 1 })} images a second${left}` : "Beginning";
   }
   const took = (new Date(updated) - new Date(started)) / 1000;
   return `${new Date(started).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}, took ${asSpan(took)}`;
@@ -142,7 +142,7 @@ function further(made, run, reason, offset) {
 
 function reject({ uri, stage, detail, attempt, thumbnail_url: address }) {
   const image = element("img", { alt: "", loading: "lazy", decoding: "async", src: api.here(address) });
-  const frame = element("div", { className: "reject-picture" }, image);
+  const frame = element("div", { className: "reject-image" }, image);
   image.addEventListener("error", () => { frame.classList.add("none"); image.remove(); }, { once: true });
   const tried = attempt > 1 ? `, tried ${attempt} times` : "";
   return element("li", {}, frame, element("div", { className: "why" },

@@ -1,4 +1,4 @@
-// What is said in place of pictures: why there are none, and what to do about it.
+// What is said in place of images: why there are none, and what to do about it.
 
 import { byId, element } from "./elements.js";
 
@@ -6,23 +6,23 @@ export const hide = () => { byId("notice").hidden = true; };
 
 export function showNothing({ filtered, clear }) {
   if (!filtered) {
-    return say({ title: "Nothing fits", text: "The collection holds no picture near to this. Other words may find more.", kind: "empty" });
+    return say({ title: "Nothing fits", text: "The collection holds no image near to this. Other words may find more.", kind: "empty" });
   }
   return say({
-    title: "No picture passes the filters",
-    text: "Every picture of the collection is left out by what is ticked or written under Filters.",
+    title: "No image passes the filters",
+    text: "Every image of the collection is left out by what is ticked or written under Filters.",
     kind: "empty",
     buttons: [["Clear all filters", clear]],
   });
 }
 
-/** Said above pictures that are near and yet may not fit. */
+/** Said above images that are near and yet may not fit. */
 export function showUnsure({ filtered, clear }) {
   say({
     title: "Nothing seems to fit",
     text: filtered
-      ? "No picture that passes the filters is likely to show this. The nearest ones are below."
-      : "No picture is likely to show this; the nearest ones are below. Say what can be seen in it, in other words or another language, or go by a picture that comes close.",
+      ? "No image that passes the filters is likely to show this. The nearest ones are below."
+      : "No image is likely to show this; the nearest ones are below. Say what can be seen in it, in other words or another language, or go by an image that comes close.",
     kind: "unsure",
     buttons: filtered ? [["Clear all filters", clear]] : [],
   });
@@ -41,10 +41,10 @@ export function showNoIngestion() {
   });
 }
 
-export function showLostPicture() {
+export function showLostImage() {
   say({
-    title: "The picture is not in this link",
-    text: "Your browser cannot read its format, so it could not travel in the address. Drop the picture here again.",
+    title: "The image is not in this link",
+    text: "Your browser cannot read its format, so it could not travel in the address. Drop the image here again.",
     kind: "empty",
   });
 }
@@ -59,7 +59,7 @@ function adviceFor({ status, code, retryAfter }) {
   if (status === 404 && code !== "not_found") return ["There is no collection yet", element("span", {}, "Fill one with ", command("polyglance ingest ~/Pictures"))];
   if (status === 429) return ["Very busy", `Many people ask at once. Try again in ${Math.max(1, Math.ceil(retryAfter))} s.`];
   if (status === 401 || status === 403) return ["The service wants a key", null];
-  if (status === 413) return ["The picture is too large", null];
+  if (status === 413) return ["The image is too large", null];
   if (status === 422) return ["That cannot be asked", null];
   if (status === 0) return ["No answer", element("span", {}, "Start it again with ", command("polyglance serve"))];
   return ["The search did not work", "What was asked is kept; it may work in a moment."];

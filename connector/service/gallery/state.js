@@ -1,19 +1,19 @@
 // What is asked, as a value. The address is its only store, so every state can be linked to, left and come back to.
 //
-//   ?q=words  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #picture=BASE64URL
+//   ?q=words  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #image=BASE64URL
 //
-// A picture stands in the fragment, which browsers do not send: links carry it, the server's log does not.
+// An image stands in the fragment, which browsers do not send: links carry it, the server's log does not.
 
 export const PAGE = 48;
 
-export const EMPTY = Object.freeze({ words: "", picture: "", terms: [], chosen: [], where: "", open: "", shown: PAGE });
+export const EMPTY = Object.freeze({ words: "", image: "", terms: [], chosen: [], where: "", open: "", shown: PAGE });
 
 export function readAddress(address) {
   const given = address.searchParams;
   const terms = [...given].filter(([name]) => name === "more" || name === "less");
   return {
     words: given.get("q") ?? "",
-    picture: new URLSearchParams(address.hash.slice(1)).get("picture") ?? "",
+    image: new URLSearchParams(address.hash.slice(1)).get("image") ?? "",
     terms: terms.map(([sign, id]) => ({ sign, id })),
     chosen: given.getAll("is").map(readChoice).filter(Boolean),
     where: given.get("where") ?? "",
@@ -31,7 +31,7 @@ export function writeAddress(state) {
   if (state.open) said.set("open", state.open);
   if (state.shown > PAGE) said.set("shown", state.shown);
   const search = said.size ? `?${said}` : location.pathname;
-  return state.picture ? `${search}#picture=${state.picture}` : search;
+  return state.image ? `${search}#image=${state.image}` : search;
 }
 
 function readChoice(text) {
@@ -43,11 +43,11 @@ function readChoice(text) {
   }
 }
 
-/** Whether anything is asked: words, a picture or a term. */
-export const isAsking = (state) => Boolean(state.words || state.picture || state.terms.length);
+/** Whether anything is asked: words, an image or a term. */
+export const isAsking = (state) => Boolean(state.words || state.image || state.terms.length);
 
 /** What the answer depends on; states of one question differ only in what is open and how much is shown. */
-export const questionOf = (state) => JSON.stringify([state.words, state.picture, state.terms, state.chosen, state.where]);
+export const questionOf = (state) => JSON.stringify([state.words, state.image, state.terms, state.chosen, state.where]);
 
 export const sameChoice = (a, b) => a.field === b.field && a.value === b.value;
 
@@ -70,7 +70,7 @@ const quoted = (value) =>
   JSON.stringify(value).replace(/(?<!\\)((?:\\\\)*)\\([bfr])/g, (_, before, letter) =>
     before + { b: "\\u0008", f: "\\u000c", r: "\\u000d" }[letter]);
 
-/** One more or one less like a picture; what was said of it before no longer holds. */
+/** One more or one less like an image; what was said of it before no longer holds. */
 export function withTerm(state, sign, id) {
   const others = state.terms.filter((term) => term.id !== id);
   return { ...state, terms: [...others, { sign, id }], open: "", shown: PAGE };

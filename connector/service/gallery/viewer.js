@@ -1,4 +1,4 @@
-// One picture, large, with what is known of it. The address decides which; this only shows it.
+// One image, large, with what is known of it. The address decides which; this only shows it.
 
 import { here } from "./api.js";
 import { byId, element, matchOf, nameOf } from "./elements.js";
@@ -6,7 +6,7 @@ import { byId, element, matchOf, nameOf } from "./elements.js";
 const dialog = byId("viewer");
 let shown = null;
 
-/** Wire the dialog once: ``step`` goes through the pictures, ``nudge`` asks for more or less, ``close`` leaves. */
+/** Wire the dialog once: ``step`` goes through the images, ``nudge`` asks for more or less, ``close`` leaves. */
 export function prepare({ step, nudge, close, choose }) {
   byId("viewer-back").addEventListener("click", () => step(-1));
   byId("viewer-next").addEventListener("click", () => step(1));

@@ -1,4 +1,4 @@
-"""A real ``polyglance serve`` in a process of its own, over the bundled pictures."""
+"""A real ``polyglance serve`` in a process of its own, over the bundled images."""
 
 import os
 import re

@@ -22,7 +22,7 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
 
 
 def main(address: str) -> None:
-    """Take each picture and keep it with few colours, so that the repository stays small."""
+    """Take each image and keep it with few colours, so that the repository stays small."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, (query, (width, height), scheme) in SHOTS.items():

@@ -10,9 +10,8 @@ import pytest
 
 from connector.errors import ModelError, Overloaded
 from connector.records import Vectors
-from connector.service.batching import TextBatcher
+from connector.service.batching import AdmissionQueue, TextBatcher
 from connector.service.metrics import Metrics
-from connector.service.turns import Turns
 
 
 class Model:
@@ -126,11 +125,11 @@ def test_the_event_loop_goes_on_while_the_model_works() -> None:
 
 def test_turns_are_bounded_at_work_and_in_the_queue() -> None:
     async def case() -> None:
-        turns = Turns(at_once=1, queue=1)
+        turns = AdmissionQueue(at_once=1, queue=1)
         leave = asyncio.Event()
 
         async def work() -> None:
-            async with turns.taken():
+            async with turns.slot():
                 await leave.wait()
 
         working, waiting = (asyncio.create_task(work()) for _ in range(2))

@@ -12,16 +12,16 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
 from connector import Settings
+from connector.settings import Settings as Ingesting
 from tests.connector.service.conftest import copied, serving
-from tests.pictures import picture
+from tests.images import image
 from workers.demo import tour
 from workers.ingest import ingest
-from workers.settings import Settings as Ingesting
 
 CHROMIUM = shutil.which("chromium")
 Scheme: TypeAlias = Literal["light", "dark"]
 PHONE, DESKTOP = (390, 844), (1440, 900)
-SAILBOAT = Path(str(tour.PICTURES)) / "travel-places/sailboat.png"
+SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"
 
 expect.set_options(timeout=30_000)
 
@@ -94,7 +94,7 @@ def keyed(noto: Settings) -> Iterator[str]:
         photos.mkdir()
         (photos / "cut.png").write_bytes(SAILBOAT.read_bytes()[:-40])
         (photos / "page.jpg").write_text("<html>")
-        (photos / "wide.png").write_bytes(picture(5, size=300))
+        (photos / "wide.png").write_bytes(image(5, size=300))
         (photos / "good.png").write_bytes(SAILBOAT.read_bytes())
         ingesting = Ingesting.load(
             {
@@ -113,19 +113,19 @@ def keyed(noto: Settings) -> Iterator[str]:
 def ask(page: Page, text: str) -> None:
     page.fill("#words", text)
     page.press("#words", "Enter")
-    expect(page.locator("#grid .picture").first).to_be_visible()
+    expect(page.locator("#grid .image").first).to_be_visible()
 
 
 def names(page: Page) -> list[str]:
     return page.locator("#grid li").all_inner_texts()
 
 
-def test_words_from_right_to_left_find_pictures_and_can_be_linked_to(page: Page) -> None:
+def test_words_from_right_to_left_find_images_and_can_be_linked_to(page: Page) -> None:
     ask(page, "فراشة")
     expect(page.locator("#grid li").first).to_contain_text("butterfly")
     found = names(page)
     page.reload()
-    expect(page.locator("#grid .picture").first).to_be_visible()
+    expect(page.locator("#grid .image").first).to_be_visible()
     assert names(page) == found
     assert page.evaluate("getComputedStyle(document.getElementById('words')).direction") == "rtl"
 
@@ -137,7 +137,7 @@ def test_nothing_runs_over_the_edge(page: Page) -> None:
 
 def test_the_large_view_opens_and_closes_by_keyboard(page: Page) -> None:
     ask(page, "butterfly")
-    page.locator("#grid .picture").first.press("Enter")
+    page.locator("#grid .image").first.press("Enter")
     expect(page.locator("#viewer")).to_be_visible()
     expect(page.locator("#viewer")).to_contain_text("animals-nature")
     assert "open=" in page.url
@@ -148,24 +148,24 @@ def test_the_large_view_opens_and_closes_by_keyboard(page: Page) -> None:
     expect(page.locator("#words")).to_be_focused()
 
 
-def test_leaving_the_large_view_leads_to_the_picture_last_shown_and_one_step_back_in_the_history(page: Page) -> None:
+def test_leaving_the_large_view_leads_to_the_image_last_shown_and_one_step_back_in_the_history(page: Page) -> None:
     ask(page, "butterfly")
     steps = page.evaluate("history.length")
-    page.locator("#grid .picture").first.press("Enter")
+    page.locator("#grid .image").first.press("Enter")
     expect(page.locator("#viewer")).to_be_visible()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).not_to_be_visible()
-    expect(page.locator("#grid .picture").nth(1)).to_be_focused()
+    expect(page.locator("#grid .image").nth(1)).to_be_focused()
     assert page.evaluate("history.length") == steps + 1
     page.go_forward()
     expect(page.locator("#viewer")).to_be_visible()
 
 
-def test_more_and_less_like_a_picture_change_the_answer(page: Page) -> None:
+def test_more_and_less_like_an_image_change_the_answer(page: Page) -> None:
     ask(page, "cat")
     before = names(page)
-    page.locator("#grid .picture").first.click()
+    page.locator("#grid .image").first.click()
     page.locator("#viewer").get_by_role("button", name="Less like this").click()
     expect(page.locator("#terms li")).to_have_count(1)
     page.wait_for_function("before => document.querySelector('#grid li').innerText !== before", arg=before[0])
@@ -174,15 +174,15 @@ def test_more_and_less_like_a_picture_change_the_answer(page: Page) -> None:
     expect(page.locator("#grid li").first).to_have_text(re.compile(re.escape(before[0].split("\n")[0])))
 
 
-def test_a_picture_that_is_chosen_finds_itself(page: Page) -> None:
+def test_an_image_that_is_chosen_finds_itself(page: Page) -> None:
     page.set_input_files("#file", SAILBOAT)
     expect(page.locator("#grid li").first).to_contain_text("sailboat")
 
 
-def test_a_picture_that_is_dropped_finds_itself_and_its_link_does_too(page: Page) -> None:
+def test_an_image_that_is_dropped_finds_itself_and_its_link_does_too(page: Page) -> None:
     page.evaluate(DROP, [*SAILBOAT.read_bytes()])
     expect(page.locator("#grid li").first).to_contain_text("sailboat")
-    expect(page.locator("#terms")).to_contain_text("Like your picture")
+    expect(page.locator("#terms")).to_contain_text("Like your image")
     page.reload()
     expect(page.locator("#grid li").first).to_contain_text("sailboat")
 
@@ -196,27 +196,27 @@ def test_values_that_are_ticked_narrow_the_answer_and_stand_in_the_address(page:
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
     shown = names(page)
     page.goto(page.url)
-    expect(page.locator("#grid .picture").first).to_be_visible()
+    expect(page.locator("#grid .image").first).to_be_visible()
     assert names(page) == shown
 
 
-def test_pictures_keep_their_shape(page: Page) -> None:
+def test_images_keep_their_shape(page: Page) -> None:
     ask(page, "dog")
     page.wait_for_function("() => document.querySelector('#grid img').complete")
     shapes = page.evaluate("[...document.querySelectorAll('#grid img')].map((one) => getComputedStyle(one).objectFit)")
     assert {*shapes} == {"contain"}
 
 
-def test_more_pictures_come_when_they_are_asked_for(page: Page) -> None:
+def test_more_images_come_when_they_are_asked_for(page: Page) -> None:
     ask(page, "sailboat")
     page.get_by_role("button", name="Show more").click()
     expect(page.locator("#grid .card")).to_have_count(96)
     page.wait_for_url("**shown=96**")
 
 
-def test_pictures_that_fit_are_told_from_those_that_are_merely_near(page: Page) -> None:
+def test_images_that_fit_are_told_from_those_that_are_merely_near(page: Page) -> None:
     ask(page, "butterfly")
-    expect(page.locator("#status")).to_contain_text("of 48 pictures may fit")
+    expect(page.locator("#status")).to_contain_text("of 48 images may fit")
     expect(page.locator("#grid .divider")).to_have_count(1)
     first, last = page.locator("#grid .score").first, page.locator("#grid .score").last
     assert int(first.inner_text().removesuffix(" %")) >= 10 > int(last.inner_text().removesuffix(" %"))
@@ -236,13 +236,13 @@ def test_a_fault_in_a_filter_is_shown_at_its_place(page: Page) -> None:
     expect(page.locator("#where")).to_have_attribute("aria-invalid", "true")
 
 
-def test_no_picture_says_what_to_do(page: Page) -> None:
+def test_no_image_says_what_to_do(page: Page) -> None:
     page.goto("/?q=dog&where=width+%3E+99999")
-    expect(page.locator("#status")).to_have_text("No pictures")
+    expect(page.locator("#status")).to_have_text("No images")
     expect(page.get_by_role("button", name="Clear").first).to_be_visible()
 
 
-def test_every_control_has_a_name_and_every_picture_words(page: Page) -> None:
+def test_every_control_has_a_name_and_every_image_words(page: Page) -> None:
     ask(page, "dog")
     nameless = page.evaluate(NAMELESS)
     assert nameless == 0
@@ -270,7 +270,7 @@ def test_every_state_keeps_to_wcag_aa(
         page.wait_for_load_state("networkidle")
         check_wcag(page)
         if state == "answer":
-            page.locator("#grid .picture").first.click()
+            page.locator("#grid .image").first.click()
             expect(page.locator("#viewer")).to_be_visible()
             check_wcag(page)
 
@@ -293,11 +293,11 @@ def test_a_service_that_wants_a_key_is_asked_for_it_once(browser: Browser, keyed
         check_wcag(page)
         dialog.get_by_label("Key", exact=True).fill(KEY)
         page.keyboard.press("Enter")
-        expect(page.locator("#grid .picture").first).to_be_visible()
+        expect(page.locator("#grid .image").first).to_be_visible()
         page.wait_for_function(
             "() => [...document.querySelectorAll('#grid img')].slice(0, 3).every((one) => one.naturalWidth)"
         )
-        page.locator("#grid .picture").first.click()
+        page.locator("#grid .image").first.click()
         page.wait_for_function("() => document.getElementById('viewer-image').naturalWidth")
         page.reload()
         expect(page.locator("#viewer")).to_be_visible()

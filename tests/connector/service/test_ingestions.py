@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 
 from connector import ImageSearch
 from connector.service.app import create_app
-from tests.pictures import picture
+from connector.settings import Settings
+from tests.images import image
 from tests.scratch import scratch_folder
 from workers.ingest import ingest
-from workers.settings import Settings
 
 
 def quiet(_: Any) -> AbstractContextManager[None]:
@@ -25,10 +25,10 @@ def client() -> Iterator[TestClient]:
         photos = folder / "photos"
         photos.mkdir()
         for number in range(3):
-            (photos / f"{number}.png").write_bytes(picture(number))
-        (photos / "cut.png").write_bytes(picture(4)[:-40])
+            (photos / f"{number}.png").write_bytes(image(number))
+        (photos / "cut.png").write_bytes(image(4)[:-40])
         (photos / "page.jpg").write_text("<html>")
-        (photos / "wide.png").write_bytes(picture(5, size=300))
+        (photos / "wide.png").write_bytes(image(5, size=300))
         settings = Settings.load(
             {
                 "model.space": "mini",
@@ -65,7 +65,7 @@ def test_rejects_are_told_by_reason_and_page_by_page(client: TestClient) -> None
     assert paged == whole["rejects"][1:2]
 
 
-def test_a_reject_that_is_a_picture_has_a_thumbnail_and_others_say_why_not(client: TestClient) -> None:
+def test_a_reject_that_is_an_image_has_a_thumbnail_and_others_say_why_not(client: TestClient) -> None:
     (run,) = client.get("/v1/ingestions").json()["ingestions"]
     rejects = client.get("/v1/rejects", params={"run": run["id"]}).json()["rejects"]
     status = {each["reason"]: client.get(each["thumbnail_url"]).status_code for each in rejects}

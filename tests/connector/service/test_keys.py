@@ -1,4 +1,4 @@
-"""Who may do what: keys, signed addresses, and a service over the bundled pictures that asks for them."""
+"""Who may do what: keys, signed addresses, and a service over the bundled images that asks for them."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def test_each_of_several_keys_may_ask(client: TestClient, key: str) -> None:
     assert answer.status_code == 200
 
 
-def test_only_a_full_key_may_change_what_is_known_of_a_picture(client: TestClient) -> None:
+def test_only_a_full_key_may_change_what_is_known_of_an_image(client: TestClient) -> None:
     point = client.post("/v1/search", json={"text": "dog"}, headers=SENT["full"]).json()["hits"][0]["id"]
     address, tags = f"/v1/points/{point}/tags", {"tags": ["mine", "dog", "mine"]}
     assert client.put(address, json=tags).status_code == 401

@@ -16,15 +16,15 @@ from PIL import Image
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from connector import ConfigError, ImageSearch, Settings
-from connector.qdrant.open import open_engine
-from connector.qdrant.schema import CollectionSchema, Fingerprint
+from connector.cli.serve import check_reach
 from connector.service.app import create_app
-from connector.service.cli import check_reach
 from connector.settings import ServeSettings
+from connector.store.open import open_engine
+from connector.store.schema import CollectionSchema, Fingerprint
 from tests.scratch import scratch_folder
 from workers.demo import tour
 
-SAILBOAT = Path(str(tour.PICTURES)) / "travel-places/sailboat.png"
+SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ask(client: httpx.Client, **body: Any) -> Any:
     return answer.json()
 
 
-def test_words_of_any_language_find_pictures(client: httpx.Client) -> None:
+def test_words_of_any_language_find_images(client: httpx.Client) -> None:
     answer = ask(client, text="собака", limit=3, where="width >= 64")
     first = answer["hits"][0]
     assert first["payload"]["meta"]["name"] in {"dog", "dog face", "guide dog", "service dog"}
@@ -48,11 +48,11 @@ def test_words_of_any_language_find_pictures(client: httpx.Client) -> None:
     assert ask(client, text="собака", limit=2, offset=1)["hits"] == answer["hits"][1:]
 
 
-def test_stored_pictures_and_mixtures_can_be_asked_by(client: httpx.Client) -> None:
+def test_stored_images_and_mixtures_can_be_asked_by(client: httpx.Client) -> None:
     dog, boat = (ask(client, text=text, limit=1)["hits"][0]["id"] for text in ("Hund", "Segelboot"))
-    alike = [hit["id"] for hit in ask(client, like=dog)["hits"]]
-    assert dog not in alike
-    mixed = ask(client, blend=[{"like": dog}, {"like": boat, "weight": -0.5}, {"text": "Tier"}], limit=5)["hits"]
+    duplicates = [hit["id"] for hit in ask(client, like=dog)["hits"]]
+    assert dog not in duplicates
+    mixed = ask(client, query=[{"like": dog}, {"like": boat, "weight": -0.5}, {"text": "Tier"}], limit=5)["hits"]
     assert len(mixed) == 5
     groups = ask(client, text="fruit", group_by="folder", limit=2, group_size=1)["groups"]
     assert [len(group["hits"]) for group in groups] == [1, 1]
@@ -67,7 +67,7 @@ def test_hits_say_how_relevant_they_are_and_only_those_that_fit_can_be_asked_for
     assert ask(client, text="the price of justice", relevant=True, group_by="folder")["groups"] == []
 
 
-def test_a_picture_that_is_sent_along_finds_itself(client: httpx.Client) -> None:
+def test_an_image_that_is_sent_along_finds_itself(client: httpx.Client) -> None:
     answer = client.post(
         "/v1/search/image", files={"file": SAILBOAT.read_bytes()}, data={"options": '{"limit": 1}'}
     ).json()
@@ -112,7 +112,7 @@ def test_a_fault_in_a_filter_comes_with_its_place(client: httpx.Client) -> None:
     assert (error["code"], error["position"]) == ("invalid_query", 15)
 
 
-def test_bodies_have_a_bound_and_pictures_must_be_some(client: httpx.Client) -> None:
+def test_bodies_have_a_bound_and_images_must_be_some(client: httpx.Client) -> None:
     large = client.post("/v1/search/image", files={"file": b"x" * 3_000_001})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     none = client.post("/v1/search/image", files={"file": b"<html>"})
@@ -134,7 +134,7 @@ def test_nothing_but_what_was_ingested_is_handed_out(client: httpx.Client, name:
         assert client.get(address).status_code == 404
 
 
-def test_thumbnails_are_small_pictures_that_a_browser_keeps(client: httpx.Client) -> None:
+def test_thumbnails_are_small_images_that_a_browser_keeps(client: httpx.Client) -> None:
     hit = ask(client, text="sailboat", limit=1)["hits"][0]
     first = client.get(hit["thumbnail_url"])
     assert Image.open(io.BytesIO(first.content)).format == "WEBP"
@@ -166,8 +166,8 @@ def test_many_callers_are_answered_together_and_the_loop_stays_free(client: http
     assert answered == statuses.count(200) >= 100
     assert passes < answered / 2
     late = "polyglance_loop_lag_seconds_count", 'polyglance_loop_lag_seconds_bucket{le="0.5"}'
-    beats, in_time = (after[name] - before[name] for name in late)
-    assert beats == in_time >= 1
+    heartbeats, in_time = (after[name] - before[name] for name in late)
+    assert heartbeats == in_time >= 1
 
 
 def counts(client: httpx.Client) -> dict[str, float]:
@@ -186,15 +186,15 @@ def test_requests_are_counted_by_route_and_status(client: httpx.Client) -> None:
     assert after["polyglance_queue_depth"] == 0
 
 
-def test_labels_are_chosen_for_stored_pictures_and_for_one_that_is_sent_along(client: httpx.Client) -> None:
+def test_labels_are_chosen_for_stored_images_and_for_one_that_is_sent_along(client: httpx.Client) -> None:
     boat = ask(client, text="sailboat", limit=1)["hits"][0]["id"]
     asked = {"labels": ["Segelboot", "Apfel", "Katze"], "language": "de"}
-    (stored,) = client.post("/v1/classify", json={**asked, "ids": [boat]}).json()["pictures"]
+    (stored,) = client.post("/v1/classify", json={**asked, "ids": [boat]}).json()["images"]
     assert (stored["id"], stored["labels"][0]["name"]) == (boat, "Segelboot")
     assert sum(label["probability"] for label in stored["labels"]) == pytest.approx(1)
     sent = client.post(
         "/v1/classify/image", files={"file": SAILBOAT.read_bytes()}, data={"options": json.dumps(asked)}
-    ).json()["pictures"]
+    ).json()["images"]
     assert sent[0]["labels"][0]["name"] == "Segelboot"
 
 

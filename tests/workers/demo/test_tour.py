@@ -19,10 +19,10 @@ class References(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
-        self.pictures = 0
+        self.images = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.pictures += tag == "img"
+        self.images += tag == "img"
         self.found += [value or "" for name, value in attrs if name in ADDRESSED]
 
 
@@ -31,24 +31,24 @@ def check_page(path: Path) -> None:
     page = References()
     page.feed(text)
     for question in tour.QUESTIONS:
-        assert (question.words or "the picture that was asked with") in text
+        assert (question.words or "the image that was asked with") in text
         assert question.meaning in text
-    assert page.pictures == len(tour.QUESTIONS) * tour.ANSWERS + sum(q.picture is not None for q in tour.QUESTIONS)
+    assert page.images == len(tour.QUESTIONS) * tour.ANSWERS + sum(q.image is not None for q in tour.QUESTIONS)
     assert all(reference.startswith("data:image/png;base64,") for reference in page.found)
     assert not re.search(r"https?://|@import|url\(", text)
 
 
 def test_the_questions_show_what_was_promised() -> None:
-    """Eight questions in eight scripts, a filter in one, a picture in another."""
+    """Eight questions in eight scripts, a filter in one, an image in another."""
     assert sum(question.words is not None for question in tour.QUESTIONS) >= 8
     assert any(question.where for question in tour.QUESTIONS)
-    assert any(question.picture for question in tour.QUESTIONS)
+    assert any(question.image for question in tour.QUESTIONS)
     assert len({question.language for question in tour.QUESTIONS}) == len(tour.QUESTIONS)
-    assert all((tour.PICTURES / question.picture).is_file() for question in tour.QUESTIONS if question.picture)
+    assert all((tour.IMAGES / question.image).is_file() for question in tour.QUESTIONS if question.image)
 
 
 @pytest.mark.usefixtures("data_folder")
-def test_the_tour_can_be_taken_twice_and_beside_ones_own_pictures(cli: CommandLine, workplace: Path) -> None:
+def test_the_tour_can_be_taken_twice_and_beside_ones_own_images(cli: CommandLine, workplace: Path) -> None:
     first = cli("demo")
 
     assert first.code == 0, first.err
@@ -60,7 +60,7 @@ def test_the_tour_can_be_taken_twice_and_beside_ones_own_pictures(cli: CommandLi
         assert (question.words or question.language) in first.out
 
     (workplace / "own").mkdir()
-    (workplace / "own/boat.png").write_bytes((tour.PICTURES / "travel-places/sailboat.png").read_bytes())
+    (workplace / "own/boat.png").write_bytes((tour.IMAGES / "travel-places/sailboat.png").read_bytes())
     (workplace / "own/photo.jpg").write_bytes(saved(scene(900, 600), "JPEG"))
     assert cli("ingest", "own", "--space", "mini", "--json").json["stored"] == 2
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from workers.errors import SourceError
+from connector.errors import SourceError
+from connector.settings import Settings
 from workers.records import Blob, Ref, Reject
-from workers.settings import Settings
 from workers.sources.disk import DiskSource, path_of, uri_of
 from workers.sources.open import open_source
 
@@ -24,7 +24,7 @@ def disk(where: Path, *, hidden: bool = False, max_bytes: int = 1000) -> DiskSou
     return DiskSource(where, hidden=hidden, max_bytes=max_bytes)
 
 
-def write(path: Path, data: bytes = b"picture") -> Path:
+def write(path: Path, data: bytes = b"image") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
@@ -83,7 +83,7 @@ def test_a_ref_says_where_it_was_found(tmp_path: Path) -> None:
     assert ref.uri == path.as_uri()
     assert ref.source == tmp_path.as_uri()
     assert (ref.object_key, ref.folder, ref.filename) == (str(path), "holiday/by the sea", "dog.jpg")
-    assert ref.size == len(b"picture")
+    assert ref.size == len(b"image")
     assert ref.version == f"7-{path.stat().st_mtime_ns}"
 
 
@@ -92,7 +92,7 @@ def test_a_file_given_directly_is_taken_whatever_its_extension(tmp_path: Path) -
     (ref,) = refs(source)
     assert (ref.folder, ref.filename) == ("", "dog.backup")
     assert source.root == ref.uri
-    assert read_one(source, ref).data == b"picture"
+    assert read_one(source, ref).data == b"image"
 
 
 def test_a_relative_path_and_an_absolute_one_name_the_same_point(
@@ -129,14 +129,14 @@ def test_hidden_files_and_folders_are_left_out_unless_asked_for(tmp_path: Path) 
 )
 def test_any_file_name_is_listed_and_read(tmp_path: Path, name: bytes) -> None:
     path = os.fsencode(tmp_path) + b"/" + name
-    Path(os.fsdecode(path)).write_bytes(b"picture")
+    Path(os.fsdecode(path)).write_bytes(b"image")
     source = disk(tmp_path)
     (ref,) = refs(source)
     assert ref.uri.isascii()
     assert os.fsencode(path_of(ref.uri)) == path
     assert ref.filename == name.decode("utf-8", "replace")
     json.dumps([ref.uri, ref.object_key, ref.folder, ref.filename]).encode()
-    assert read_one(source, ref).data == b"picture"
+    assert read_one(source, ref).data == b"image"
 
 
 def test_a_folder_whose_name_is_no_text_is_walked(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert [type(outcome) for outcome in source.read(refs(source))] == [Blob, Blob]
 
 
-def test_link_loops_end_and_list_every_picture_once(tmp_path: Path) -> None:
+def test_link_loops_end_and_list_every_image_once(tmp_path: Path) -> None:
     write(tmp_path / "a" / "b" / "dog.jpg")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "b" / "here").symlink_to(".")
@@ -209,7 +209,7 @@ def test_a_link_to_nowhere_is_rejected_by_name(tmp_path: Path) -> None:
     assert reject.uri == uri_of(tmp_path / "gone.jpg")
 
 
-def test_a_pipe_or_folder_under_a_pictures_name_is_rejected_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_or_folder_under_an_images_name_is_rejected_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     os.mkfifo(tmp_path / "real.jpg.json")
     write(tmp_path / "folder.jpg" / "dog.jpg")
@@ -221,7 +221,7 @@ def test_a_pipe_or_folder_under_a_pictures_name_is_rejected_and_not_waited_for(t
     assert [type(outcome) for outcome in source.read(refs(source))] == [Blob, Blob]
 
 
-def test_a_pipe_that_takes_a_pictures_place_after_listing_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_that_takes_an_images_place_after_listing_is_not_waited_for(tmp_path: Path) -> None:
     path = write(tmp_path / "dog.jpg")
     source = disk(tmp_path)
     (ref,) = refs(source)
@@ -237,7 +237,7 @@ def test_an_empty_folder_lists_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"/nowhere does not exist\. Name a folder or a picture"):
+    with pytest.raises(SourceError, match=r"/nowhere does not exist\. Name a folder or an image"):
         disk(tmp_path / "nowhere").list()
 
 
@@ -264,7 +264,7 @@ def test_what_may_not_be_opened_is_rejected_and_the_rest_goes_on(open_folder: Pa
     assert [o.reason if isinstance(o, Reject) else "read" for o in outcomes] == ["permission_denied", "read", "read"]
 
 
-def test_a_picture_that_vanished_since_the_listing_is_rejected(tmp_path: Path) -> None:
+def test_an_image_that_vanished_since_the_listing_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "dog.jpg")
     write(tmp_path / "emu.jpg")
     source = disk(tmp_path)
@@ -301,14 +301,14 @@ def test_reading_gives_the_version_that_was_listed(tmp_path: Path) -> None:
         assert read_one(source, ref).version == ref.version
 
 
-def test_a_picture_changed_since_the_listing_has_the_version_of_what_was_read(tmp_path: Path) -> None:
+def test_an_image_changed_since_the_listing_has_the_version_of_what_was_read(tmp_path: Path) -> None:
     path = write(tmp_path / "dog.jpg")
     source = disk(tmp_path)
     (ref,) = refs(source)
-    path.write_bytes(b"another picture")
+    path.write_bytes(b"another image")
     (now,) = refs(source)
     blob = read_one(source, ref)
-    assert blob.data == b"another picture"
+    assert blob.data == b"another image"
     assert blob.version == now.version != ref.version
 
 
@@ -339,7 +339,7 @@ def test_what_the_listing_knew_stands_above_the_sidecar(tmp_path: Path) -> None:
     assert read_one(source, replace(ref, meta={"year": 1999})).meta == {"mood": "good", "year": 1999}
 
 
-def test_a_changed_or_new_or_removed_sidecar_changes_the_pictures_version(tmp_path: Path) -> None:
+def test_a_changed_or_new_or_removed_sidecar_changes_the_images_version(tmp_path: Path) -> None:
     write(tmp_path / "dog.jpg")
     seen = {refs(disk(tmp_path))[0].version}
     write(tmp_path / "dog.json", b"{}")
@@ -364,7 +364,7 @@ def test_a_changed_or_new_or_removed_sidecar_changes_the_pictures_version(tmp_pa
     ],
     ids=["empty", "list", "not json", "not text", "deep", "long number", "large"],
 )
-def test_a_broken_sidecar_costs_neither_the_picture_nor_the_other_sidecars(
+def test_a_broken_sidecar_costs_neither_the_image_nor_the_other_sidecars(
     tmp_path: Path, sidecar: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "dog.jpg")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from connector.qdrant.open import open_engine
+from connector.settings import Settings
+from connector.store.open import open_engine
 from tests.doubles import Answer, WebServer
 from workers.ingest import ingest
-from workers.meter import Report
-from workers.settings import Settings
+from workers.pipeline.counters import RunReport
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def picture(colour: str) -> bytes:
+def image(colour: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (80, 64), colour).save(file, "PNG")
     return file.getvalue()
@@ -28,28 +28,28 @@ def quiet(_: Any) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def run(places: list[str], settings: Settings) -> Report:
+def run(places: list[str], settings: Settings) -> RunReport:
     return ingest(places, settings=settings, recreate=False, show=quiet, wait=quiet).report
 
 
 @pytest.fixture
 def site() -> Iterator[WebServer]:
-    with WebServer(lambda *_: Answer(200, picture("white"), {"Content-Type": "image/png"})) as server:
+    with WebServer(lambda *_: Answer(200, image("white"), {"Content-Type": "image/png"})) as server:
         yield server
 
 
 @pytest.fixture
 def places(tmp_path: Path, s3: "S3Client", bucket: str, site: WebServer) -> list[str]:
-    """One picture or two in each kind of place."""
+    """One image or two in each kind of place."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    (folder / "red.png").write_bytes(picture("red"))
+    (folder / "red.png").write_bytes(image("red"))
     (folder / "red.txt").write_text("all red")
-    (folder / "broken.png").write_bytes(b"no picture")
-    s3.put_object(Bucket=bucket, Key="a/green.png", Body=picture("green"), Metadata={"mood": "good"})
-    s3.put_object(Bucket=bucket, Key="b/blue.png", Body=picture("blue"))
+    (folder / "broken.png").write_bytes(b"no image")
+    s3.put_object(Bucket=bucket, Key="a/green.png", Body=image("green"), Metadata={"mood": "good"})
+    s3.put_object(Bucket=bucket, Key="b/blue.png", Body=image("blue"))
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
-        for name, data in (("0.png", picture("pink")), ("0.json", b'{"year": 1999, "tags": ["pink"]}')):
+        for name, data in (("0.png", image("pink")), ("0.json", b'{"year": 1999, "tags": ["pink"]}')):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -59,7 +59,7 @@ def places(tmp_path: Path, s3: "S3Client", bucket: str, site: WebServer) -> list
     return [f"s3://{bucket}", *files]
 
 
-def test_pictures_of_every_source_are_stored_with_their_metadata_and_only_once(
+def test_images_of_every_source_are_stored_with_their_metadata_and_only_once(
     places: list[str], moto: str, tmp_path: Path
 ) -> None:
     settings = Settings.load(
@@ -71,11 +71,11 @@ def test_pictures_of_every_source_are_stored_with_their_metadata_and_only_once(
         }
     )
     *first, table = places
-    tally = run(first, settings).tally
-    assert (tally.listed, tally.stored, tally.unchanged, tally.rejected) == (6, 5, 0, 1)
-    again = run(first, settings).tally
+    counts = run(first, settings).counts
+    assert (counts.listed, counts.stored, counts.unchanged, counts.rejected) == (6, 5, 0, 1)
+    again = run(first, settings).counts
     assert (again.listed, again.stored, again.unchanged, again.rejected) == (6, 0, 5, 1)
-    assert run([table], settings).tally.stored == 2  # the rows say something new about pictures that are there
+    assert run([table], settings).counts.stored == 2  # the rows say something new about images that are there
 
     with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
         payloads = {point.payload["filename"]: point.payload for point in engine.scroll(limit=100).points}

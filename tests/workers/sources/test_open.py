@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.errors import SourceError
-from workers.settings import Settings
+from connector.errors import SourceError
+from connector.settings import Settings
 from workers.sources.disk import DiskSource, uri_of
 from workers.sources.open import open_source
 from workers.sources.s3 import S3Source
@@ -75,7 +75,7 @@ def test_what_is_no_source_is_an_error_that_says_what_would_be(where: str, messa
 
 def test_opening_a_folder_imports_neither_boto3_nor_httpx_nor_torch() -> None:
     code = (
-        "import sys; from workers.settings import Settings; from workers.sources.open import open_source;"
+        "import sys; from connector.settings import Settings; from workers.sources.open import open_source;"
         "open_source('.', settings=Settings.load());"
         "sys.exit(len({'boto3', 'httpx', 'torch', 'pyarrow'} & set(sys.modules)))"
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connector import ConfigError
+from connector.errors import SourceError
 from connector.settings import S3Settings
 from tests.doubles import PAGE, Cut, Fault, Reset, Silence, WebServer, s3_error
-from workers.errors import SourceError
 from workers.records import Blob, Ref, Reject, Unchanged
 from workers.sources.s3 import S3Source, cut
 
@@ -33,7 +33,7 @@ def source(where: str, config: S3Settings, *, hidden: bool = False, max_bytes: i
     return S3Source(where, settings=config, threads=4, hidden=hidden, max_bytes=max_bytes)
 
 
-def put(s3: "S3Client", bucket: str, *keys: str, data: bytes = b"picture") -> None:
+def put(s3: "S3Client", bucket: str, *keys: str, data: bytes = b"image") -> None:
     for key in keys:
         s3.put_object(Bucket=bucket, Key=key, Body=data)
 
@@ -52,14 +52,14 @@ def keys(of: S3Source) -> list[str]:
 
 @pytest.fixture
 def one(s3: "S3Client", bucket: str, line: WebServer, reader: str) -> Iterator[tuple[S3Source, Ref]]:
-    """A bucket with one picture, listed."""
+    """A bucket with one image, listed."""
     put(s3, bucket, "dog.jpg")
     with closing(source(f"s3://{bucket}", settings(line, reader=reader))) as of:
         (ref,) = refs(of)
         yield of, ref
 
 
-def test_a_bucket_is_listed_with_everything_that_looks_like_a_picture(
+def test_a_bucket_is_listed_with_everything_that_looks_like_an_image(
     s3: "S3Client", bucket: str, line: WebServer
 ) -> None:
     put(s3, bucket, "a.jpg", "b/c.PNG", "b/d/e.webp", "notes.txt", "b/", ".hidden.jpg", "b/.cache/f.jpg")
@@ -96,7 +96,7 @@ def test_any_key_is_listed_and_read(s3: "S3Client", bucket: str, line: WebServer
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
-    assert (ref.uri, blob.data) == (f"s3://{bucket}/{key}", b"picture")
+    assert (ref.uri, blob.data) == (f"s3://{bucket}/{key}", b"image")
 
 
 def test_a_prefix_without_objects_lists_nothing(bucket: str, line: WebServer) -> None:
@@ -118,10 +118,10 @@ def test_stretches_hold_every_key_once(
 @pytest.mark.parametrize("pieces", [1, 2, 7, 32, 1000])
 def test_a_listing_is_cut_into_no_more_pieces_than_asked_for(pieces: int) -> None:
     prefixes = [f"{n:03}/" for n in range(100)]
-    stretches = cut(prefixes, pieces=pieces)
-    assert len(stretches) <= min(pieces, 100)
-    assert (stretches[0].after, stretches[-1].until) == ("", None)
-    assert [s.until for s in stretches[:-1]] == [s.after for s in stretches[1:]]
+    key_ranges = cut(prefixes, pieces=pieces)
+    assert len(key_ranges) <= min(pieces, 100)
+    assert (key_ranges[0].after, key_ranges[-1].until) == ("", None)
+    assert [s.until for s in key_ranges[:-1]] == [s.after for s in key_ranges[1:]]
 
 
 def test_pages_are_listed_while_the_ones_before_are_read(s3: "S3Client", bucket: str, line: WebServer) -> None:
@@ -149,19 +149,19 @@ def test_reading_gives_bytes_version_and_user_metadata(
     s3: "S3Client", bucket: str, line: WebServer, reader: str
 ) -> None:
     s3.put_object(
-        Bucket=bucket, Key="dog.jpg", Body=b"picture", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
+        Bucket=bucket, Key="dog.jpg", Body=b"image", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
     )
     of = source(f"s3://{bucket}", settings(line, reader=reader))
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
-    assert (blob.data, blob.version) == (b"picture", ref.version)
+    assert (blob.data, blob.version) == (b"image", ref.version)
     assert blob.meta == {"mood": "good", "place": "München"}
 
 
 def test_tags_are_read_on_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
-    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"picture", Tagging="animal=dog&mood=good")
-    s3.put_object(Bucket=bucket, Key="emu.jpg", Body=b"picture")
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"image", Tagging="animal=dog&mood=good")
+    s3.put_object(Bucket=bucket, Key="emu.jpg", Body=b"image")
     without, with_tags = source(f"s3://{bucket}", settings(line)), source(f"s3://{bucket}", settings(line, tags=True))
     assert [blob.meta for blob in without.read(refs(without)) if isinstance(blob, Blob)] == [{}, {}]
     assert [blob.meta for blob in with_tags.read(refs(with_tags)) if isinstance(blob, Blob)] == [
@@ -228,7 +228,7 @@ def test_a_fault_that_passes_is_lived_through(
     line.script("GET", *faults)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob), blob
-    assert blob.data == b"picture"
+    assert blob.data == b"image"
     assert line.count("dog.jpg") == len(faults) + 1
 
 
@@ -246,7 +246,7 @@ def test_a_fault_that_passes_is_lived_through(
         (s3_error(418, "Teapot"), "read_error"),
     ],
 )
-def test_a_fault_that_stays_rejects_one_picture_and_not_the_next(
+def test_a_fault_that_stays_rejects_one_image_and_not_the_next(
     s3: "S3Client", one: tuple[S3Source, Ref], line: WebServer, bucket: str, fault: Fault, reason: str, reader: str
 ) -> None:
     of, ref = one
@@ -268,7 +268,7 @@ def test_a_fault_that_stays_rejects_one_picture_and_not_the_next(
         (s3_error(403, "RequestTimeTooSkewed"), "clock"),
     ],
 )
-def test_what_would_stop_every_picture_stops_the_run_and_says_how_to_go_on(
+def test_what_would_stop_every_image_stops_the_run_and_says_how_to_go_on(
     one: tuple[S3Source, Ref], line: WebServer, fault: Fault, advice: str, reader: str
 ) -> None:
     of, ref = one
@@ -326,7 +326,7 @@ def test_a_public_bucket_is_read_unsigned(
     s3: "S3Client", bucket: str, line: WebServer, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
-    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"picture", ACL="public-read")
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"image", ACL="public-read")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     of = source(f"s3://{bucket}", settings(line, reader=reader, anonymous=True))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from connector import options
-from connector.net import WEB_FAULTS
-from workers.settings import Settings
-from workers.sources.faults import READ_FAULTS
+from connector.cli import options
+from connector.errors import READ_FAULTS
+from connector.remote.http import WEB_FAULTS
+from connector.settings import Settings
 from workers.sources.open import open_source
 
 DOCUMENT = Path(__file__).parents[3].joinpath("docs", "sources.md").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector.errors import SourceError
+from connector.settings import Settings
 from tests.doubles import Answer, WebServer
-from workers.errors import SourceError
 from workers.records import Blob, Ref, Reject, Unchanged
-from workers.settings import Settings
 from workers.sources.disk import uri_of
 from workers.sources.table import TableSource
 
@@ -24,9 +24,9 @@ UUID = "0b8e7f0e-3c5a-4b7e-9d0c-1f2e3d4c5b6a"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for name in ("dog", "emu"):
-        (tmp_path / "pictures" / f"{name}.jpg").write_bytes(name.encode())
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(name.encode())
     return tmp_path
 
 
@@ -58,13 +58,13 @@ def rejects(source: TableSource) -> list[tuple[str, str]]:
     return [(item.reason, item.detail) for item in items(source) if isinstance(item, Reject)]
 
 
-def test_a_csv_names_pictures_beside_it_and_the_other_columns_become_typed_metadata(folder: Path) -> None:
+def test_a_csv_names_images_beside_it_and_the_other_columns_become_typed_metadata(folder: Path) -> None:
     file = write(
         folder / "photos.csv",
         "\ufefffile_name,year,price,good,zip,taken,note\r\n"
-        'pictures/dog.jpg,2019,1.5,TRUE,01234,2019-05-01,"a dog,\nin the snow"\r\n'
+        'images/dog.jpg,2019,1.5,TRUE,01234,2019-05-01,"a dog,\nin the snow"\r\n'
         "\r\n"
-        "pictures/emu.jpg,2020,2,false,99999,2020-05-01,\r\n",
+        "images/emu.jpg,2020,2,false,99999,2020-05-01,\r\n",
     )
     source = table(file)
     dog, emu = items(source)
@@ -80,8 +80,8 @@ def test_a_csv_names_pictures_beside_it_and_the_other_columns_become_typed_metad
     }
     assert emu.meta == {"year": 2020, "price": 2.0, "good": False, "zip": "99999", "taken": "2020-05-01"}
     assert type(emu.meta["price"]) is float
-    assert dog.uri == uri_of(folder / "pictures" / "dog.jpg")
-    assert (dog.source, dog.folder, dog.filename) == (uri_of(file), "pictures", "dog.jpg")
+    assert dog.uri == uri_of(folder / "images" / "dog.jpg")
+    assert (dog.source, dog.folder, dog.filename) == (uri_of(file), "images", "dog.jpg")
     (blob,) = source.read([dog])
     assert isinstance(blob, Blob)
     assert (blob.data, blob.meta, blob.version) == (b"dog", dog.meta, dog.version)
@@ -91,13 +91,13 @@ def test_a_csv_names_pictures_beside_it_and_the_other_columns_become_typed_metad
     ("name", "mark"), [("a.csv", ";"), ("a.csv", "\t"), ("a.csv", "|"), ("a.tsv", "\t"), ("A.CSV", ",")]
 )
 def test_the_usual_separators_are_told_by_the_header(folder: Path, name: str, mark: str) -> None:
-    file = write(folder / name, f"path{mark}a{mark}n\npictures/dog.jpg{mark}x{mark}1\n")
+    file = write(folder / name, f"path{mark}a{mark}n\nimages/dog.jpg{mark}x{mark}1\n")
     assert metas(table(file)) == [{"a": "x", "n": 1}]
 
 
 def test_a_cell_that_breaks_its_columns_type_late_stays_text(folder: Path) -> None:
-    rows = "".join(f"pictures/dog.jpg,{n}\n" for n in range(1000))
-    file = write(folder / "a.csv", f"path,n\n{rows}pictures/dog.jpg,many\n")
+    rows = "".join(f"images/dog.jpg,{n}\n" for n in range(1000))
+    file = write(folder / "a.csv", f"path,n\n{rows}images/dog.jpg,many\n")
     found = metas(table(file))
     assert (found[999], found[1000]) == ({"n": 999}, {"n": "many"})
 
@@ -105,7 +105,7 @@ def test_a_cell_that_breaks_its_columns_type_late_stays_text(folder: Path) -> No
 def test_json_lines_keep_their_types(folder: Path) -> None:
     rows = [
         {
-            "image": "pictures/dog.jpg",
+            "image": "images/dog.jpg",
             "n": 1,
             "f": 0.5,
             "ok": True,
@@ -113,7 +113,7 @@ def test_json_lines_keep_their_types(folder: Path) -> None:
             "deep": {"a": [1, "x\0"]},
             "tags": ["a"],
         },
-        {"image": "pictures/emu.jpg", "late": "x", "big": 2**70},
+        {"image": "images/emu.jpg", "late": "x", "big": 2**70},
     ]
     file = write(folder / "a.jsonl", "\n\n".join(json.dumps(row) for row in rows))
     assert metas(table(file)) == [
@@ -126,7 +126,7 @@ def test_parquet_keeps_its_types_and_leaves_bytes_out(folder: Path) -> None:
     file = parquet(
         folder / "a.parquet",
         {
-            "url": ["pictures/dog.jpg", "pictures/emu.jpg", None],
+            "url": ["images/dog.jpg", "images/emu.jpg", None],
             "n": [1, 2, 3],
             "when": [datetime(2020, 1, 2, tzinfo=UTC)] * 3,
             "cost": [Decimal("1.50"), None, None],
@@ -145,12 +145,12 @@ def test_parquet_keeps_its_types_and_leaves_bytes_out(folder: Path) -> None:
 def test_parquet_times_finer_than_python_knows_are_cut(folder: Path) -> None:
     arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
     when = arrow.array([1_577_836_800_123_456_789], type=arrow.timestamp("ns"))
-    file = parquet(folder / "a.parquet", {"path": ["pictures/dog.jpg"], "when": when})
+    file = parquet(folder / "a.parquet", {"path": ["images/dog.jpg"], "when": when})
     assert metas(table(file)) == [{"when": "2020-01-01T00:00:00.123456"}]
 
 
 def test_a_large_parquet_file_is_read_in_batches(folder: Path) -> None:
-    file = parquet(folder / "a.parquet", {"path": ["pictures/dog.jpg"] * 5000, "n": list(range(5000))})
+    file = parquet(folder / "a.parquet", {"path": ["images/dog.jpg"] * 5000, "n": list(range(5000))})
     assert [meta["n"] for meta in metas(table(file))] == list(range(5000))
 
 
@@ -159,24 +159,24 @@ def test_the_address_column_is_known_by_its_usual_names(folder: Path, header: st
     place = next(
         i for i, name in enumerate(header.split(",")) if name.lower() in ("url", "path", "image_url", "file_name")
     )
-    cells = ["pictures/dog.jpg" if i == place else str(i) for i in range(3)]
+    cells = ["images/dog.jpg" if i == place else str(i) for i in range(3)]
     (ref,) = items(table(write(folder / "a.csv", f"{header}\n{','.join(cells)}\n")))
     assert isinstance(ref, Ref)
     assert ref.filename == "dog.jpg"
 
 
 def test_columns_can_be_named(folder: Path) -> None:
-    file = write(folder / "a.csv", f"path,picture_at,id,keep,drop\nno.jpg,pictures/dog.jpg,{UUID},1,2\n")
-    columns = {"table.path_column": "picture_at", "table.id_column": "id", "table.metadata_columns": ["keep"]}
+    file = write(folder / "a.csv", f"path,image_at,id,keep,drop\nno.jpg,images/dog.jpg,{UUID},1,2\n")
+    columns = {"table.path_column": "image_at", "table.id_column": "id", "table.metadata_columns": ["keep"]}
     (ref,) = items(table(file, **columns))
     assert isinstance(ref, Ref)
     assert (ref.filename, ref.meta) == ("dog.jpg", {"keep": 1})
     assert ref.point_id == UUID
 
 
-def test_an_id_that_is_no_uuid_makes_one_and_the_picture_may_move(folder: Path) -> None:
-    before = write(folder / "a.csv", "path,sku\npictures/dog.jpg,A-1\npictures/dog.jpg,A-2\n")
-    after = write(folder / "b.csv", "path,sku\npictures/emu.jpg,A-1\n")
+def test_an_id_that_is_no_uuid_makes_one_and_the_image_may_move(folder: Path) -> None:
+    before = write(folder / "a.csv", "path,sku\nimages/dog.jpg,A-1\nimages/dog.jpg,A-2\n")
+    after = write(folder / "b.csv", "path,sku\nimages/emu.jpg,A-1\n")
     first, second = items(table(before, **{"table.id_column": "sku"}))
     (moved,) = items(table(after, **{"table.id_column": "sku"}))
     assert isinstance(first, Ref)
@@ -234,9 +234,9 @@ def test_a_file_of_no_json_objects_is_an_error(folder: Path, content: bytes) -> 
 def test_a_bad_csv_row_is_a_reject_with_its_line_and_the_others_go_on(folder: Path) -> None:
     file = write(
         folder / "a.csv",
-        b'path,n\npictures/dog.jpg,1\npictures/dog.jpg,1,2\n,3\ngone.jpg,4\nftp://host/x.jpg,5\n\xff.jpg,6\n"'
+        b'path,n\nimages/dog.jpg,1\nimages/dog.jpg,1,2\n,3\ngone.jpg,4\nftp://host/x.jpg,5\n\xff.jpg,6\n"'
         + b"x" * 200_000
-        + b'",7\npictures\npictures/emu.jpg\n',
+        + b'",7\nimages\nimages/emu.jpg\n',
     )
     source = table(file)
     listed = items(source)
@@ -256,13 +256,13 @@ def test_a_bad_csv_row_is_a_reject_with_its_line_and_the_others_go_on(folder: Pa
 
 def test_a_bad_json_row_is_a_reject_with_its_line_and_the_others_go_on(folder: Path) -> None:
     lines = [
-        '{"path": "pictures/dog.jpg"}',
+        '{"path": "images/dog.jpg"}',
         "{",
         "7",
         '{"path": 7}',
         '{"path": ""}',
         "[" * 100_000,
-        '{"path": "pictures/emu.jpg"}',
+        '{"path": "images/emu.jpg"}',
     ]
     source = table(write(folder / "a.jsonl", "\n".join(lines)))
     assert [type(item) for item in items(source)] == [Ref, *[Reject] * 5, Ref]
@@ -270,30 +270,28 @@ def test_a_bad_json_row_is_a_reject_with_its_line_and_the_others_go_on(folder: P
 
 
 def test_a_missing_id_is_a_bad_row(folder: Path) -> None:
-    source = table(
-        write(folder / "a.csv", "path,id\npictures/dog.jpg,\npictures/emu.jpg,1\n"), **{"table.id_column": "id"}
-    )
+    source = table(write(folder / "a.csv", "path,id\nimages/dog.jpg,\nimages/emu.jpg,1\n"), **{"table.id_column": "id"})
     assert rejects(source) == [("bad_row", "row 2: column 'id' holds None, which is no id")]
 
 
-def test_a_picture_that_fails_later_is_a_reject_with_its_row(folder: Path) -> None:
-    source = table(write(folder / "a.csv", "path\npictures/dog.jpg\npictures/emu.jpg\n"))
+def test_an_image_that_fails_later_is_a_reject_with_its_row(folder: Path) -> None:
+    source = table(write(folder / "a.csv", "path\nimages/dog.jpg\nimages/emu.jpg\n"))
     listed = [item for item in items(source) if isinstance(item, Ref)]
-    (folder / "pictures" / "dog.jpg").unlink()
+    (folder / "images" / "dog.jpg").unlink()
     gone, there = source.read(listed)
     assert isinstance(gone, Reject)
     assert (gone.stage, gone.reason, gone.detail.startswith("row 2: ")) == ("read", "missing", True)
     assert isinstance(there, Blob)
 
 
-def test_a_changed_row_is_a_changed_picture_and_an_unchanged_one_is_not(folder: Path) -> None:
+def test_a_changed_row_is_a_changed_image_and_an_unchanged_one_is_not(folder: Path) -> None:
     file = folder / "a.csv"
     versions = []
     for text in (
-        "path,n\npictures/dog.jpg,1\n",
-        "path,n\npictures/dog.jpg,1\n",
-        "path,n\npictures/dog.jpg,2\n",
-        "path\npictures/dog.jpg\n",
+        "path,n\nimages/dog.jpg,1\n",
+        "path,n\nimages/dog.jpg,1\n",
+        "path,n\nimages/dog.jpg,2\n",
+        "path\nimages/dog.jpg\n",
     ):
         (ref,) = items(table(write(file, text)))
         assert isinstance(ref, Ref)
@@ -318,8 +316,8 @@ def test_addresses_of_all_kinds_may_be_mixed(
     s3.put_object(Bucket=bucket, Key="cat.jpg", Body=b"cat", Metadata={"mood": "bad", "n": "from s3"})
     file = write(
         folder / "a.csv",
-        f"url,n\npictures/dog.jpg,1\n{site.url}/x.jpg,2\ns3://{bucket}/cat.jpg,3\n"
-        f"{uri_of(folder / 'pictures/emu.jpg')},4\n",
+        f"url,n\nimages/dog.jpg,1\n{site.url}/x.jpg,2\ns3://{bucket}/cat.jpg,3\n"
+        f"{uri_of(folder / 'images/emu.jpg')},4\n",
     )
     source = table(file, **{"s3.endpoint_url": moto, "web.allow_networks": ["127.0.0.1/32"]})
     with closing(source):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from connector.errors import SourceError
+from connector.remote.s3 import S3Store
 from connector.settings import S3Settings
 from tests.doubles import Cut, WebServer, s3_error
-from workers.errors import SourceError
 from workers.records import Blob, Ref, Reject
 from workers.sources.disk import uri_of
-from workers.sources.s3_store import S3Store
 from workers.sources.tar import RUN_BYTES, TarSource, expand, runs
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def tar(tmp_path: Path) -> Path:
     return tmp_path / "shard.tar"
 
 
-def test_pictures_are_listed_and_read_in_place(tar: Path) -> None:
+def test_images_are_listed_and_read_in_place(tar: Path) -> None:
     tar.write_bytes(tar_bytes(("a/dog.jpg", b"dog"), ("emu.png", b"emu"), ("notes.md", b"-"), ("empty.jpg", b"")))
     source = local(tar)
     assert [(ref.folder, ref.filename, ref.size) for ref in refs(source)] == [
@@ -89,7 +89,7 @@ def test_every_tar_format_with_long_names_is_read(tar: Path, form: int) -> None:
     assert read(source) == [b"dog", b"emu"]
 
 
-def test_members_of_the_same_stem_are_the_pictures_metadata(tar: Path) -> None:
+def test_members_of_the_same_stem_are_the_images_metadata(tar: Path) -> None:
     tar.write_bytes(
         tar_bytes(
             ("a/000.json", b'{"mood": "good", "year": 1}'),
@@ -338,12 +338,12 @@ def on_s3(where: str, store: S3Store) -> TarSource:
 
 
 def test_a_tar_on_s3_is_listed_and_read_by_ranges(s3: "S3Client", bucket: str, store: S3Store, line: WebServer) -> None:
-    pictures = [(f"{n:03}.jpg", bytes([n]) * 1000) for n in range(50)]
-    s3.put_object(Bucket=bucket, Key="a b/shard.tar", Body=tar_bytes(*pictures))
+    images = [(f"{n:03}.jpg", bytes([n]) * 1000) for n in range(50)]
+    s3.put_object(Bucket=bucket, Key="a b/shard.tar", Body=tar_bytes(*images))
     source = on_s3(f"s3://{bucket}/a b/shard.tar", store)
     assert refs(source)[0].uri == f"s3://{bucket}/a b/shard.tar#000.jpg"
     before = line.count("GET")
-    assert read(source) == [data for _, data in pictures]
+    assert read(source) == [data for _, data in images]
     assert line.count("GET") - before == 2  # one to list, one to read: they are neighbours
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector.errors import SourceError
+from connector.settings import Settings
 from tests.doubles import Answer, WebServer
-from workers.errors import SourceError
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
-from workers.settings import Settings
 from workers.sources.disk import uri_of
 from workers.sources.source import Source
 from workers.sources.urls import UrlListSource, UrlSource
@@ -45,7 +45,7 @@ def refs(source: Source) -> list[Ref]:
 
 
 def stored(outcome: Outcome) -> Ref:
-    """The ref of a picture as the next run would ask for it."""
+    """The ref of an image as the next run would ask for it."""
     assert isinstance(outcome, Blob), outcome
     return replace(outcome.ref, stored_version=outcome.version)
 
@@ -68,7 +68,7 @@ def test_an_address_that_leads_nowhere_is_an_error(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etag/a.jpg", "/date/a.jpg", "/plain/a.jpg"])
-def test_an_unchanged_picture_is_not_stored_again(site: WebServer, path: str) -> None:
+def test_an_unchanged_image_is_not_stored_again(site: WebServer, path: str) -> None:
     with closing(UrlSource(f"{site.url}{path}", settings=settings())) as source:
         (first,) = source.read(refs(source))
         (again,) = source.read([stored(first)])
@@ -81,7 +81,7 @@ def test_a_list_holds_an_address_on_every_line(site: WebServer, tmp_path: Path) 
     (tmp_path / "dog.jpg").write_bytes(b"dog")
     file = tmp_path / "urls.txt"
     file.write_text(
-        f"\ufeff# pictures\n\n  {site.url}/a.jpg  \r\ndog.jpg\n{uri_of(tmp_path / 'dog.jpg')}\n{site.url}/gone.jpg"
+        f"\ufeff# images\n\n  {site.url}/a.jpg  \r\ndog.jpg\n{uri_of(tmp_path / 'dog.jpg')}\n{site.url}/gone.jpg"
     )
     with closing(UrlListSource(file, settings=settings())) as source:
         assert source.root == uri_of(file)

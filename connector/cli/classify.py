@@ -1,0 +1,118 @@
+"""The command ``polyglance classify``."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector.cli import options
+from connector.errors import InvalidQuery
+
+if TYPE_CHECKING:
+    from connector.search.classify import Label, Labels
+    from connector.search.client import ImageSearch
+
+app = typer.Typer()
+
+SHOWN = 3
+"""Labels in a line for people."""
+
+
+@app.command()
+def classify(
+    labels: Annotated[str, typer.Option("--labels", help="What to choose from, in any language, with commas between.")],
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Files or addresses; or ids of points with --stored.")
+    ] = None,
+    stored: Annotated[bool, typer.Option("--stored", help="The images are ids of points.")] = False,
+    where: Annotated[str | None, typer.Option("--where", help="Every stored image that this filter matches.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every stored image.")] = False,
+    tag: Annotated[
+        bool, typer.Option("--tag", help="With --where or --all: write the labels into the collection, as tags.")
+    ] = False,
+    threshold: Annotated[float, typer.Option("--threshold", help="Least probability of a tag.")] = 0.5,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Code of the labels' language, for its sentences: de, pt-BR.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", help="Sentence of your own, such as 'a drawing of a {}'.")
+    ] = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say which label fits each image best, without any training; --json prints an object a line.
+
+    polyglance classify photo.jpg --labels "Hund,Katze,Strand" --language de
+
+    polyglance classify --all --labels "dog,cat,something else" --tag --threshold 0.8
+    """
+    from connector.search.classify import Labels
+    from connector.search.client import ImageSearch
+
+    by_filter = where is not None or everything
+    if by_filter == bool(images):
+        raise InvalidQuery("give either images, or --where FILTER, or --all for every stored image.")
+    if where is not None and everything:
+        raise InvalidQuery("--all and --where exclude one another; give one of them.")
+    if tag and not by_filter:
+        raise InvalidQuery("--tag is for stored images; give --where FILTER or --all.")
+    names = [label.strip() for label in labels.split(",")]
+    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    with ImageSearch.open(overrides=overrides) as search:
+        known = Labels.embedded(search, names, language=language, templates=template or None)
+        if tag:
+            _tag(search, known, where=where, threshold=threshold, as_json=as_json)
+            return
+        for name, best in _answers(search, known, images=images, stored=stored, where=where):
+            _show(name, best, as_json=as_json)
+
+
+def _answers(
+    search: "ImageSearch", labels: "Labels", *, images: Sequence[str] | None, stored: bool, where: str | None
+) -> "Iterator[tuple[str, tuple[Label, ...]]]":
+    from connector.search.classify import PAGE, classify_stored
+    from connector.search.query import image, point
+
+    if images:
+        for start in range(0, len(images), PAGE):
+            some = images[start : start + PAGE]
+            vectors = search.embed_queries([point(each) if stored else image(each) for each in some])
+            yield from zip(some, labels.ranked(vectors), strict=True)
+        return
+    for found, best in classify_stored(search, labels=labels, where=where):
+        yield str(found.payload.get("uri", found.id)), best
+
+
+def _tag(search: "ImageSearch", labels: "Labels", *, where: str | None, threshold: float, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from connector.search.tagging import tag
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("images", total=search.count(where=where))
+        done = tag(
+            search,
+            labels=labels,
+            threshold=threshold,
+            where=where,
+            on_progress=lambda seen: progress.update(task, completed=seen),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(done), ensure_ascii=False))
+        return
+    typer.echo(f"{done.seen:,} images, {done.changed:,} with other tags than before:")
+    for name, count in done.images.items():
+        typer.echo(f"{count:>9,}  {name}")
+
+
+def _show(name: str, best: "Sequence[Label]", *, as_json: bool) -> None:
+    if as_json:
+        row = {"image": name, "labels": [asdict(label) for label in best]}
+        typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        typer.echo(f"{name}\t" + "\t".join(f"{label.name} {label.probability:.2f}" for label in best[:SHOWN]))

@@ -1,0 +1,182 @@
+"""``polyglance collection``: look at a collection, make it, name it, move it, delete it."""
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector.cli import options
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from connector.settings import Settings
+    from connector.store.engine import CollectionInfo, Engine
+
+app = typer.Typer(help="Look at a collection, make it, name it, move it, delete it.", no_args_is_help=True)
+
+
+@app.command()
+def info(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what built a collection, how many points it holds and which fields filters may use.
+
+    polyglance collection info --space mini
+    """
+    loaded = _load(space, collection, settings)
+    with closing(_open(loaded)) as engine:
+        found = _plain(engine.collection, engine.info())
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        shown = ", ".join(f"{key} ({kind})" for key, kind in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{name:{width}}  {shown}")
+
+
+@app.command()
+def create(space: options.Space = None, collection: options.Collection = None, settings: options.SetAny = None) -> None:
+    """Make a collection with its indexes; harmless when it is there, and adds meta fields it does not index yet.
+
+    polyglance collection create --set 'qdrant.meta_fields={"price": "float"}'
+    """
+    from connector.models.catalog import find_space
+    from connector.store.schema import CollectionSchema, Fingerprint
+
+    loaded = _load(space, collection, settings)
+    wanted = find_space(loaded.model.space)
+    fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
+    with closing(_open(loaded)) as engine:
+        engine.create(CollectionSchema(fingerprint, meta_fields=loaded.qdrant.meta_fields))
+        points = engine.info().points
+    typer.echo(f"collection {loaded.collection} is ready; it holds {points:,} points.")
+
+
+@app.command()
+def optimize(
+    space: options.Space = None, collection: options.Collection = None, settings: options.SetAny = None
+) -> None:
+    """Build the search graph over what it does not cover yet, and wait for it.
+
+    polyglance collection optimize
+    """
+    loaded = _load(space, collection, settings)
+    with closing(_open(loaded)) as engine:
+        engine.optimize()
+        now = engine.info()
+    typer.echo(f"collection {loaded.collection}: the graph covers {now.indexed:,} of {now.points:,} points.")
+
+
+@app.command()
+def alias(
+    name: Annotated[str, typer.Argument(help="The name that is to mean this collection from now on.")],
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+) -> None:
+    """Let another name mean this collection, in one step; only a server has aliases.
+
+    polyglance collection alias images --collection images-2026
+    """
+    from connector.store.server.engine import ServerEngine
+
+    loaded = _load(space, collection, settings)
+    if loaded.qdrant.url is None:
+        raise ConfigError("the embedded engine has no aliases; name a server: --set qdrant.url=http://localhost:6333.")
+    with closing(ServerEngine.connect(loaded.qdrant, collection=loaded.collection)) as engine:
+        engine.point_alias(name)
+    typer.echo(f"{name} now means collection {loaded.collection}.")
+
+
+@app.command()
+def delete(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+) -> None:
+    """Delete a collection with every point in it; the images themselves are not touched.
+
+    polyglance collection delete --collection images-2025
+    """
+    loaded = _load(space, collection, settings)
+    with closing(_open(loaded)) as engine:
+        points = engine.info().points
+        if not yes:
+            typer.confirm(f"Delete collection {loaded.collection} with its {points:,} points?", abort=True)
+        engine.drop()
+    typer.echo(f"collection {loaded.collection} is deleted; {points:,} points are gone.")
+
+
+@app.command()
+def push(
+    to: Annotated[str, typer.Argument(help="Address of the server, such as http://localhost:6333.")],
+    target: Annotated[
+        str | None, typer.Option("--as", help="Name of the collection there; by default the same.")
+    ] = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Copy an embedded collection to a Qdrant server; stopped or broken, the same command goes on.
+
+    POLYGLANCE_QDRANT__API_KEY=… polyglance collection push http://localhost:6333 --space mini
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from connector.store.edge.engine import EmbeddedEngine
+    from connector.store.push import push as copy
+    from connector.store.server.engine import ServerEngine
+
+    loaded = _load(space, collection, settings)
+    there = loaded.qdrant.model_copy(update={"url": to})
+    console = Console(stderr=True)
+    with (
+        closing(EmbeddedEngine.open(loaded.qdrant.path, collection=loaded.collection)) as origin,
+        closing(ServerEngine.connect(there, collection=target or loaded.collection)) as server,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
+        task = bar.add_task("pushing", total=origin.info().points)
+        done = copy(origin, server, on_progress=lambda count: bar.update(task, completed=count))
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    typer.echo(
+        f"sent {done.sent:,} points, {done.present:,} were there already; the counts agree, and so do "
+        f"{done.compared:,} vectors that were compared."
+    )
+
+
+def _load(space: str | None, collection: str | None, settings: list[str] | None) -> "Settings":
+    from connector.settings import Settings
+
+    return Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+
+
+def _open(settings: "Settings") -> "Engine":
+    from connector.store.open import open_engine
+
+    return open_engine(settings.qdrant, collection=settings.collection)
+
+
+def _plain(name: str, info: "CollectionInfo") -> dict[str, Any]:
+    fingerprint = info.schema.fingerprint
+    return {
+        "collection": name,
+        "points": info.points,
+        "indexed": info.indexed,
+        "space": fingerprint.space,
+        "dims": fingerprint.dims,
+        "image_size": fingerprint.image_size,
+        "weights": fingerprint.weights,
+        "fields": info.schema.indexes,
+    }

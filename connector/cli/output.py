@@ -1,0 +1,91 @@
+"""What ``polyglance search`` prints: tables for people, JSON for scripts."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from connector.records import FacetCount, Hit, HitGroup, StoredPoint
+
+NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
+
+
+def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
+    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "payload"}]}``."""
+    if as_json:
+        _json({"query": query, "hits": [_plain(hit) for hit in hits]})
+        return
+    _table(query, ("score", "fits", "image"), [(f"{hit.score:.3f}", _percent(hit), _name(hit)) for hit in hits])
+
+
+def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
+    """Groups, best first; as JSON ``{"groups": [{"value", "hits"}]}``."""
+    if as_json:
+        _json({"groups": [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]})
+        return
+    rows = [(str(each.value), f"{hit.score:.3f}", _percent(hit), _name(hit)) for each in groups for hit in each.hits]
+    _table("", ("group", "score", "fits", "image"), rows)
+
+
+def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) -> None:
+    """A field's values; as JSON ``{"field", "counts": [{"value", "count"}]}``."""
+    if as_json:
+        _json({"field": field, "counts": [{"value": each.value, "count": each.count} for each in counts]})
+        return
+    _table("", ("count", field), [(f"{each.count:,}", str(each.value)) for each in counts])
+
+
+def show_points(points: Sequence["StoredPoint"], *, as_json: bool) -> None:
+    """Points without a score; as JSON ``{"points": [{"id", "uri", "payload"}]}``."""
+    if as_json:
+        _json({"points": [{"id": p.id, "uri": p.payload["uri"], "payload": dict(p.payload)} for p in points]})
+        return
+    _table("", ("id", "image"), [(each.id, _name(each)) for each in points])
+
+
+def _plain(hit: "Hit") -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "relevance": hit.relevance,
+        "uri": hit.uri,
+        "payload": dict(hit.payload),
+    }
+
+
+def _percent(hit: "Hit") -> str:
+    return "" if hit.relevance is None else f"{hit.relevance:.0%}"
+
+
+def _name(found: "Hit | StoredPoint") -> str:
+    return str(found.payload.get("object_key", found.payload["uri"]))
+
+
+def _json(answer: dict[str, Any]) -> None:
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo(NOTHING, err=True)
+        return
+    table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        is_number = column in ("score", "fits", "count")
+        table.add_column(
+            column, justify="right" if is_number else "left", style="cyan" if is_number else None, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def _printable(name: str) -> str:
+    """A file's name on one line of a terminal: nothing in it moves the cursor or changes a colour."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

@@ -1,0 +1,128 @@
+"""Tools for agents over the Model Context Protocol: search, like, classify, facets. Needs the extra ``mcp``.
+
+The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from connector.errors import PolyglanceError
+from connector.records import Hit
+from connector.search.classify import classify
+from connector.search.client import ImageSearch
+from connector.search.query import point
+
+READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+UNTOLD = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
+"""Fields of a payload that tell an agent nothing more."""
+
+Where = Annotated[str | None, Field(description='Filter, such as: width >= 1024 and "beach" in tags')]
+Limit = Annotated[int, Field(ge=1, le=100, description="How many at most.")]
+PointId = Annotated[str, Field(description="The id of an image that was found before.")]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """An image: its cosine to the question, how sure it is that it fits (0 to 1), and what is known of it."""
+
+    id: str
+    score: float
+    relevance: float | None
+    uri: str
+    known: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A label and its probability among those that were given."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A value and how many images have it."""
+
+    value: str | int | bool
+    count: int
+
+
+def make_server(search: ImageSearch) -> MCPServer[Any]:
+    """A server whose tools ask this collection; run it with ``.run("stdio")``."""
+    server: MCPServer[Any] = MCPServer("polyglance", instructions=_instructions(search), log_level="WARNING")
+
+    @server.tool(name="search", annotations=READS)
+    def by_words(
+        text: Annotated[str, Field(description="What the image shows, in any language.")],
+        where: Where = None,
+        limit: Limit = 10,
+        diversity: Annotated[float, Field(ge=0, le=1, description="Above 0: hits less alike.")] = 0.0,
+        relevant: Annotated[bool, Field(description="Leave out what does not fit; nothing may come.")] = False,
+    ) -> list[SearchResult]:
+        """Find images by words in any language, best first."""
+        with _errors_translated():
+            hits = search.text(text, limit=limit, where=where, diversity=diversity, relevant=relevant)
+            return [_found(hit) for hit in hits]
+
+    @server.tool(annotations=READS)
+    def like(point_id: PointId, where: Where = None, limit: Limit = 10) -> list[SearchResult]:
+        """Find the images that look most like a stored one."""
+        with _errors_translated():
+            return [_found(hit) for hit in search.like(point_id, limit=limit, where=where)]
+
+    @server.tool(name="classify", annotations=READS)
+    def which_label(
+        point_id: PointId,
+        labels: Annotated[list[str], Field(description="What to choose from, in any language; two or more.")],
+        language: Annotated[str | None, Field(description="Code of the labels' language: de, pt-BR.")] = None,
+    ) -> list[Fit]:
+        """Say which label fits a stored image best; the probabilities add up to 1 over the labels given."""
+        with _errors_translated():
+            (ranked,) = classify(search, [point(point_id)], labels=labels, language=language)
+            return [Fit(each.name, round(each.probability, 4)) for each in ranked]
+
+    @server.tool(annotations=READS)
+    def facets(
+        field: Annotated[str, Field(description="A keyword, integer or bool field, such as folder.")],
+        of: Annotated[str | None, Field(description="Count among the 1,000 nearest to these words.")] = None,
+        where: Where = None,
+        limit: Limit = 10,
+    ) -> list[Count]:
+        """Count the most frequent values of a field: in the collection, or among the images nearest to words."""
+        with _errors_translated():
+            return [Count(each.value, each.count) for each in search.facets(field, of=of, where=where, limit=limit)]
+
+    return server
+
+
+def _instructions(search: ImageSearch) -> str:
+    info = search.info()
+    fields = ", ".join(f"{name} ({kind})" for name, kind in info.schema.indexes.items())
+    return (
+        f"A collection of {info.points:,} images, searched by what they show, in any language. Filters join "
+        "comparisons by and, or, not: == != < <= > >= for numbers and dates (taken_at >= 2024-05-01), "
+        'format in ("jpeg", "png"), "beach" in tags, folder startswith "2024/", near(location, 48.2, 16.37, km=5), '
+        f"exists(location). Fields: {fields}."
+    )
+
+
+def _found(hit: Hit) -> SearchResult:
+    known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in UNTOLD}
+    return SearchResult(hit.id, round(hit.score, 4), hit.relevance, hit.uri, dict(known))
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    """Our errors as the tool's answer, for the agent to read and do better."""
+    try:
+        yield
+    except PolyglanceError as error:
+        raise ToolError(str(error)) from error

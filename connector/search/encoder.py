@@ -1,0 +1,177 @@
+"""Embedding: texts, images and mixtures of them -> vectors, in the space of one collection.
+
+The rule: no model is loaded before somebody asks for its half of the space; then it stays.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from connector.errors import CollectionMismatch, InvalidQuery
+from connector.images.load import IMAGES, read_image
+from connector.models.catalog import find_space
+from connector.records import Vector, Vectors
+from connector.search.options import as_point_id, check_texts, is_number, shown
+from connector.search.query import ImagePart, Part, PointPart, Query, TextPart
+from connector.search.text_encoder import TextEncoder
+from connector.settings import Settings
+from connector.store.engine import Engine
+from connector.store.points import SHORTEST
+from connector.store.schema import Fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+    from connector.models.image_tower import ImageTower
+
+
+class QueryEncoder:
+    """Makes the vectors of questions: (n, dims) float32, L2-normalised. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, *, engine: Engine, text_encoder: TextEncoder) -> None:
+        self._settings = settings
+        self._space = find_space(settings.model.space)
+        self._engine = engine
+        self._text_encoder = text_encoder
+        self._loading = threading.Lock()
+        self._looking = threading.Lock()  # a tower serves one caller at a time
+        self._image_tower: ImageTower | None = None
+
+    def texts(self, texts: Sequence[str], *, language: str | None) -> Vectors:
+        """The vectors of texts by the tower for their language. Raises InvalidQuery."""
+        check_texts(texts)
+        return self._text_encoder.embed(texts, tower=self._text_encoder.tower_for(language))
+
+    def words(self, said: Sequence[TextPart]) -> Vectors:
+        """The vectors of texts that may have a language each: all of one tower go through it together."""
+        check_texts([each.text for each in said])
+        towers = [self._text_encoder.tower_for(each.language) for each in said]
+        vectors = np.empty((len(said), self._space.dims), dtype=np.float32)
+        for tower in {*towers}:
+            rows = [number for number, each in enumerate(towers) if each == tower]
+            vectors[rows] = self._text_encoder.embed([said[number].text for number in rows], tower=tower)
+        return vectors
+
+    def images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
+        """The vectors of images. Raises InvalidQuery that names the image."""
+        size, limits = self._space.image_size, self._settings.limits
+        found = [np.empty((0, self._space.dims), dtype=np.float32)]
+        for start in range(0, len(images), IMAGES):
+            some = images[start : start + IMAGES]
+            pixels = np.stack([read_image(each, size=size, limits=limits) for each in some])
+            tower = self._tower()
+            with self._looking:
+                found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
+        return np.concatenate(found)
+
+    def queries(self, queries: Sequence[Query]) -> Vectors:
+        """The vectors of mixtures. Raises InvalidQuery."""
+        return mixed(queries, said=self.words, images=self.images, stored=self.stored)
+
+    def stored(self, ids: Sequence[str]) -> Vectors:
+        """The vectors of points. Raises InvalidQuery for one that is not there."""
+        found = {each.id: each.vector for each in self._engine.retrieve([*set(ids)], fields=[], vectors=True)}
+        for each in ids:
+            if found.get(each) is None:
+                raise no_point(each, collection=self._engine.collection)
+        return np.asarray([found[each] for each in ids], dtype=np.float32)
+
+    def refuse_another(self) -> None:
+        """Raise CollectionMismatch where the collection was built by another space than the settings ask for."""
+        space = self._space
+        self._refuse(Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size))
+
+    def _tower(self) -> "ImageTower":
+        with self._loading:
+            if self._image_tower is None:
+                from connector.models.image_tower import ImageTower
+
+                tower = ImageTower.load(self._settings.model)
+                self._refuse(tower.fingerprint)
+                self._image_tower = tower
+            return self._image_tower
+
+    def _refuse(self, asked: Fingerprint) -> None:
+        built = self._engine.info().schema.fingerprint
+        differences = asked.differences(built)
+        if differences:
+            raise CollectionMismatch(
+                f"collection {self._engine.collection!r} was built by space {built.space} ({built.dims} dims); the "
+                f"settings ask for {asked.space} ({asked.dims}). What differs: {'; '.join(differences)}. "
+                "Name another collection, or the space that built this one."
+            )
+
+
+def no_point(point_id: str, *, collection: str) -> InvalidQuery:
+    """The error for an id that no point has."""
+    return InvalidQuery(f"collection {collection!r} has no point {point_id}.")
+
+
+P = TypeVar("P", TextPart, ImagePart, PointPart)
+
+
+def mixed(
+    queries: Sequence[Query],
+    *,
+    said: Callable[[Sequence[TextPart]], Vectors],
+    images: "Callable[[Sequence[str | Path | bytes | Image]], Vectors]",
+    stored: Callable[[Sequence[str]], Vectors],
+) -> Vectors:
+    """One vector for each blend: (blends, dims) float32, L2-normalised. Raises InvalidQuery.
+
+    The three callables make the vectors of the parts: (n, dims) for n of them.
+    """
+    if not queries:
+        return said([])
+    for query in queries:
+        _check(query)
+    parts = [one.part for query in queries for one in query.parts]
+    vectors: dict[int, Vector] = {
+        **_each(parts, TextPart, said),
+        **_each(parts, ImagePart, lambda some: images([each.image for each in some])),
+        **_each(parts, PointPart, lambda some: stored([as_point_id(each.point_id) for each in some])),
+    }
+    start, rows = 0, []
+    for query in queries:
+        end = start + len(query.parts)
+        rows.append(_sum(query, np.stack([vectors[number] for number in range(start, end)])))
+        start = end
+    return np.stack(rows)
+
+
+def named_points(query: Query) -> list[str]:
+    """The ids of the stored points that a blend is made of."""
+    return [as_point_id(one.part.point_id) for one in query.parts if isinstance(one.part, PointPart)]
+
+
+def _check(query: Query) -> None:
+    if not isinstance(query, Query):
+        raise InvalidQuery(f"the question is {type(query).__name__}; a text or a blend of words and images is wanted.")
+    if not query.parts:
+        raise InvalidQuery("the blend has no parts; give words, an image or a point.")
+    for one in query.parts:
+        if not is_number(one.weight):
+            raise InvalidQuery(f"a part of the blend has the weight {shown(one.weight)}; a finite number is wanted.")
+
+
+def _each(parts: Sequence[Part], kind: type[P], embed: Callable[[Sequence[P]], Vectors]) -> dict[int, Vector]:
+    """The vectors of the parts of one kind, by the parts' numbers."""
+    chosen = [(number, part) for number, part in enumerate(parts) if isinstance(part, kind)]
+    vectors: Iterable[Vector] = embed([part for _, part in chosen]) if chosen else ()
+    return {number: vector for (number, _), vector in zip(chosen, vectors, strict=True)}
+
+
+def _sum(query: Query, vectors: Vectors) -> Vector:
+    """The weighted sum of a blend's parts, (parts, dims), at length 1."""
+    weights = np.array([float(one.weight) for one in query.parts])
+    weights /= max(float(np.abs(weights).max()), np.finfo(float).tiny)  # only their ratios count; none overflows
+    total = weights @ vectors.astype(np.float64)
+    length = float(np.linalg.norm(total))
+    if length < SHORTEST:
+        raise InvalidQuery("the parts of the blend cancel one another out; change a weight.")
+    return np.asarray(total / length, dtype=np.float32)

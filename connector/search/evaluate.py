@@ -1,0 +1,153 @@
+"""How good are the answers on the user's own captions: recall@k and MRR by language, and what approximation costs.
+
+The rule: a caption counts only where its image is in the collection, and one that does not count is named.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from connector.records import Hit
+from connector.search.captions import Caption
+from connector.search.client import ImageSearch
+
+DEPTH = 100
+"""Hits looked at; an image that stands further down counts as not found."""
+BATCH = 64
+"""Captions asked at a time."""
+KEYS = ("uri", "object_key", "filename")
+"""Payload fields that a caption may name its image by, beside the point's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Means over a language's captions, each from 0 to 1.
+
+    ``recall_1``, ``_5``, ``_10``: the share whose image is among the first k, by exact search. ``mrr``: the mean of
+    1/rank, 0 beyond rank 100. ``approximate_10``: recall@10 by approximate search, which is what ``search`` uses;
+    ``kept``: the share of the first ten of exact search that approximate search finds too.
+    """
+
+    language: str
+    captions: int
+    recall_1: float
+    recall_5: float
+    recall_10: float
+    mrr: float
+    approximate_10: float
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The scores by language, the mean of the languages, and the images that captions name but nobody holds."""
+
+    languages: tuple[Score, ...]
+    mean: Score | None
+    missing: tuple[str, ...]
+    ambiguous: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One caption: its image's rank by exact search, whether approximate search has it too, and ``Score.kept``."""
+
+    rank: int | None
+    found: bool
+    kept: float
+
+
+def evaluate(
+    search: ImageSearch, captions: Sequence[Caption], *, on_progress: Callable[[int], None] = lambda _: None
+) -> Evaluation:
+    """Ask every caption and see where its image stands. ``on_progress`` is called with the number of captions done."""
+    known = _points_of({caption.image for caption in captions}, search=search)
+    asked = [caption for caption in captions if len(known.get(caption.image, ())) == 1]
+    seen: dict[str, list[_Seen]] = defaultdict(list)
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        vectors = search.embed_texts([caption.text for caption in batch])
+        exact = search.exact(vectors, limit=DEPTH)
+        for caption, best, found in zip(batch, exact, search.nearest(vectors, limit=10), strict=True):
+            (target,) = known[caption.image]
+            row = _Seen(_rank(target, best), found=_rank(target, found) is not None, kept=_kept(best[:10], found))
+            seen[caption.language].append(row)
+        on_progress(start + len(batch))
+    scores = tuple(_score(language, rows) for language, rows in sorted(seen.items()))
+    return Evaluation(
+        languages=scores,
+        mean=_mean(scores),
+        missing=tuple(sorted({c.image for c in captions if not known.get(c.image)})),
+        ambiguous=tuple(sorted({c.image for c in captions if len(known.get(c.image, ())) > 1})),
+    )
+
+
+def _points_of(images: set[str], *, search: ImageSearch) -> dict[str, set[str]]:
+    """The points that each image names, by id or by one of ``KEYS``."""
+    from qdrant_client.models import FieldCondition, Filter, HasIdCondition, MatchAny
+
+    found: dict[str, set[str]] = defaultdict(set)
+    names = sorted(images)
+    for start in range(0, len(names), BATCH):
+        some = names[start : start + BATCH]
+        ids = {_as_id(image): image for image in some if _as_id(image)}
+        named = [FieldCondition(key=key, match=MatchAny(any=some)) for key in KEYS]
+        where = Filter(should=[*named, HasIdCondition(has_id=list(ids))] if ids else [*named])
+        for point in search.each(where=where, fields=KEYS):
+            for name in (ids.get(point.id), *(point.payload.get(key) for key in KEYS)):
+                if name in some:
+                    found[str(name)].add(point.id)
+    return found
+
+
+def _as_id(image: str) -> str | None:
+    try:
+        return str(uuid.UUID(image))
+    except ValueError:
+        return None
+
+
+def _rank(target: str, hits: Sequence[Hit]) -> int | None:
+    return next((place for place, hit in enumerate(hits, 1) if hit.id == target), None)
+
+
+def _kept(exact: Sequence[Hit], approximate: Sequence[Hit]) -> float:
+    return len({hit.id for hit in exact} & {hit.id for hit in approximate}) / max(1, len(exact))
+
+
+def _score(language: str, rows: Sequence[_Seen]) -> Score:
+    ranks = [row.rank for row in rows]
+
+    def recall(k: int) -> float:
+        return sum(rank is not None and rank <= k for rank in ranks) / len(rows)
+
+    return Score(
+        language=language,
+        captions=len(rows),
+        recall_1=recall(1),
+        recall_5=recall(5),
+        recall_10=recall(10),
+        mrr=sum(1 / rank for rank in ranks if rank) / len(rows),
+        approximate_10=sum(row.found for row in rows) / len(rows),
+        kept=sum(row.kept for row in rows) / len(rows),
+    )
+
+
+def _mean(scores: Sequence[Score]) -> Score | None:
+    if not scores:
+        return None
+
+    def over(name: str) -> float:
+        return float(sum(getattr(score, name) for score in scores) / len(scores))
+
+    return Score(
+        language="mean",
+        captions=sum(score.captions for score in scores),
+        recall_1=over("recall_1"),
+        recall_5=over("recall_5"),
+        recall_10=over("recall_10"),
+        mrr=over("mrr"),
+        approximate_10=over("approximate_10"),
+        kept=over("kept"),
+    )

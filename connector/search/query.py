@@ -1,0 +1,87 @@
+"""Query: a question made of texts, images and stored points, each with its weight.
+
+    text("a beach") + image("mine.jpg") - 0.5 * text("people")
+
+The rule: a part counts by its direction alone. Its vector has length 1 before the weight, whatever it was made of.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A text in any language; ``language`` is its tag, such as ``en``, where it is known."""
+
+    text: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image: a path, an http(s) address, a file's bytes or a PIL image."""
+
+    image: "str | Path | bytes | Image"
+
+
+@dataclass(frozen=True, slots=True)
+class PointPart:
+    """A point of the collection, by its id."""
+
+    point_id: str
+
+
+Part: TypeAlias = TextPart | ImagePart | PointPart
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedPart:
+    """A part and how much it counts; below zero it pushes away."""
+
+    part: Part
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Weighted parts of one question; add, subtract and multiply them."""
+
+    parts: tuple[WeightedPart, ...]
+
+    def __add__(self, other: "Query") -> "Query":
+        return Query((*self.parts, *other.parts))
+
+    def __sub__(self, other: "Query") -> "Query":
+        return self + -1.0 * other
+
+    def __mul__(self, factor: float) -> "Query":
+        return Query(tuple(replace(one, weight=one.weight * factor) for one in self.parts))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Query":
+        return self * -1.0
+
+
+def text(text: str, *, language: str | None = None) -> Query:
+    """A query by a text; with its ``language``, such as ``en``, the tower that knows that one best encodes it."""
+    return Query((WeightedPart(TextPart(text, language)),))
+
+
+def image(image: "str | Path | bytes | Image") -> Query:
+    """A query by an image: a path, an http(s) address, a file's bytes or a PIL image."""
+    return Query((WeightedPart(ImagePart(image)),))
+
+
+def point(point_id: str) -> Query:
+    """A query by a stored point."""
+    return Query((WeightedPart(PointPart(point_id)),))
+
+
+def as_query(query: "Query | str") -> Query:
+    """A text stands for ``text(query)``."""
+    return text(query) if isinstance(query, str) else query

@@ -1,0 +1,70 @@
+"""The routes that show one stored image: what is known of it, its original, its thumbnail, its tags.
+
+The one rule: files are read a few at a time in threads of their own, so that slow stores hold up no question.
+"""
+
+from typing import Annotated
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import HTTPException, Path, Request, Response
+
+from connector.errors import InvalidQuery
+from connector.records import StoredPoint
+from connector.search.async_client import AsyncImageSearch
+from connector.search.client import ImageSearch
+from connector.service.answers import PointAnswer, Tags
+from connector.service.keys import Keys
+from connector.service.metrics import Metrics
+from connector.service.originals import Originals, answer
+from connector.service.thumbnails import Thumbnails
+
+READERS = 8
+"""Files read at once."""
+PointId = Annotated[str, Path(examples=["1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"])]
+
+
+class Images:
+    """Shows the images of one collection."""
+
+    def __init__(
+        self, search: ImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
+    ) -> None:
+        self._search = AsyncImageSearch(search)
+        self._originals = originals
+        self._thumbnails = thumbnails
+        self._keys = keys
+        self._metrics = metrics
+        self._threads = CapacityLimiter(READERS)
+
+    async def point(self, point_id: PointId) -> PointAnswer:
+        """One stored image with all that is known of it."""
+        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+
+    async def tag(self, point_id: PointId, tags: Tags) -> PointAnswer:
+        """Give an image these tags, in place of those it has; needs a key of ``serve.api_keys``."""
+        found = await self._found(point_id)
+        await self._search.set_payload(found.id, {"tags": [*dict.fromkeys(tags.tags)]})
+        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+
+    async def image(self, point_id: PointId, request: Request) -> Response:
+        """The original of an image, from where it was ingested; one range of it where that is asked for."""
+        found = await self._found(point_id)
+        original = await to_thread.run_sync(self._originals.find, found.payload, limiter=self._threads)
+        return await answer(original, asked=request.headers)
+
+    async def thumbnail(self, point_id: PointId, request: Request) -> Response:
+        """A small image as WebP; 304 where the browser has it already."""
+        found = await self._found(point_id)
+        etag = f'"{self._thumbnails.etag_of(found.id, found.payload)}"'
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=300"}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        made = await to_thread.run_sync(self._thumbnails.get, found.id, found.payload, limiter=self._threads)
+        self._metrics.thumbnails.labels(made.origin).inc()
+        return Response(made.data, media_type="image/webp", headers=headers)
+
+    async def _found(self, point_id: str) -> StoredPoint:
+        try:
+            return (await self._search.points([point_id]))[0]
+        except InvalidQuery as error:
+            raise HTTPException(404, str(error)) from error

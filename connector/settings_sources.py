@@ -1,0 +1,67 @@
+"""Where settings are read from: names, variables, files; and what is said of a name or value that does not fit."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import SecretStr, ValidationError
+
+from connector.errors import ConfigError
+
+PREFIX = "POLYGLANCE_"
+CONFIG_FILE = Path("polyglance.toml")
+TEST_PREFIX = "POLYGLANCE_TEST_"
+"""Names under this prefix belong to the test suite and are not settings."""
+
+
+def holds_secret(annotation: Any) -> bool:
+    """Whether a value of this type is never shown."""
+    return annotation is SecretStr or any(map(holds_secret, get_args(annotation)))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting: ``qdrant.url`` -> ``POLYGLANCE_QDRANT__URL``."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def nest(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Turn ``{"qdrant.url": x}`` into ``{"qdrant": {"url": x}}``."""
+    tree: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        section, _, key = name.partition(".")
+        tree.setdefault(section, {})[key] = value
+    return tree
+
+
+def check_environment_names(known: set[str]) -> None:
+    """Refuse a ``POLYGLANCE_…`` variable that is no setting. Raises ConfigError naming the nearest one."""
+    variables = {variable_of(name) for name in known}
+    for variable in sorted(os.environ):
+        if not variable.startswith(PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
+        if variable.upper() in variables or variable.upper().startswith(f"{PREFIX}QDRANT__META_FIELDS__"):
+            continue
+        ours = [each.removeprefix(PREFIX) for each in sorted(variables)]
+        raise ConfigError(
+            f"{variable} is not a setting. {_nearest(variable.removeprefix(PREFIX), ours, prefix=PREFIX)}"
+        )
+
+
+def _nearest(name: str, known: list[str], *, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"The nearest one is {prefix}{close[0]}." if close else "`polyglance settings` lists them all."
+
+
+def explain(error: ValidationError, *, known: list[str], secret: set[str]) -> str:
+    """A validation error in words: each setting, the value seen unless it is secret, and the nearest known name."""
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{name} is not a setting. {_nearest(name, known)}")
+        else:
+            seen = "" if name in secret or name.rpartition(".")[0] in secret else f" = {problem['input']!r}"
+            lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
+    return "\n".join(lines)

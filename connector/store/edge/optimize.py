@@ -1,0 +1,113 @@
+"""Optimize or seal a collection in a process of its own: Edge holds the interpreter lock for as long as it works.
+
+Run as ``python -m connector.store.edge.optimize graph|seal COLLECTION``. Killing it is safe: the shard keeps
+what it had.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from connector.errors import StoreRefused
+from connector.store.edge.errors import translated
+from connector.store.edge.folder import CollectionFolder
+
+Kind: TypeAlias = Literal["graph", "seal"]
+"""``graph`` builds the search graph over everything; ``seal`` moves what was written last out of memory."""
+
+
+LONGEST_START_S = 30.0
+"""How long an interrupted caller waits for the child's handle, to end it."""
+
+
+def optimize_apart(collection: Path, *, kind: Kind) -> None:
+    """Optimize the shard in this collection's folder, which nobody has open, in a child process, and wait for it.
+
+    Raises our error for whatever the child died of; when the wait is interrupted, the child is killed.
+    """
+    command = [sys.executable, "-P", "-m", __name__, kind, str(collection)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+    child = _started(command, environment=environment)
+    with child:
+        try:
+            assert child.stderr is not None
+            said = child.stderr.read()
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode < 0:
+        raise StoreRefused(
+            f"optimizing {collection} was killed by signal {-child.returncode} (9 often means: out of memory). "
+            "Nothing is lost; searches are exact but slower until `polyglance collection optimize` succeeds."
+        )
+    if child.returncode:
+        raise translated((said.strip().splitlines() or ["no message"])[-1], folder=collection)
+
+
+def _started(command: list[str], *, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a child, in a thread that no interrupt reaches: between fork and handle it would leave an orphan."""
+    starting: Future[subprocess.Popen[str]] = Future()
+
+    def start() -> None:
+        try:
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,  # its end tells the child that its caller is gone
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            starting.set_exception(error)
+        else:
+            starting.set_result(child)
+
+    thread = threading.Thread(target=start, name="optimize")
+    try:
+        thread.start()
+        return starting.result()
+    except KeyboardInterrupt:
+        with starting.result(timeout=LONGEST_START_S) as child:
+            child.kill()
+        raise
+
+
+def main(kind: str, collection: Path) -> None:
+    """Do what ``kind`` says, and merge what was deleted away. The collection's lock is the caller's."""
+    folder = CollectionFolder(collection.parent, collection=collection.name)
+    shard = folder.load_to_seal() if kind == "seal" else folder.load()
+    try:
+        shard.optimize()
+    finally:
+        shard.close()
+
+
+def end_with_caller() -> None:
+    """Die when standard input does, that is with the caller: it may be killed while Edge holds the interpreter lock.
+
+    The kernel's signal for it ends a process that does not handle it (F_SETOWN in fcntl(2)); not on Windows.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+    import select
+
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it was gone already
+        sys.exit("the caller is gone")
+
+
+if __name__ == "__main__":
+    try:
+        end_with_caller()
+        main(sys.argv[1], Path(sys.argv[2]))
+    except Exception as error:  # noqa: BLE001  (the outermost frame: the message goes to the parent)
+        sys.exit(str(error))

@@ -1,0 +1,122 @@
+"""Engine: the few operations polyglance needs of Qdrant, for one collection.
+
+Two real implementations: ``embedded.EmbeddedEngine`` (Qdrant Edge, in this process) and ``server.ServerEngine``.
+Filters are ``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
+from connector.store.schema import CollectionSchema
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection's schema and size; ``indexed`` counts the vectors that the search graph covers."""
+
+    schema: CollectionSchema
+    points: int
+    indexed: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearestQuery:
+    """One nearest-neighbour question; ``exact`` looks at every vector instead of the graph."""
+
+    vector: Vector
+    limit: int = 10
+    offset: int = 0
+    where: "Filter | None" = None
+    min_score: float | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One stretch of a scroll; ``next`` starts the following one, None at the end."""
+
+    points: Sequence[StoredPoint]
+    next: str | None
+
+
+class Engine(Protocol):
+    """One collection in one store. Safe to use from many threads; closed once."""
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+
+    def create(self, schema: CollectionSchema) -> None:
+        """Create the collection with its indexes; one that exists alike gets the indexes it lacks.
+
+        Raises CollectionMismatch, with the differences, when it exists otherwise: see ``CollectionSchema.joined``.
+        """
+
+    def info(self) -> CollectionInfo:
+        """Schema and size. Raises CollectionMissing."""
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points, replacing those of the same id; returns when they can be read back.
+
+        Raises ValueError for a vector that is not finite, is zero, or has the wrong length, and for a payload that
+        is not plain JSON: see ``connector.store.points``.
+        """
+
+    def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
+        """Merge ``payload`` into one point's payload, leaving its vector alone.
+
+        Raises StoreRefused when there is no such point.
+        """
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove points; ids that are not there are ignored."""
+
+    def retrieve(
+        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+    ) -> list[StoredPoint]:
+        """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it)."""
+
+    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
+        """Answer each query with its hits, best first."""
+
+    def scroll(
+        self,
+        *,
+        limit: int,
+        start: str | None = None,
+        where: "Filter | None" = None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+    ) -> Page:
+        """Walk the collection in id order, ``limit`` points at a time."""
+
+    def count(self, *, where: "Filter | None" = None) -> int:
+        """How many points match, exactly."""
+
+    def facet(self, key: str, *, where: "Filter | None" = None, limit: int = 10) -> list[FacetCount]:
+        """The field's most frequent values and their exact counts, largest first; equal counts in order of the value.
+
+        Raises InvalidQuery where the field has no index that counts values (keyword, integer and bool do).
+        """
+
+    def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
+        """Points picked at random, others each time."""
+
+    def ordered(
+        self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
+    ) -> list[StoredPoint]:
+        """Points in the order of an indexed number or date; those without a value are left out."""
+
+    def optimize(self) -> None:
+        """Build the search graph over what is not covered yet; returns when it is done."""
+
+    def drop(self) -> None:
+        """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
+
+    def close(self) -> None:
+        """Write everything down and let go of the store."""

@@ -1,0 +1,148 @@
+"""What every engine checks before it writes or asks: ids, vectors and payloads that Qdrant would take in silence.
+
+The one rule: nothing is written unless every point of a batch is sound.
+"""
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector.errors import InvalidQuery
+from connector.records import Payload, Point, Vector
+from connector.store.schema import FieldType
+
+SHORTEST = 1e-6
+"""A vector shorter than this has no direction worth keeping."""
+
+COUNTED: tuple[FieldType, ...] = ("keyword", "integer", "bool")
+"""The index types that can count their values."""
+ORDERED: tuple[FieldType, ...] = ("integer", "float", "datetime")
+"""The index types that keep points in order."""
+
+
+def check_points(points: Sequence[Point], *, dims: int) -> None:
+    """Raise ValueError for the first point whose id, vector or payload cannot be stored as it is."""
+    for point in points:
+        if not _is_uuid(point.id):
+            raise ValueError(f"point id {point.id!r} is no UUID; Ref.point_id gives the one that belongs to an image")
+        if point.vector.shape != (dims,):
+            raise ValueError(
+                f"vector of point {point.id} has shape {point.vector.shape}; the collection holds ({dims},)"
+            )
+        _check_json(dict(point.payload), at=f"payload of point {point.id}")
+    if points:
+        _check_finite(np.stack([point.vector for point in points]), names=[f"point {point.id}" for point in points])
+
+
+def check_payload(payload: Payload, *, point_id: str) -> None:
+    """Raise ValueError where a payload is not plain JSON."""
+    _check_json(dict(payload), at=f"payload of point {point_id}")
+
+
+def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:
+    """Raise InvalidQuery for the first query vector that no search can use."""
+    for number, vector in enumerate(vectors):
+        if np.shape(vector) != (dims,):
+            raise InvalidQuery(f"vector of query {number} has shape {np.shape(vector)}; the collection holds ({dims},)")
+    if not len(vectors):
+        return
+    try:
+        _check_finite(np.stack(vectors), names=[f"query {number}" for number in range(len(vectors))])
+    except ValueError as error:
+        raise InvalidQuery(str(error)) from error
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise InvalidQuery for the first id that no point can have."""
+    for point_id in ids:
+        if not _is_uuid(point_id):
+            raise InvalidQuery(f"point id {point_id!r} is no UUID; ids come from search hits and from Ref.point_id")
+
+
+def check_facet(key: str, *, indexes: Mapping[str, FieldType]) -> None:
+    """Raise InvalidQuery for a field whose values no index counts."""
+    _check_field(key, COUNTED, indexes=indexes, what="the values of {} cannot be counted")
+
+
+def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
+    """Raise InvalidQuery for a field that no index keeps in order."""
+    _check_field(key, ORDERED, indexes=indexes, what="points cannot be put in the order of {}")
+
+
+def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, FieldType], what: str) -> None:
+    if not isinstance(key, str):
+        raise InvalidQuery(f"{what.format('this')}: a field is named by a string, not by {_kind(key)}.")
+    if indexes.get(key) in kinds:
+        return
+    able = ", ".join(sorted(name for name, kind in indexes.items() if kind in kinds))
+    seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
+    named = repr(key if len(key) <= 60 else f"{key[:60]}…")
+    raise InvalidQuery(f"{what.format(named)}: it {seen}. Fields that can be: {able}.")
+
+
+def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) -> None:
+    """``matrix`` is (n, dims)."""
+    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    for row in np.flatnonzero(~np.isfinite(lengths)).tolist():
+        raise ValueError(f"vector of {names[row]} holds NaN or infinity; embed the image again")
+    for row in np.flatnonzero(lengths < SHORTEST).tolist():
+        raise ValueError(f"vector of {names[row]} is zero (length {lengths[row]:.1e}): it points nowhere")
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        uuid.UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return True
+
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def _check_json(value: object, *, at: str) -> None:
+    """Walk the value without recursion; raise ValueError naming the path of what is no plain JSON."""
+    waiting = [(value, at)]
+    while waiting:
+        item, path = waiting.pop()
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                if type(key) is not str:
+                    raise ValueError(f"{path} has the key {key!r} ({_kind(key)}); keys are strings")
+                waiting.append((inner, f"{path}: {key}" if path is at else f"{path}.{key}"))
+        elif isinstance(item, list | tuple):
+            waiting.extend((inner, f"{path}[{number}]") for number, inner in enumerate(item))
+        elif not _is_scalar(item):
+            raise ValueError(
+                f"{path} is {item!r} ({_kind(item)}); a payload holds str, bool, None, finite float, "
+                "64-bit int, list and dict only. Convert it where it is read: numpy scalars with .item()."
+            )
+
+
+def _is_scalar(item: object) -> bool:
+    kind = type(item)  # not isinstance: numpy's float64 is a float, and IntEnum an int, to isinstance
+    if kind is int:
+        return item in _INT64
+    if kind is float:
+        return math.isfinite(item)  # type: ignore[arg-type]  # a float, by the line above
+    if kind is str:
+        return _is_unicode(item)  # type: ignore[arg-type]
+    return item is None or kind is bool
+
+
+def _is_unicode(text: str) -> bool:
+    """False for lone surrogates, such as Python makes of a file name that is no UTF-8: JSON cannot carry them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

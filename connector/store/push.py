@@ -1,0 +1,95 @@
+"""Copy a collection from one store to another: from the embedded engine to a server, usually.
+
+The rule: a push may be stopped and begun again at any time; points that are there already in the same version are not
+sent twice, and it ends only when counts and sampled vectors agree.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from connector.errors import StoreRefused
+from connector.records import Point, StoredPoint, Vector
+from connector.store.engine import Engine
+
+PAGE = 256
+"""Points read and written at a time."""
+SAMPLED = 256
+"""Vectors compared at the end, spread over the collection."""
+LEAST_COSINE = 0.999
+"""How near a copied vector must be to its origin; both stores round to float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did: ``sent`` points, ``present`` ones that were there already, ``compared`` vectors that agree."""
+
+    sent: int
+    present: int
+    compared: int
+
+
+def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] = lambda _: None) -> Pushed:
+    """Copy every point of ``origin`` into ``target``, which is created where it is missing.
+
+    ``on_progress`` is called with the number of points done. Raises CollectionMismatch when the target was built by
+    another space, StoreRefused when the two do not agree at the end.
+    """
+    target.create(origin.info().schema)
+    sent = present = 0
+    kept: list[StoredPoint] = []
+    every = max(1, origin.info().points // SAMPLED)
+    for page in _pages(origin):
+        missing = _missing(page, target=target)
+        target.upsert([Point(point.id, _vector(point), point.payload) for point in missing])
+        sent, present = sent + len(missing), present + len(page) - len(missing)
+        kept.extend(page[-(sent + present) % every :: every])
+        on_progress(sent + present)
+    _verify(kept, origin=origin, target=target, copied=sent + present)
+    return Pushed(sent=sent, present=present, compared=len(kept))
+
+
+def _pages(engine: Engine) -> Iterator[Sequence[StoredPoint]]:
+    start: str | None = None
+    while True:
+        page = engine.scroll(limit=PAGE, start=start, vectors=True)
+        if page.points:
+            yield page.points
+        if page.next is None:
+            return
+        start = page.next
+
+
+def _missing(page: Sequence[StoredPoint], *, target: Engine) -> list[StoredPoint]:
+    """The points that the target lacks, or holds in another version."""
+    written = ("version", "ingested_at")
+    there = {point.id: point.payload for point in target.retrieve([p.id for p in page], fields=written)}
+    return [
+        point
+        for point in page
+        if point.id not in there or any(point.payload.get(name) != there[point.id].get(name) for name in written)
+    ]
+
+
+def _verify(sample: Sequence[StoredPoint], *, origin: Engine, target: Engine, copied: int) -> None:
+    count = target.count()
+    if count < copied:
+        raise StoreRefused(
+            f"{copied} points of {origin.collection!r} were copied, but {target.collection!r} counts {count}. "
+            "Push again; what is there is not sent twice."
+        )
+    there = {point.id: point for point in target.retrieve([p.id for p in sample], fields=[], vectors=True)}
+    for point in sample:
+        cosine = float(_vector(point) @ _vector(there[point.id])) if point.id in there else 0.0
+        if cosine < LEAST_COSINE:
+            raise StoreRefused(
+                f"point {point.id} of {target.collection!r} has cosine {cosine:.4f} to its origin, less than "
+                f"{LEAST_COSINE}. Delete the target collection and push again."
+            )
+
+
+def _vector(point: StoredPoint) -> Vector:
+    if point.vector is None:
+        raise StoreRefused(f"the store gave no vector for point {point.id}, though it was asked for one.")
+    return np.asarray(point.vector, dtype=np.float32)

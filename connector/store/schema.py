@@ -1,0 +1,136 @@
+"""What a collection looks like, as data: its vector, its payload fields and their indexes, its fingerprint.
+
+The one rule: every field a filter may use is indexed before the first point is written, because Qdrant links
+its graph along payload indexes only then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from connector.errors import CollectionMismatch
+
+FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
+
+PIXELS_VERSION = 1
+"""Raised whenever ``connector.images.decode`` turns the same bytes into other pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadField:
+    """A field of a point's payload; ``index`` is None where no filter may use it."""
+
+    name: str
+    index: FieldType | None
+    meaning: str
+
+
+PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
+    PayloadField(
+        "uri", "keyword", "canonical address: file:///…, s3://bucket/key, https://…, s3://bucket/x.tar#member"
+    ),
+    PayloadField("object_key", "keyword", "the address without its scheme: the path, or the key in its bucket"),
+    PayloadField("source", "keyword", "the root it was listed from, such as file:///photos or s3://bucket/prefix"),
+    PayloadField("folder", "keyword", "the folder below the source, with / between parts; empty at the top"),
+    PayloadField("filename", "keyword", "the last part of the address"),
+    PayloadField("format", "keyword", "what the bytes are, in lower case: jpeg, png, webp, avif, gif, tiff, bmp, …"),
+    PayloadField("width", "integer", "pixels across, after EXIF orientation"),
+    PayloadField("height", "integer", "pixels down, after EXIF orientation"),
+    PayloadField("bytes", "integer", "size of the file"),
+    PayloadField("version", "keyword", "what tells a changed file: the ETag, or size and modification time"),
+    PayloadField("content_hash", "keyword", "BLAKE2b-128 of the bytes, in hex: equal files have equal hashes"),
+    PayloadField("taken_at", "datetime", "when the image was taken (EXIF), RFC 3339"),
+    PayloadField("camera", "keyword", "maker and model of the camera"),
+    PayloadField("lens", "keyword", "model of the lens"),
+    PayloadField("exposure", None, "exposure time, aperture, ISO and focal length, as recorded"),
+    PayloadField("location", "geo", "where the image was taken: {lat, lon} in degrees"),
+    PayloadField("tags", "keyword", "labels, a list of words"),
+    PayloadField("labels", None, "those of the tags that `polyglance classify --tag` wrote, with their probability"),
+    PayloadField("tenant", "keyword", "whose image it is, where one collection serves many"),
+    PayloadField("ingested_at", "datetime", "when the point was written, RFC 3339 in UTC"),
+    PayloadField("thumbnail_url", None, "an http(s) address of a small image, for the dashboard"),
+    PayloadField("meta", None, "the user's own metadata; fields declared in settings are indexed as meta.NAME"),
+)
+
+
+TENANT_FIELD = "tenant"
+"""The keyword field whose index keeps each tenant's points together (Qdrant's ``is_tenant``)."""
+
+INDEX_LINKS = False
+"""Whether an index adds links of its own to the search graph (Qdrant's ``enable_hnsw``): questions with a filter do
+without (docs/decisions/0006). The tenant's index has them: whoever has tenants asks within one of them each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Which space and which preprocessing made a collection's vectors.
+
+    ``weights`` is a digest of the image tower's weights, None where the tower was not loaded (a text query needs none).
+    """
+
+    space: str
+    dims: int
+    image_size: int
+    pixels: int = PIXELS_VERSION
+    weights: str | None = None
+
+    def differences(self, other: "Fingerprint") -> list[str]:
+        """What tells the two apart, as readable pieces; unknown weights differ from nothing."""
+        pieces = []
+        for name, ours in asdict(self).items():
+            theirs = getattr(other, name)
+            if ours != theirs and None not in (ours, theirs):
+                pieces.append(f"{name}: {ours} here, {theirs} there")
+        return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSchema:
+    """Everything needed to create a collection; ``meta_fields`` are the user's own indexed fields."""
+
+    fingerprint: Fingerprint
+    meta_fields: Mapping[str, FieldType] = field(default_factory=dict)
+
+    @property
+    def vector_name(self) -> str:
+        """The named vector of the space; never Qdrant's unnamed default."""
+        return self.fingerprint.space
+
+    @property
+    def indexes(self) -> dict[str, FieldType]:
+        """Every filterable payload key and its index type, such as ``{"width": "integer", "meta.price": "float"}``."""
+        own = {f.name: f.index for f in PAYLOAD_FIELDS if f.index is not None}
+        return own | {f"meta.{name}": kind for name, kind in self.meta_fields.items()}
+
+    def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
+        """The schema that an existing collection (self) has once it also serves ``asked``.
+
+        Fields are only ever added: a meta field that is no longer asked for stays. Raises CollectionMismatch for
+        another fingerprint, or for a meta field of another type.
+        """
+        clashes = asked.fingerprint.differences(self.fingerprint)
+        for name, kind in asked.meta_fields.items():
+            there = self.meta_fields.get(name, kind)
+            if there != kind:
+                clashes.append(f"meta.{name}: {kind} here, {there} there")
+        if clashes:
+            raise CollectionMismatch(
+                f"collection {collection!r} was built by space {self.fingerprint.space} "
+                f"({self.fingerprint.dims} dims); the settings ask for {asked.fingerprint.space} "
+                f"({asked.fingerprint.dims}). What differs: {'; '.join(clashes)}. "
+                "Name another collection, or ingest again with --recreate."
+            )
+        weights = self.fingerprint.weights or asked.fingerprint.weights
+        return CollectionSchema(
+            fingerprint=replace(self.fingerprint, weights=weights),
+            meta_fields={**self.meta_fields, **asked.meta_fields},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain JSON value that ``from_json`` reads back."""
+        return {"fingerprint": asdict(self.fingerprint), "meta_fields": dict(self.meta_fields)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "CollectionSchema":
+        """Read what ``to_json`` wrote."""
+        return cls(fingerprint=Fingerprint(**value["fingerprint"]), meta_fields=dict(value["meta_fields"]))

@@ -1,0 +1,52 @@
+"""Points and queries on their way to a Qdrant server and back, in qdrant-client's models."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from qdrant_client import models
+
+from connector.records import Point, StoredPoint, Vector
+from connector.store.engine import NearestQuery
+
+HNSW_EF = 128
+RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+"""Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
+ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""With a filter, neighbours of neighbours are looked at too (docs/decisions/0006)."""
+
+
+def struct(point: Point, *, vector_name: str) -> models.PointStruct:
+    """A point as the server takes it."""
+    return models.PointStruct(id=point.id, vector={vector_name: point.vector}, payload=dict(point.payload))
+
+
+def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
+    """All of the payload for None, else these fields of it."""
+    return True if fields is None else list(fields) or False
+
+
+def request(query: NearestQuery, *, vector_name: str) -> models.QueryRequest:
+    """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway."""
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=query.vector.tolist()),
+        using=vector_name,
+        filter=query.where,
+        limit=query.limit,
+        offset=query.offset or None,
+        score_threshold=query.min_score,
+        params=models.SearchParams(
+            hnsw_ef=HNSW_EF,
+            exact=query.exact,
+            quantization=RESCORED,
+            acorn=None if query.where is None else ACORN,
+        ),
+        with_payload=True,
+    )
+
+
+def stored(record: models.Record, *, vector_name: str) -> StoredPoint:
+    """A point as the server gives it back."""
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    values = vectors.get(vector_name)
+    vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
+    return StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector)

@@ -1,0 +1,146 @@
+"""How a collection's schema looks on a Qdrant server: what is asked for at creation, and how it is read back.
+
+The schema travels in the collection's own metadata, so that any client can tell which space built the vectors.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+
+from connector.errors import CollectionMismatch
+from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema, FieldType
+
+HNSW = models.HnswConfigDiff(m=16, ef_construct=100, memory=models.Memory.CACHED)
+QUANTIZATION = models.TurboQuantization(
+    turbo=models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, memory=models.Memory.PINNED)
+)
+"""4 bits a dimension in memory; queries rescore with the float16 vectors, which 4 bits do not do by default."""
+
+MAX_QUERY_LIMIT = 10_000
+"""The most points one query or one page of a scroll may ask for."""
+
+STRICT_MODE = models.StrictModeConfig(
+    enabled=True,
+    unindexed_filtering_retrieve=False,
+    unindexed_filtering_update=False,
+    max_query_limit=MAX_QUERY_LIMIT,
+)
+"""A filter without an index is refused by the server instead of scanning every payload."""
+
+BULK_LOAD = "bulk_load"
+"""Metadata key that is there while indexing is put off; it holds the indexing threshold to go back to."""
+
+IndexParams: TypeAlias = (
+    models.KeywordIndexParams
+    | models.IntegerIndexParams
+    | models.FloatIndexParams
+    | models.BoolIndexParams
+    | models.GeoIndexParams
+    | models.DatetimeIndexParams
+    | models.TextIndexParams
+)
+
+COLD = models.Memory.COLD
+"""Indexes are read from disk, and cached, as they are needed. Pinned, the server's default, they would take 2 to 5 KB
+of memory an image, several times what its vector does (docs/planning.md)."""
+
+_INDEXES: Mapping[FieldType, IndexParams] = MappingProxyType(
+    {
+        "integer": models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, memory=COLD, enable_hnsw=INDEX_LINKS
+        ),
+        "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "bool": models.BoolIndexParams(type=models.BoolIndexType.BOOL, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "geo": models.GeoIndexParams(type=models.GeoIndexType.GEO, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "datetime": models.DatetimeIndexParams(
+            type=models.DatetimeIndexType.DATETIME, memory=COLD, enable_hnsw=INDEX_LINKS
+        ),
+        "text": models.TextIndexParams(type=models.TextIndexType.TEXT, memory=COLD, enable_hnsw=INDEX_LINKS),
+    }
+)
+
+
+def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
+    """The one named vector: float16 on disk, compared by cosine."""
+    params = models.VectorParams(
+        size=schema.fingerprint.dims,
+        distance=models.Distance.COSINE,
+        datatype=models.Datatype.FLOAT16,
+        memory=models.Memory.COLD,
+    )
+    return {schema.vector_name: params}
+
+
+def index_params(name: str, kind: FieldType) -> IndexParams:
+    """What to ask of the server for one payload index.
+
+    Keywords can be matched by their beginning (``startswith``); points of one ``tenant`` are stored together.
+    """
+    if kind != "keyword":
+        return _INDEXES[kind]
+    tenant = True if name == TENANT_FIELD else None
+    return models.KeywordIndexParams(
+        type=models.KeywordIndexType.KEYWORD,
+        prefix=True,
+        is_tenant=tenant,
+        memory=COLD,
+        enable_hnsw=tenant or INDEX_LINKS,
+    )
+
+
+def missing_indexes(schema: CollectionSchema, info: models.CollectionInfo) -> dict[str, FieldType]:
+    """The indexes of the schema that the collection lacks: new meta fields, or a creation that was interrupted."""
+    return {name: kind for name, kind in schema.indexes.items() if name not in info.payload_schema}
+
+
+def read_schema(info: models.CollectionInfo, *, collection: str) -> CollectionSchema:
+    """The schema that a collection carries in its metadata. Raises CollectionMismatch where it carries none."""
+    metadata: dict[str, Any] = info.config.metadata or {}
+    try:
+        return CollectionSchema.from_json(metadata)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = (
+            "was made by another version of polyglance" if "fingerprint" in metadata else "was not made by polyglance"
+        )
+        raise CollectionMismatch(
+            f"collection {collection!r} {what}: its metadata hold no fingerprint that can be read "
+            f"(keys: {', '.join(sorted(metadata)) or 'none'}). Name another collection."
+        ) from error
+
+
+def join_schema(asked: CollectionSchema, info: models.CollectionInfo, *, collection: str) -> CollectionSchema:
+    """The schema of the existing collection once it also serves ``asked``. Raises CollectionMismatch otherwise."""
+    stored = read_schema(info, collection=collection)
+    joined = stored.joined(asked, collection=collection)
+    differences = [*_vector_differences(joined, info), *_index_differences(joined, info)]
+    if differences:
+        raise CollectionMismatch(
+            f"collection {collection!r} was changed since polyglance made it: {'; '.join(differences)}. "
+            "Name another collection, or ingest again with --recreate."
+        )
+    return joined
+
+
+def _vector_differences(wanted: CollectionSchema, info: models.CollectionInfo) -> list[str]:
+    vectors = info.config.params.vectors
+    if not isinstance(vectors, dict):
+        return ["vector: named here, unnamed there"]
+    params = vectors.get(wanted.vector_name)
+    if params is None:
+        return [f"vector: {wanted.vector_name} here, {', '.join(sorted(vectors)) or 'none'} there"]
+    pairs = (
+        ("vector size", wanted.fingerprint.dims, params.size),
+        ("distance", models.Distance.COSINE.value, params.distance.value),
+    )
+    return [f"{name}: {ours} here, {theirs} there" for name, ours, theirs in pairs if ours != theirs]
+
+
+def _index_differences(wanted: CollectionSchema, info: models.CollectionInfo) -> list[str]:
+    stored = {name: index.data_type.value for name, index in info.payload_schema.items()}
+    return [
+        f"index of {name}: {kind} here, {stored[name]} there"
+        for name, kind in wanted.indexes.items()
+        if stored.get(name, kind) != kind
+    ]

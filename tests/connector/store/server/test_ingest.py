@@ -1,0 +1,99 @@
+"""Whole runs against a server that goes wrong: one clear sentence, exit code 1, and a second run that finishes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine, Ran
+from tests.images import write_images
+from tests.qdrant_standin.faults import Fault
+from tests.qdrant_standin.standin import TRANSPORTS, Standin, Transport
+
+COUNT = 40
+PATIENCE = {"retry_s": 0.3, "retry_first_s": 0.01, "full_wait_s": 0.2, "timeout_s": 5}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    found: Transport = request.param
+    return found
+
+
+@pytest.fixture
+def server(
+    standin: Standin, transport: Transport, collection: str, data_folder: Path, workplace: Path, cli: CommandLine
+) -> "Server":
+    """A stand-in, and an album of images to bring there."""
+    del data_folder  # where the run folders go
+    write_images(workplace / "album", [f"{number}.png" for number in range(COUNT)])
+    return Server(standin, transport=transport, collection=collection, cli=cli)
+
+
+class Server:
+    """The command line, pointed at the stand-in."""
+
+    def __init__(self, standin: Standin, *, transport: Transport, collection: str, cli: CommandLine) -> None:
+        self.standin = standin
+        self.cli = cli
+        settings = {
+            "qdrant.url": standin.url,
+            "qdrant.grpc_port": standin.grpc_port,
+            "qdrant.transport": transport,
+            "ingest.shard_size": 10,
+            **{f"qdrant.{name}": value for name, value in PATIENCE.items()},
+        }
+        self.here = [f"--set={name}={value}" for name, value in settings.items()]
+        self.here += ["--space", "mini", "--collection", collection]
+
+    def ingest(self, *flags: str) -> Ran:
+        return self.cli("ingest", "album", "--json", *flags, *self.here)
+
+    def points(self) -> int:
+        info = self.cli("collection", "info", "--json", *self.here)
+        return int(info.json["points"])
+
+
+def test_a_run_over_a_server_that_is_sometimes_away_stores_everything_once(server: Server) -> None:
+    server.standin.script(*(Fault("status", 503, operation="upsert", times=2), Fault("drop", operation="retrieve")))
+
+    done = server.ingest()
+
+    assert (done.code, done.json["stored"], server.points()) == (0, COUNT, COUNT)
+    again = server.ingest("--bulk")
+    assert (again.json["stored"], again.json["unchanged"]) == (0, COUNT)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("status", 507, operation="upsert", times=None), "room"),
+        (Fault("status", 503, operation="upsert", times=None), "server"),
+        (Fault("status", 404, operation="upsert", times=None), "collection"),
+    ],
+    ids=["full", "away", "collection gone"],
+)
+def test_what_cannot_be_helped_ends_in_a_sentence_and_a_resume_finishes_the_job(
+    server: Server, fault: Fault, said: str
+) -> None:
+    server.standin.script(fault)
+
+    broken = server.ingest()
+
+    assert broken.code == 1
+    assert said in broken.err
+    assert broken.err.startswith("polyglance: ")
+    assert "Traceback" not in broken.err
+
+    server.standin.script()
+    done = server.ingest()
+    assert (done.code, done.json["stored"] + done.json["unchanged"], server.points()) == (0, COUNT, COUNT)
+
+
+def test_a_point_carries_its_thumbnails_address_once_the_service_has_one(server: Server) -> None:
+    server.ingest("--set=serve.public_url=http://localhost:8000/")
+
+    hits = server.cli("search", "dog", "--json", *server.here).json["hits"]
+
+    assert {hit["payload"]["thumbnail_url"] for hit in hits} == {
+        f"http://localhost:8000/thumbnails/{hit['id']}.webp" for hit in hits
+    }

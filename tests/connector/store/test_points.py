@@ -1,0 +1,81 @@
+"""What is refused before any engine writes it, and what is let through."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connector.errors import InvalidQuery
+from connector.records import Point
+from connector.store.points import check_facet, check_ids, check_payload, check_points, check_query_vectors
+
+ID = "00000000-0000-0000-0000-000000000001"
+UNIT = np.array([1, 0, 0], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ({"width": np.int64(3)}, r"payload of point .*1: width is np.int64\(3\) \(numpy.int64\).*with .item\(\)"),
+        ({"meta": {"price": np.float64(3)}}, r"meta.price is np.float64\(3.0\) \(numpy.float64\)"),
+        ({"meta": {"sold": np.True_}}, "meta.sold is"),
+        ({"tags": ["a", b"b"]}, r"tags\[1\] is b'b' \(bytes\)"),
+        ({"tags": {"a", "b"}}, r"tags is .* \(set\)"),
+        ({"meta": {"price": float("nan")}}, "meta.price is nan"),
+        ({"meta": {"price": float("-inf")}}, "meta.price is -inf"),
+        ({"bytes": 2**63}, "bytes is 9223372036854775808"),
+        ({"meta": {1: "a"}}, r"the key 1 \(int\)"),
+        ({"filename": "\udcff.jpg"}, r"filename is '\\udcff.jpg'"),
+    ],
+)
+def test_a_payload_that_is_no_plain_json_is_named_by_its_place(payload: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_payload(payload, point_id=ID)
+
+
+def test_plain_json_passes_however_deep() -> None:
+    deep: dict[str, Any] = {"leaf": [1, -(2**63), 1.5, True, None, "日本", ("a", "b")]}
+    for _ in range(5000):
+        deep = {"inner": deep}
+
+    check_payload(deep, point_id=ID)
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        (np.array([1, np.nan, 0]), f"vector of point {ID} holds NaN or infinity"),
+        (np.array([1, np.inf, 0]), "NaN or infinity"),
+        (np.zeros(3), r"is zero \(length 0.0e\+00\)"),
+        (np.full(3, 1e-20), "is zero"),
+        (np.ones(2), r"has shape \(2,\); the collection holds \(3,\)"),
+    ],
+)
+def test_a_vector_that_means_nothing_is_named(vector: Any, message: str) -> None:
+    spoilt = vector.astype(np.float32)
+
+    with pytest.raises(ValueError, match=message):
+        check_points([Point(ID, spoilt, {})], dims=3)
+    with pytest.raises(InvalidQuery, match=message.replace(f"point {ID}", "query 1")):
+        check_query_vectors([UNIT, spoilt], dims=3)
+
+
+def test_sound_points_pass() -> None:
+    check_points([], dims=3)
+    check_points([Point(ID, UNIT, {"width": 1})], dims=3)
+    check_query_vectors([UNIT], dims=3)
+    check_ids([ID])
+
+
+@pytest.mark.parametrize("wrong", ["", "dog", "1", ID[:-1]])
+def test_an_id_that_is_no_uuid_is_named(wrong: str) -> None:
+    with pytest.raises(InvalidQuery, match=f"point id '{wrong}' is no UUID"):
+        check_ids([ID, wrong])
+
+
+def test_only_counting_indexes_count() -> None:
+    check_facet("tags", indexes={"tags": "keyword"})
+    with pytest.raises(InvalidQuery, match=r"'price' cannot .* indexed as float\. Fields that can be: a\."):
+        check_facet("price", indexes={"price": "float", "a": "bool"})
+    with pytest.raises(InvalidQuery, match="'nothing' cannot be counted: it is not indexed"):
+        check_facet("nothing", indexes={"a": "bool"})

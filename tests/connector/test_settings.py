@@ -1,0 +1,255 @@
+"""Settings: flag over environment over file over default, and nothing unknown goes by in silence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from connector.errors import ConfigError
+from connector.settings import Section, Settings
+from tests.conftest import CommandLine
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def config(workplace: Path, text: str) -> None:
+    (workplace / "polyglance.toml").write_text(text, encoding="utf-8")
+
+
+def test_without_a_word_the_defaults_hold() -> None:
+    settings = Settings.load()
+
+    assert settings.qdrant.url is None
+    assert settings.model.space == "clip-vit-b-32"
+    assert settings.collection == "images-clip-vit-b-32"
+    assert set(Settings.origins().values()) == {"default"}
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config(workplace, "[model]\nspace = 'of-the-file'\nbatch_size = 3\ntext_tower = 'file'\n[ingest]\nchunk = 7\n")
+    monkeypatch.setenv("POLYGLANCE_MODEL__SPACE", "of-the-environment")
+    monkeypatch.setenv("POLYGLANCE_MODEL__BATCH_SIZE", "5")
+    given = {"model.space": "of-the-flag"}
+
+    settings, origins = Settings.load(given), Settings.origins(given)
+
+    assert (settings.model.space, origins["model.space"]) == ("of-the-flag", "flag")
+    assert (settings.model.batch_size, origins["model.batch_size"]) == (5, "POLYGLANCE_MODEL__BATCH_SIZE")
+    assert (settings.model.text_tower, origins["model.text_tower"]) == ("file", "polyglance.toml")
+    assert (settings.ingest.chunk, origins["ingest.chunk"]) == (7, "polyglance.toml")
+    assert (settings.model.device, origins["model.device"]) == ("auto", "default")
+
+
+def test_every_setting_has_an_origin_and_an_explanation() -> None:
+    assert list(Settings.origins()) == list(Settings.names())
+    for section in Settings.model_fields.values():
+        kind = section.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, Section)
+        assert not [name for name, field in kind.model_fields.items() if not field.description]
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings.load()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model.space = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model = settings.model  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("POLYGLANCE_QDRANT_URL", "POLYGLANCE_QDRANT__URL"),
+        ("POLYGLANCE_MODEL__BATCHSIZE", "POLYGLANCE_MODEL__BATCH_SIZE"),
+        ("POLYGLANCE_INGEST__READER", "POLYGLANCE_INGEST__READERS"),
+        ("POLYGLANCE_QDRANT__API_KEYS", "POLYGLANCE_QDRANT__API_KEY"),
+    ],
+)
+def test_an_unknown_variable_names_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, nearest: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+
+    with pytest.raises(ConfigError, match=f"{variable} is not a setting. The nearest one is {nearest}."):
+        Settings.load()
+
+
+def test_a_variable_unlike_any_points_to_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_XYZZY", "1")
+
+    with pytest.raises(ConfigError, match="`polyglance settings` lists them all"):
+        Settings.load()
+
+
+def test_variables_of_the_test_suite_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_TEST_QDRANT_URL", "http://localhost:1")
+
+    assert Settings.load().qdrant.url is None
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files pass ``${URL:-}`` on."""
+    monkeypatch.setenv("POLYGLANCE_QDRANT__URL", "")
+    monkeypatch.setenv("POLYGLANCE_QDRANT__TIMEOUT_S", "")
+
+    assert Settings.load().qdrant.url is None
+    assert Settings.load().qdrant.timeout_s == 10.0
+    assert Settings.origins()["qdrant.url"] == "default"
+
+
+def test_a_value_that_does_not_fit_is_named_with_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_QDRANT__GRPC_PORT", "123456")
+    with pytest.raises(ConfigError, match=r"qdrant.grpc_port = '123456' does not fit: .*65535"):
+        Settings.load()
+
+    monkeypatch.setenv("POLYGLANCE_QDRANT__GRPC_PORT", "many")
+    with pytest.raises(ConfigError, match=r"qdrant.grpc_port = 'many' does not fit: .*integer"):
+        Settings.load()
+
+
+def test_a_key_that_does_not_fit_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({"qdrant.api_key": ["s3cret"]})
+
+    assert "qdrant.api_key" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({"model.batch_size": -1, "qdrant.transport": "pigeon", "model.spaces": "mini"})
+
+    assert "model.batch_size = -1" in str(caught.value)
+    assert "qdrant.transport = 'pigeon'" in str(caught.value)
+    assert "model.spaces is not a setting. The nearest one is model.space." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[qdrant]\nurll = 'x'\n", "qdrant.urll is not a setting. The nearest one is qdrant.url."),
+        ("[qdrannt]\nurl = 'x'\n", "qdrannt is not a setting."),
+        ("[qdrant\n", "polyglance.toml or a POLYGLANCE_… variable cannot be read"),
+        ("qdrant = 3\n", "setting qdrant = 3 does not fit"),
+        ("ingest = 3\n", "setting ingest = 3 does not fit"),
+        ("[s3]\nregion = 7\n", "setting s3.region = 7 does not fit"),
+    ],
+)
+def test_a_wrong_file_is_told(workplace: Path, text: str, message: str) -> None:
+    config(workplace, text)
+
+    with pytest.raises(ConfigError) as caught:
+        Settings.load()
+
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_told(workplace: Path) -> None:
+    (workplace / "polyglance.toml").write_bytes(b"\xff\xfe[qdrant]")
+
+    with pytest.raises(ConfigError, match=r"polyglance\.toml"):
+        Settings.load()
+
+
+def test_one_tree_holds_the_sections_of_ingestion_too(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config(workplace, "[ingest]\nreaders = 2\n[table]\nid_column = 'id'\n[model]\nspace = 'mini'\n")
+    monkeypatch.setenv("POLYGLANCE_INGEST__CHUNK", "3")
+
+    settings = Settings.load()
+
+    assert (settings.model.space, settings.ingest.readers, settings.ingest.chunk) == ("mini", 2, 3)
+    assert settings.table.id_column == "id"
+
+
+def test_a_section_that_belongs_to_nobody_is_refused(workplace: Path) -> None:
+    config(workplace, "[injest]\nreaders = 2\n")
+
+    with pytest.raises(ConfigError, match="injest is not a setting"):
+        Settings.load()
+
+
+def test_the_users_fields_can_be_given_one_by_one(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_QDRANT__META_FIELDS__PRICE", "float")
+    assert Settings.load().qdrant.meta_fields == {"price": "float"}
+
+    config(workplace, "[qdrant.meta_fields]\nyear = 'integer'\n")
+    assert Settings.load().qdrant.meta_fields == {"price": "float", "year": "integer"}
+
+
+def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert Settings.load({"qdrant.path": "~/vectors"}).qdrant.path == tmp_path / "vectors"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".runs", "x" * 201])
+def test_a_collection_has_a_name_that_a_folder_can_have(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"qdrant\.collection"):
+        Settings.load({"qdrant.collection": name})
+
+
+# the command
+
+
+def test_the_command_shows_values_and_where_they_come_from(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_QDRANT__URL", "http://localhost:6333")
+
+    ran = cli("settings", "--set", "model.batch_size=7", "--space", "mini", "--json")
+
+    assert ran.code == 0
+    assert ran.json["qdrant.url"] == {"value": "http://localhost:6333", "from": "POLYGLANCE_QDRANT__URL"}
+    assert ran.json["model.batch_size"] == {"value": 7, "from": "flag"}
+    assert ran.json["model.space"] == {"value": "mini", "from": "flag"}
+    assert ran.json["limits.max_bytes"]["from"] == "default"
+    assert set(ran.json) == set(Settings.names())
+    plain = cli("settings", "--set", "model.batch_size=7")
+    assert any(line.split() == ["model.batch_size", "7", "flag"] for line in plain.out.splitlines())
+
+
+def test_keys_are_masked(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGLANCE_QDRANT__API_KEY", "s3cret")
+
+    ran = cli("settings", "--json")
+
+    assert "s3cret" not in ran.out + cli("settings").out + repr(Settings.load())
+    assert ran.json["qdrant.api_key"]["value"] == "**********"
+
+
+def test_any_setting_can_be_set_also_a_table(cli: CommandLine) -> None:
+    ran = cli("settings", "--json", "--set", 'qdrant.meta_fields={"year": "integer"}', "--set", "ingest.hidden=true")
+
+    assert ran.json["qdrant.meta_fields"]["value"] == {"year": "integer"}
+    assert ran.json["ingest.hidden"]["value"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("qdrant.url", "is no NAME=VALUE; one looks like"),
+        ("url=x", "is no NAME=VALUE; one looks like"),
+        ("qdrant.urk=x", "qdrant.urk is not a setting. The nearest one is qdrant.url."),
+        ("xyzzy.plugh=1", "xyzzy is not a setting."),
+        ("qdrant.=1", "is not a setting."),
+        ("qdrant.meta_fields={broken", "holds broken JSON"),
+        ('qdrant.meta_fields={"a": "colour"}', "does not fit"),
+        ("model.batch_size=zero", "model.batch_size = 'zero' does not fit"),
+    ],
+)
+def test_a_wrong_set_is_a_wrong_call(cli: CommandLine, given: str, message: str) -> None:
+    ran = cli("settings", "--set", given)
+
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.startswith("polyglance: ")
+    assert not ran.out
+
+
+def test_the_command_shows_every_section(cli: CommandLine) -> None:
+    sections = {name.split(".")[0] for name in json.loads(cli("settings", "--json").out)}
+
+    assert sections == Settings.model_fields.keys()

@@ -1,0 +1,25 @@
+"""Small images for tests that care for files and answers, not for formats (``tests.corpus`` has those)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.corpus_files import saved, scene
+
+
+def image(seed: int, *, size: int = 48) -> bytes:
+    """A PNG that no other seed gives."""
+    return saved(scene(size, size, seed=seed), "PNG")
+
+
+def write_images(folder: Path, names: Iterable[str], *, first_seed: int = 0) -> list[Path]:
+    """One small image under each of these names below ``folder``, which is made where it is missing."""
+    paths = [folder / name for name in names]
+    for seed, path in enumerate(paths, start=first_seed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image(seed))
+    return paths
+
+
+def numbered(data: bytes, number: int) -> bytes:
+    """The same image in other bytes: what lies behind an image's end changes none of its pixels."""
+    return data + number.to_bytes(4, "big")

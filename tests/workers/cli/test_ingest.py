@@ -1,0 +1,508 @@
+"""`polyglance ingest` and `polyglance rejected`, from the command line to the collection and back."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.folder import RESERVE
+from connector.store.schema import CollectionSchema, Fingerprint
+from tests import corpus
+from tests.conftest import CommandLine, Ran, finish
+from tests.images import image, numbered, write_images
+
+pytestmark = [
+    pytest.mark.usefixtures("data_folder"),
+    pytest.mark.skipif(sys.platform == "win32", reason="links, signals and names of Unix"),
+]
+BOOKS = ("listed", "stored", "unchanged", "rejected")
+
+
+def ingest(cli: CommandLine, *arguments: object) -> Ran:
+    """Ingest with space mini, and hold the books of whatever comes of it."""
+    ran = cli("ingest", *arguments, "--space", "mini", "--json")
+    if ran.code == 0:
+        assert ran.json["listed"] == ran.json["stored"] + ran.json["unchanged"] + ran.json["rejected"]
+    return ran
+
+
+def books(ran: Ran) -> list[int]:
+    assert ran.code == 0, ran.err
+    return [ran.json[name] for name in BOOKS]
+
+
+def found(cli: CommandLine) -> list[dict[str, Any]]:
+    """The payload of every image that a search can find."""
+    ran = cli("search", "dog", "--space", "mini", "--json", "--limit", "10000")
+    assert ran.code == 0, ran.err
+    return [hit["payload"] for hit in ran.json["hits"]]
+
+
+def names(cli: CommandLine) -> set[str]:
+    return {payload["filename"] for payload in found(cli)}
+
+
+def case(name: str) -> bytes:
+    """A file of the corpus."""
+    return next(each for each in corpus.CASES if each.name == name).make()
+
+
+# folders
+
+
+def test_a_folder_is_taken_with_all_below_it(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b/c.PNG", "b/d/e.Jpg", "f.JPEG", "b/ä ö/g.png"])
+    (workplace / "album/notes.txt").write_text("no image")
+    (workplace / "album/b/song.mp3").write_bytes(b"ID3")
+
+    assert books(ingest(cli, "album")) == [5, 5, 0, 0]
+    assert {(p["folder"], p["filename"]) for p in found(cli)} == {
+        ("", "a.png"),
+        ("b", "c.PNG"),
+        ("b/d", "e.Jpg"),
+        ("", "f.JPEG"),
+        ("b/ä ö", "g.png"),
+    }
+
+
+def test_a_file_and_many_places_are_taken_too(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace, ["one.png", "a/two.png", "b/three.png"])
+
+    assert books(ingest(cli, "one.png", "a", workplace / "b")) == [3, 3, 0, 0]
+
+
+def test_links_are_followed_and_loops_survived(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace, ["album/a.png", "elsewhere/b.png"])
+    (workplace / "album/loop").symlink_to(workplace / "album")
+    (workplace / "album/self").symlink_to(workplace / "album/self")
+    (workplace / "album/sub").mkdir()
+    (workplace / "album/sub/up").symlink_to("../..")
+    (workplace / "album/there").symlink_to(workplace / "elsewhere")
+
+    ran = ingest(cli, "album")
+
+    assert ran.code == 0
+    assert {"a.png", "b.png"} <= names(cli)
+    assert ran.json["rejected"] == 0
+
+
+def test_hidden_files_and_folders_are_left_out_unless_asked_for(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", ".b.png", ".thumbnails/c.png", "._d.png"])
+
+    assert books(ingest(cli, "album")) == [1, 1, 0, 0]
+    assert books(ingest(cli, "album", "--hidden")) == [4, 3, 1, 0]
+
+
+def test_names_of_every_kind_are_ingested_and_found(cli: CommandLine, workplace: Path) -> None:
+    odd = ["with space.png", 'quote\'s "q".png', "two\nlines.png", "%41#?&.png", "собака 犬.png", "[x] {y}.png"]
+    write_images(workplace / "album", odd)
+    invalid = os.fsdecode(b"inv\xffalid.png")
+    write_images(workplace / "album", [invalid], first_seed=50)
+
+    ran = ingest(cli, "album")
+
+    assert books(ran) == [7, 7, 0, 0]
+    assert names(cli) == {*odd, "inv\ufffdalid.png"}
+    assert all(p["uri"].isascii() and not set(p["uri"]) & set(' "\n') for p in found(cli))
+    assert any(p["uri"].endswith("/inv%FFalid.png") for p in found(cli))
+    assert books(ingest(cli, "album")) == [7, 0, 7, 0]
+
+
+def test_a_folder_whose_own_name_is_no_text_can_be_named(cli: CommandLine, workplace: Path) -> None:
+    folder = workplace / os.fsdecode(b"al\xffbum")
+    write_images(folder, ["a.png"])
+
+    assert books(ingest(cli, folder)) == [1, 1, 0, 0]
+    shutil.rmtree(folder)
+    ran = ingest(cli, folder)
+    assert ran.code == 1
+    assert "al\ufffdbum does not exist" in ran.err
+
+
+# runs
+
+
+def test_json_is_one_last_line_with_the_books(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b.png"])
+    (workplace / "album/bad.png").write_text("no image")
+
+    ran = ingest(cli, "album")
+
+    assert len(ran.out.splitlines()) == 1
+    assert [ran.json[name] for name in BOOKS] == [3, 2, 0, 1]
+    assert ran.json["collection"] == "images-mini"
+    assert ran.json["reasons"] == {"not_an_image": 1}
+    assert ran.json["bottleneck"] in ran.json["busy"]
+    assert ran.json["images_per_second"] > 0
+
+
+def test_a_person_gets_the_books_in_a_sentence(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png"])
+
+    ran = cli("ingest", "album", "--space", "mini")
+
+    assert ran.code == 0
+    assert ran.out.startswith("listed 1 = stored 1 + unchanged 0 + rejected 0\n")
+    assert "the bottleneck is" in ran.out
+
+
+def test_a_second_run_stores_nothing_and_a_changed_image_again(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b.png", "c.png"])
+    assert books(ingest(cli, "album")) == [3, 3, 0, 0]
+    assert books(ingest(cli, "album")) == [3, 0, 3, 0]
+
+    (workplace / "album/b.png").write_bytes(image(77, size=60))
+    assert books(ingest(cli, "album")) == [3, 1, 2, 0]
+    assert len(found(cli)) == 3
+    assert {p["width"] for p in found(cli)} == {48, 60}
+
+
+def test_metadata_beside_an_image_can_be_filtered_by(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b.png"])
+    (workplace / "album/a.png.json").write_text('{"price": 12.5, "tags": ["blue"], "big": 123456789012345678901234}')
+    (workplace / "album/b.png.json").write_text('{"price": NaN}')
+    fields = ("--set", 'qdrant.meta_fields={"price": "float"}')
+
+    assert books(ingest(cli, "album", *fields)) == [2, 2, 0, 0]
+    ran = cli("search", "dog", "--space", "mini", "--json", "--where", "meta.price > 10")
+    assert [hit["payload"]["filename"] for hit in ran.json["hits"]] == ["a.png"]
+    assert ran.json["hits"][0]["payload"]["tags"] == ["blue"]
+
+
+# what was rejected
+
+
+@pytest.fixture
+def bad_album(workplace: Path) -> Path:
+    """Two good images, one of them 2000x2, among five that are none."""
+    folder = workplace / "bad album"
+    write_images(folder, ["good.png"])
+    (folder / "thin.png").write_bytes(case("png-thin.png"))
+    (folder / "page.jpg").write_text("<html>404</html>")
+    (folder / "cut.png").write_bytes(image(5)[:-100])
+    (folder / "half.jpg").write_bytes(case("50-percent-of-jpeg-baseline.jpg"))
+    (folder / "bomb.png").write_bytes(case("png-broken-bomb.png"))
+    (folder / "nothing.png").touch()
+    (folder / "nowhere.png").symlink_to("not-there.png")
+    return folder
+
+
+EXPECTED = {
+    "page.jpg": ("decode", "not_an_image"),
+    "cut.png": ("decode", "truncated"),
+    "half.jpg": ("decode", "truncated"),
+    "bomb.png": ("decode", "too_many_pixels"),
+    "nothing.png": ("decode", "empty"),
+    "nowhere.png": ("list", "missing"),
+}
+
+
+def test_bad_images_are_rejected_with_a_reason_and_harm_no_other(cli: CommandLine, bad_album: Path) -> None:
+    assert (bad_album / "bomb.png").stat().st_size < 60_000
+
+    assert books(ingest(cli, bad_album)) == [8, 2, 0, 6]
+    assert names(cli) == {"good.png", "thin.png"}
+    ran = cli("rejected", "--space", "mini", "--json")
+    assert ran.code == 0
+    assert {each["uri"].rpartition("/")[2]: (each["stage"], each["reason"]) for each in ran.json} == EXPECTED
+    for each in ran.json:
+        assert list(each) == ["uri", "stage", "reason", "detail", "attempt"]
+        assert each["uri"].startswith("file:///")
+        assert each["detail"]
+
+
+def test_rejects_can_be_listed_by_reason(cli: CommandLine, bad_album: Path) -> None:
+    ingest(cli, bad_album)
+
+    ran = cli("rejected", "--space", "mini", "--reason", "truncated", "--json")
+    assert sorted(each["uri"].rpartition("/")[2] for each in ran.json) == ["cut.png", "half.jpg"]
+    plain = cli("rejected", "--space", "mini", "--reason", "truncated")
+    assert [line.split("\t")[:2] for line in plain.out.splitlines()] == [["truncated", "decode"]] * 2
+
+
+def test_without_rejects_there_is_an_empty_list(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png"])
+    for _ in ("before any run", "after one"):
+        assert cli("rejected", "--space", "mini", "--json").json == []
+        plain = cli("rejected", "--space", "mini")
+        assert (plain.code, plain.out) == (0, "")
+        assert "no rejected images in collection images-mini" in plain.err
+        ingest(cli, "album")
+
+
+def test_rejects_of_every_place_are_listed_and_forgotten_once_mended(cli: CommandLine, workplace: Path) -> None:
+    for place in ("a", "b"):
+        (workplace / place).mkdir()
+        (workplace / place / "bad.png").write_text("no image")
+    ingest(cli, "a")
+    ingest(cli, "b")
+    assert len(cli("rejected", "--space", "mini", "--json").json) == 2
+
+    write_images(workplace / "a", ["bad.png"])
+    assert books(ingest(cli, "a")) == [1, 1, 0, 0]
+    assert [each["uri"][-9:] for each in cli("rejected", "--space", "mini", "--json").json] == ["b/bad.png"]
+
+
+# places that are none
+
+
+def test_a_missing_folder_is_told_before_anything_is_written(cli: CommandLine, data_folder: Path) -> None:
+    write_images(Path.cwd() / "album", ["a.png"])
+
+    ran = ingest(cli, "album", "not-there")
+
+    assert ran.code == 1
+    assert ran.err == (
+        f"polyglance: {Path.cwd()}/not-there does not exist. Name a folder or an image; "
+        "a relative path starts in the working folder.\n"
+    )
+    assert not data_folder.exists()
+
+
+def test_an_empty_folder_is_told_and_no_failure(cli: CommandLine, workplace: Path) -> None:
+    (workplace / "empty").mkdir()
+
+    ran = ingest(cli, "empty")
+
+    assert books(ran) == [0, 0, 0, 0]
+    assert ran.err == "no images found in empty; nothing was done.\n"
+    assert cli("ingest", "empty", "--space", "mini").out == ""
+
+
+@pytest.mark.parametrize("place", ["https:/x", "s4://bucket", "/dev/null"])
+def test_a_place_of_no_kind_is_told(cli: CommandLine, place: str) -> None:
+    ran = ingest(cli, place)
+
+    assert ran.code == 1
+    assert ran.err.startswith("polyglance: ")
+    assert "Traceback" not in ran.err
+
+
+def unprivileged() -> list[str]:
+    """The start of a command that permissions hold for, root or not."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and setpriv is not here to take that from it")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def test_a_folder_that_may_not_be_read_is_told(cli: CommandLine, workplace: Path) -> None:
+    (workplace / "closed").mkdir(mode=0)
+
+    ran = cli.run("ingest", "closed", "--space", "mini", under=unprivileged())
+
+    assert ran.code == 1
+    assert "closed cannot be opened by this user: Permission denied" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_what_may_not_be_read_below_a_folder_is_rejected(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b.png", "closed/c.png"])
+    (workplace / "album/b.png").chmod(0)
+    (workplace / "album/closed").chmod(0)
+
+    ran = cli.run("ingest", "album", "--space", "mini", "--json", under=unprivileged())
+
+    (workplace / "album/closed").chmod(0o700)
+    assert books(ran) == [3, 1, 0, 2]
+    rejected = cli("rejected", "--space", "mini", "--json").json
+    assert {(each["stage"], each["reason"]) for each in rejected} == {
+        ("list", "permission_denied"),
+        ("read", "permission_denied"),
+    }
+
+
+# the store
+
+
+def test_a_collection_of_another_space_is_kept_unless_told_otherwise(
+    cli: CommandLine, workplace: Path, data_folder: Path
+) -> None:
+    engine = EmbeddedEngine.open(data_folder, collection="mine")
+    engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
+    engine.close()
+    write_images(workplace / "album", ["a.png"])
+
+    ran = ingest(cli, "album", "--collection", "mine")
+    assert ran.code == 1
+    assert "collection 'mine' was built by space clip-vit-b-32 (512 dims)" in ran.err
+    assert "--recreate" in ran.err
+
+    assert books(ingest(cli, "album", "--collection", "mine", "--recreate")) == [1, 1, 0, 0]
+    assert cli("search", "dog", "--space", "mini", "--collection", "mine", "--json").json["hits"]
+
+
+def test_recreate_begins_anew(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png", "b.png"])
+    ingest(cli, "album")
+    (workplace / "album/b.png").unlink()
+
+    assert books(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
+    assert names(cli) == {"a.png"}
+
+
+def test_recreate_where_nothing_is_creates(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png"])
+
+    assert books(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
+
+
+def test_other_weights_of_the_same_space_are_refused(cli: CommandLine, workplace: Path, data_folder: Path) -> None:
+    engine = EmbeddedEngine.open(data_folder, collection="images-mini")
+    engine.create(CollectionSchema(Fingerprint("mini", dims=128, image_size=64, weights="0123456789abcdef")))
+    engine.close()
+    write_images(workplace / "album", ["a.png"])
+
+    ran = ingest(cli, "album")
+
+    assert ran.code == 1
+    assert "0123456789abcdef there" in ran.err
+    assert "--recreate" in ran.err
+
+
+def test_data_that_another_process_has_open_are_left_alone(
+    cli: CommandLine, workplace: Path, data_folder: Path
+) -> None:
+    write_images(workplace / "album", ["a.png"])
+    ingest(cli, "album")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom connector.store.edge.engine import EmbeddedEngine\n"
+        "engine = EmbeddedEngine.open(Path(sys.argv[1]), collection='images-mini'); engine.info()\n"
+        "print('open', flush=True); sys.stdin.read(); engine.close()"
+    )
+    command = [sys.executable, "-P", "-c", code, str(data_folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        for ran in (ingest(cli, "album"), cli("search", "dog", "--space", "mini")):
+            assert ran.code == 1
+            assert f"is in use: another polyglance process ({holder.pid}) has it open" in ran.err
+            assert "Traceback" not in ran.err
+        holder.communicate()
+
+    assert books(ingest(cli, "album")) == [1, 0, 1, 0]
+
+
+def test_a_data_folder_that_cannot_be_made_is_told(
+    cli: CommandLine, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(workplace / "album", ["a.png"])
+    monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(workplace / "album/a.png/data"))
+
+    ran = ingest(cli, "album")
+
+    assert ran.code == 1
+    assert "the embedded engine cannot use" in ran.err
+    assert "Traceback" not in ran.err
+
+
+@contextmanager
+def small_disk(path: Path, *, size: int) -> Iterator[None]:
+    """A file system of this size at ``path``."""
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False)
+    if made.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def resize(disk: Path, *, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_ends_it(
+    cli: CommandLine, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image has 200 KB of metadata, so that some hundred fill the disk."""
+    album, disk = workplace / "album", workplace / "disk"
+    write_images(album, ["a.png"])
+    one = image(1)
+    for number in range(600):
+        (album / f"{number}.png").write_bytes(numbered(one, number))
+        (album / f"{number}.json").write_text(json.dumps(dict.fromkeys("abcdef", "x" * 32_000)))
+    monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(disk / "data"))
+    monkeypatch.setenv("POLYGLANCE_MODEL__BATCH_SIZE", "8")
+    with small_disk(disk, size=1024**3):
+        assert ingest(cli, album / "a.png").code == 0
+        resize(disk, size=shutil.disk_usage(disk).used + RESERVE + 64 * 1024**2)
+        ran = cli.run("ingest", album, "--space", "mini", "--json")
+
+        assert ran.code == 1
+        assert ran.out == ""
+        assert "MiB free; the embedded engine writes only while 128 MiB are. What was stored before is safe" in ran.err
+        assert "Traceback" not in ran.err
+        kept = len(found(cli))
+        assert 1 < kept < 601
+
+        resize(disk, size=1024**3)
+        again = ingest(cli, album)
+        assert again.json["resumed"]["listed"] == again.json["listed"] == 601
+        assert books(again) == [601, 0, 601, 0]
+        assert len(found(cli)) == 601
+
+
+# stopping
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
+    cli: CommandLine, workplace: Path, stop: signal.Signals
+) -> None:
+    album = workplace / "album"
+    album.mkdir()
+    one = image(1)
+    for number in range(500):
+        (album / f"{number}.png").write_bytes(numbered(one, number))
+    child = cli.start("-v", "ingest", album, "--space", "mini", "--json", "--set", "ingest.shard_size=20")
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "shard_done" in line:
+            break
+    child.send_signal(stop)
+
+    ran = finish(child)
+
+    assert ran.code == 1
+    assert "images were stored. Give the same command again to go on with the rest." in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.out == ""
+    kept = len(found(cli))
+    assert 20 <= kept < 500
+    assert f"stopped; {kept} images were stored." in ran.err
+    (told,) = json.loads(cli("status", "--space", "mini", "--json").out)
+    assert (told["state"], told["stored"]) == ("stopped", kept)
+    again = ingest(cli, album)
+    assert again.code == 0
+    assert again.json["listed"] == again.json["stored"] + again.json["unchanged"] == 500
+    assert len(found(cli)) == 500
+
+
+def test_stopping_while_the_model_loads_says_so_too(cli: CommandLine, workplace: Path) -> None:
+    """The model's listing is a pipe that nobody ever writes, so that loading it lasts."""
+    write_images(workplace / "album", ["a.png"])
+    model = workplace / "model"
+    model.mkdir()
+    os.mkfifo(model / "modules.json")
+    child = cli.start("ingest", "album", "--space", "mini", "--set", f"model.image_model={model}")
+    with (model / "modules.json").open("w"):  # returns once the child reads it
+        child.send_signal(signal.SIGINT)
+
+    ran = finish(child)
+
+    assert ran.code == 1
+    assert "stopped; 0 images were stored. Give the same command again" in ran.err
+    assert "Traceback" not in ran.err

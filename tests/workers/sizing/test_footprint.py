@@ -1,0 +1,63 @@
+"""The memory of an ingestion, as ``polyglance settings`` tells it: a function of the settings, held against a run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from connector.images.decode import BYTES_PER_PIXEL
+from connector.process import usable_cores
+from connector.settings import Settings
+from connector.store.edge.engine import SEAL_MOST
+from tests.conftest import CommandLine
+from tests.images import write_images
+from workers.pipeline.deduplication import REMEMBERED
+from workers.pipeline.pipeline import UPSERT_POINTS
+from workers.sizing import footprint as told
+from workers.sizing.footprint import footprint
+
+
+def test_the_constants_are_those_of_the_modules_they_are_taken_from() -> None:
+    assert (told.UNSEALED, told.KNOWN, told.WORST) == (SEAL_MOST, REMEMBERED, BYTES_PER_PIXEL)
+    assert told.POINTS_UNDER_WAY == 3 * UPSERT_POINTS
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["ingest.buffer_bytes=1000000000", "ingest.decoders=64", "model.batch_size=4096", "limits.max_pixels=900000000"],
+)
+def test_memory_grows_with_the_settings_that_take_it(more: str) -> None:
+    name, _, value = more.partition("=")
+    plain, larger = footprint(Settings.load(), cores=2), footprint(Settings.load({name: value}), cores=2)
+
+    assert larger.most > plain.most
+    assert larger.ordinary <= larger.most
+
+
+def test_settings_tell_the_memory(cli: CommandLine) -> None:
+    told = cli("settings").out
+
+    assert "An ingestion takes about 1." in told
+    assert "Each million points of the embedded collection add 0.3 GiB." in told
+    assert "embedded collection" not in cli("settings", "--set", "qdrant.url=http://localhost:6333").out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from Linux's books")
+def test_a_run_takes_the_memory_that_was_told(cli: CommandLine, tmp_path: Path, data_folder: Path) -> None:
+    write_images(tmp_path / "images", [f"{number}.png" for number in range(300)])
+    peak = [sys.executable, "-m", "benchmarks.peak"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    ran = cli.run(
+        "ingest", tmp_path / "images", "--space", "mini", "--json", under=["env", *_pairs(environment), *peak]
+    )
+
+    expected = footprint(Settings.load({"model.space": "mini"}), cores=usable_cores()).ordinary
+    taken = json.loads(ran.out)["peak_mib"] * 1024 * 1024
+    assert data_folder.exists()
+    assert 0.5 * expected < taken < expected
+
+
+def _pairs(environment: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in environment.items()]

@@ -1,0 +1,243 @@
+"""The commands that bring images in: a thin reading of ``workers.ingest``."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector.cli import options
+
+if TYPE_CHECKING:
+    from connector.settings import Settings
+    from workers.ingest import Ingested, Prune, Show
+    from workers.pipeline.counters import RunReport
+    from workers.run.prune import Pruned
+
+app = typer.Typer()
+
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port while it works.")
+]
+
+MaxPrune = Annotated[
+    float | None,
+    typer.Option("--max-prune", help="Share of a source's points that may go at once (0.2); above it none are."),
+]
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder, a file, s3://bucket/prefix, a web address, urls.txt, a table (csv, jsonl, parquet), "
+            "or tars: 'shards-{000..099}.tar'.",
+        ),
+    ],
+    hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
+    recreate: Annotated[bool, typer.Option("--recreate", help="Delete the collection first.")] = False,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove points whose image is gone; a terminal only shows them first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove them on a terminal too.")] = False,
+    max_prune: MaxPrune = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Worker processes; by default three for each GPU, one without.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option("--executor", help="Where they run: local (default), or ray for a Ray cluster.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="The cluster's head, such as ray://head:10001.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    runs: Annotated[
+        str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its books.")
+    ] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Named profile of the AWS configuration.")] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Ask S3 without keys, for public buckets.")] = False,
+    requester_pays: Annotated[
+        bool, typer.Option("--requester-pays", help="Agree to pay for requests to the bucket.")
+    ] = False,
+    path_column: Annotated[
+        str | None, typer.Option("--path-column", help="Column of a table with the image's address.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="Column that identifies a table's row.")] = None,
+    metadata_column: Annotated[
+        list[str] | None, typer.Option("--metadata-column", help="Column to keep as metadata; all others by default.")
+    ] = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Read images, embed them and store them; what is stored already and unchanged is skipped.
+
+    polyglance ingest ~/Pictures
+    """
+    from connector.errors import RunIncomplete
+    from connector.settings import Settings
+    from workers.cli.progress import summary
+
+    given = options.overrides(space=space, collection=collection, settings=settings)
+    flags: dict[str, Any] = {
+        "ingest.executor": executor,
+        "ingest.ray_address": ray_address,
+        "ingest.runs": runs,
+        "ingest.hidden": hidden,
+        "ingest.bulk": bulk,
+        "s3.endpoint_url": endpoint_url,
+        "s3.profile": profile,
+        "s3.anonymous": anonymous,
+        "s3.requester_pays": requester_pays,
+        "table.path_column": path_column,
+        "table.id_column": id_column,
+        "table.metadata_columns": metadata_column,
+    }
+    numbers = {"ingest.workers": workers, "ingest.max_prune": max_prune, "ingest.metrics_port": metrics_port}
+    flags |= {name: str(value) for name, value in numbers.items() if value is not None}  # 0 is something too
+    loaded = Settings.load({**given, **{name: value for name, value in flags.items() if value}})
+    mode: Prune = "no" if not prune else "remove" if yes or not at_terminal() else "look"
+    done = _ingest(sources, settings=loaded, recreate=recreate, prune=mode)
+    report, resumed = done.report, done.resumed
+    if not report.counts.listed:
+        typer.echo(f"no images found in {', '.join(sources)}; nothing was done.", err=True)
+    if as_json:
+        earlier = {} if resumed is None else {"resumed": counts_of(resumed, collection=loaded.collection)}
+        pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
+        typer.echo(json.dumps({**counts_of(report, collection=loaded.collection), **earlier, **pruned}))
+    else:
+        if resumed is not None:
+            typer.echo(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
+        if report.counts.listed:
+            typer.echo(summary(report))
+        for each in done.pruned:
+            typer.echo(missing_line(each))
+    for each in done.pruned:
+        if each.refusal is not None:
+            raise RunIncomplete(each.refusal)
+
+
+@app.command()
+def demo(
+    page: Annotated[Path, typer.Option("--page", help="Where the page of answers is written.")] = Path(
+        "polyglance-demo.html"
+    ),
+    settings: options.SetAny = None,
+) -> None:
+    """Ingest the bundled images, ask about them in a dozen languages, and write a page of the answers.
+
+    polyglance demo
+    """
+    from importlib.resources import as_file
+
+    from rich.console import Console
+
+    from connector.settings import Settings
+    from workers.cli.progress import summary
+    from workers.demo import tour
+
+    given = options.overrides(space="mini", collection=None, settings=settings)
+    loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, **given})
+    console = Console(highlight=False)
+    console.print("[bold]1.[/] The bundled images are read, embedded and stored.")
+    tour.check_page(page)
+    with as_file(tour.IMAGES) as folder:
+        report = _ingest([str(folder)], settings=loaded, recreate=False, prune="no").report
+    console.print(summary(report), markup=False)
+    console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the images.")
+    answers = tour.ask(tour.QUESTIONS, settings=loaded)
+    console.print(tour.table(answers))
+    tour.write_page(answers, to=page)
+    console.print("\n[bold]3.[/] The same as a page for the browser: ", end="")
+    console.print(str(page), markup=False, soft_wrap=True)
+    console.print("\nWhat to try next:")
+    console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
+
+
+def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":
+    from rich.console import Console
+
+    from workers.cli import progress
+    from workers.ingest import ingest
+
+    console = Console(stderr=True)
+    show = partial(progress.shown, console=console)
+    wait = partial(progress.waiting, console=console)
+    with terminated_like_interrupted(), measured(settings, also=show) as seen:
+        return ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
+
+
+@contextmanager
+def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
+    """Serve metrics while the block runs, where the settings name a port; gives what shows a run there too."""
+    from workers.run.metrics import Metrics
+    from workers.run.status_server import serving
+
+    if settings.ingest.metrics_port is None:
+        yield also
+        return
+    metrics = Metrics()
+    with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
+        typer.echo(f"metrics on {url}/metrics", err=True)
+        yield metrics.also(also)
+
+
+def at_terminal() -> bool:
+    """Whether somebody reads this and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def missing_line(pruned: "Pruned") -> str:
+    """What pruning a source came to, in a few lines."""
+    if not pruned.gone:
+        return f"nothing is gone from {pruned.source}: all of its {pruned.points:,} points have their image there"
+    left = "" if pruned.removed or pruned.refusal else "; none were removed: --yes, or `polyglance prune`, does that"
+    more = pruned.gone - len(pruned.examples)
+    return "\n".join(
+        [
+            f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points; {pruned.removed:,} removed"
+            if pruned.removed
+            else f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points{left}",
+            *(f"  {uri}" for uri in pruned.examples),
+            *([f"  and {more:,} more; `polyglance prune --dry-run --json` names them all"] if more > 0 else []),
+        ]
+    )
+
+
+def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
+    """A run's closing report for scripts."""
+    return {
+        **asdict(report.counts),
+        "collection": collection,
+        "seconds": round(report.seconds, 3),
+        "images_per_second": round(report.rate, 2),
+        "busy": {stage: round(share, 3) for stage, share in report.shares.items()},
+        "bottleneck": report.bottleneck,
+        "copied": report.copied,
+        "reasons": dict(report.reasons),
+    }
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM stop a run as cleanly as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,86 @@
+"""``polyglance plan``: how large a Qdrant cluster a library needs."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector.cli import options
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workers.sizing.plan import Plan
+
+app = typer.Typer()
+
+GB = 1e9
+
+
+@app.command()
+def plan(
+    images: Annotated[float, typer.Option("--images", min=1, help="How many images, such as 1e9.")],
+    payload_bytes: Annotated[
+        int, typer.Option("--payload-bytes", min=1, help="What an image's payload takes as JSON, metadata included.")
+    ] = 600,
+    node_memory_gb: Annotated[
+        float, typer.Option("--node-memory-gb", min=1, help="Memory of one node that Qdrant may take, in GB.")
+    ] = 64.0,
+    node_disk_gb: Annotated[float, typer.Option("--node-disk-gb", min=1, help="Disk of one node, in GB.")] = 1000.0,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.001, help="Images a second from end to end on one GPU; `tune` measures it."),
+    ] = None,
+    space: options.Space = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what memory, disk, shards, nodes and GPU hours so many images need; docs/planning.md has the formulas.
+
+    polyglance plan --images 1e9 --set qdrant.replicas=2
+    """
+    from connector.models.catalog import find_space
+    from connector.settings import Settings
+    from connector.store.schema import CollectionSchema, Fingerprint
+    from workers.sizing import plan as planning
+
+    if not images.is_integer():
+        raise ConfigError(f"--images {images} is no whole number of images.")
+    loaded = Settings.load(options.overrides(space=space, collection=None, settings=settings))
+    wanted = find_space(loaded.model.space)
+    fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
+    schema = CollectionSchema(fingerprint, meta_fields=loaded.qdrant.meta_fields)
+    found = planning.plan(
+        int(images),
+        collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),
+        node=planning.Node(memory_bytes=node_memory_gb * GB, disk_bytes=node_disk_gb * GB),
+        replicas=loaded.qdrant.replicas or 1,
+        rate=rate or planning.PUBLISHED_RATE,
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    source = "given" if rate else "the best published for one A100; `polyglance tune` measures yours"
+    for line in _lines(found, rate=rate or planning.PUBLISHED_RATE, source=source):
+        typer.echo(line)
+
+
+def _lines(found: "Plan", *, rate: float, source: str) -> Iterator[str]:
+    copies = "one copy" if found.replicas == 1 else f"{found.replicas} copies"
+    yield f"{found.images:,} images, {copies} of each point, by formula and not by trial (docs/planning.md):\n"
+    yield f"memory     {_size(found.memory_bytes)}"
+    yield f"disk       {_size(found.disk_bytes)}"
+    yield f"shards     {found.shards:,}    --set qdrant.shards={found.shards}, fixed once the collection is made"
+    yield f"nodes      {found.nodes:,}    {found.limit} decides"
+    yield f"GPU hours  {found.gpu_hours:,.1f}    at {rate:,.0f} images a second ({source})\n"
+    yield "bytes of one point    in memory    on disk"
+    for kind in dict.fromkeys([*found.point.memory, *found.point.disk]):
+        yield f"{kind:18} {found.point.memory.get(kind, 0):12,.0f} {found.point.disk.get(kind, 0):10,.0f}"
+
+
+def _size(size: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size / 1e6:,.0f} MB"

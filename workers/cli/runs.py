@@ -1,0 +1,144 @@
+"""The commands that look after runs: a thin reading of the run folders and ``workers.run.retry``."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector.cli import options
+
+if TYPE_CHECKING:
+    from connector.run_status import RunStatus
+
+app = typer.Typer()
+
+Reason = Annotated[str | None, typer.Option("--reason", help="Only these, such as truncated.")]
+
+
+@app.command()
+def status(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the last run of every source: how far it is, how fast, what it rejected and which stage it waits for.
+
+    polyglance status
+    """
+    from connector.run_status import RunStatus
+    from connector.settings import Settings
+    from workers.run.shards import run_folders
+
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    now = datetime.now(UTC)
+    said = (folder.read_status() for folder in run_folders(loaded))
+    found = [status for data in said if data is not None and (status := RunStatus.read(data, now=now)) is not None]
+    found.sort(key=lambda status: status.started_at, reverse=True)
+    if as_json:
+        typer.echo(json.dumps([asdict(status) for status in found]))
+        return
+    if not found:
+        typer.echo(f"nothing was ingested into collection {loaded.collection} from this machine yet.", err=True)
+    typer.echo("\n\n".join(_shown(status) for status in found))
+
+
+@app.command()
+def rejected(
+    reason: Reason = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the images that the last run of each source could not ingest, and why.
+
+    polyglance rejected --reason truncated
+    """
+    from connector.settings import Settings
+    from workers.run.shards import run_folders
+
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    found = [r for folder in run_folders(loaded) for r in folder.rejects() if reason in (None, r.reason)]
+    if as_json:
+        names = ("uri", "stage", "reason", "detail", "attempt")
+        typer.echo(json.dumps([{name: getattr(reject, name) for name in names} for reject in found]))
+        return
+    if not found:
+        typer.echo(f"no rejected images in collection {loaded.collection}.", err=True)
+    for reject in found:
+        typer.echo(f"{reject.reason}\t{reject.stage}\t{reject.uri}\t{reject.detail}")
+
+
+@app.command()
+def retry(
+    reason: Reason = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Try the rejected images again, and no others: after a repair, or when what stood in the way has passed.
+
+    polyglance retry --reason timeout
+    """
+    from rich.console import Console
+
+    import workers.run.retry
+    from connector.settings import Settings
+    from workers.cli import progress
+    from workers.cli.ingest import counts_of, terminated_like_interrupted
+
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    console = Console(stderr=True)
+    with terminated_like_interrupted():
+        done = workers.run.retry.retry(
+            loaded,
+            reason=reason,
+            show=partial(progress.shown, console=console),
+            wait=partial(progress.waiting, console=console),
+        )
+    if as_json:
+        typer.echo(json.dumps({**counts_of(done.report, collection=loaded.collection), "hopeless": done.hopeless}))
+        return
+    if done.report.counts.listed:
+        typer.echo(progress.summary(done.report))
+    else:
+        typer.echo(f"no rejected images to try again in collection {loaded.collection}.", err=True)
+    if done.hopeless:
+        typer.echo(f"{done.hopeless:,} rejects name nothing that could be read: mend the list that they stand in.")
+
+
+def _shown(status: "RunStatus") -> str:
+    """A run in a few lines."""
+    share = f" of {status.listed:,}" if status.listed_all else f" of {status.listed:,} listed so far"
+    lines = [
+        f"{status.state:8} {status.source} -> {status.collection}",
+        f"         {status.done:,}{share}: stored {status.stored:,}, unchanged {status.unchanged:,}, "
+        f"rejected {status.rejected:,}",
+        f"         {status.rate:,.1f} images/s" + (f", {_duration(status.eta_s)} to go" if _goes_on(status) else ""),
+    ]
+    if status.busy:
+        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in status.busy.items())
+        lines.append(f"         busy: {shares}; the bottleneck is {status.bottleneck}")
+    if status.reasons:
+        lines.append("         rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in status.reasons.items()))
+    lines.append(f"         started {status.started_at}, last heard of {status.updated_at} on {status.host}")
+    if status.error is not None:
+        lines.append(f"         {status.error}")
+    if status.state in ("stopped", "failed", "broken"):
+        lines.append("         the same `polyglance ingest` goes on with the rest")
+    return "\n".join(lines)
+
+
+def _goes_on(status: "RunStatus") -> bool:
+    return status.state == "running" and status.eta_s is not None
+
+
+def _duration(seconds: float | None) -> str:
+    minutes, rest = divmod(int(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,116 @@
+"""``polyglance watch``: a service that keeps a collection in step with a place until it is told to stop."""
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector.cli import options
+from connector.errors import ConfigError
+from workers.cli.ingest import MaxPrune, MetricsPort, terminated_like_interrupted
+
+if TYPE_CHECKING:
+    from connector.settings import Settings
+    from workers.sources.source import Source
+    from workers.watch.watch import Feed
+
+app = typer.Typer()
+
+
+@app.command()
+def watch(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, s3://bucket/prefix, or any other source.")],
+    every: Annotated[
+        float | None, typer.Option("--every", help="Seconds between two full passes (3600), which also prune.")
+    ] = None,
+    settle: Annotated[
+        float | None, typer.Option("--settle", help="Seconds without a change before changes are looked at (2).")
+    ] = None,
+    sqs_url: Annotated[
+        str | None, typer.Option("--sqs-url", help="The SQS queue that the bucket tells its changes to.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    max_prune: MaxPrune = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
+    endpoint_url: Annotated[
+        str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Named profile of the AWS configuration.")] = None,
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+) -> None:
+    """Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.
+
+    polyglance watch ~/Pictures --metrics-port 9100
+    """
+    from connector.settings import Settings
+
+    numbers = {
+        "watch.every_s": every,
+        "watch.settle_s": settle,
+        "ingest.metrics_port": metrics_port,
+        "ingest.max_prune": max_prune,
+    }
+    texts: dict[str, Any] = {
+        "watch.sqs_url": sqs_url,
+        "ingest.hidden": hidden,
+        "s3.endpoint_url": endpoint_url,
+        "s3.profile": profile,
+    }
+    flags = {name: str(value) for name, value in numbers.items() if value is not None}
+    flags |= {name: value for name, value in texts.items() if value}
+    given = options.overrides(space=space, collection=collection, settings=settings)
+    _watch(source, settings=Settings.load({**given, **flags}))
+
+
+def _watch(place: str, *, settings: "Settings") -> None:
+    from rich.console import Console
+
+    from workers.cli import progress
+    from workers.ingest import Ingestion
+    from workers.run.status_server import serving
+    from workers.sources.open import open_source
+    from workers.watch.watch import Watcher
+
+    wait = partial(progress.waiting, console=Console(stderr=True))
+    with terminated_like_interrupted(), closing(open_source(place, settings=settings)) as source:
+        feed = _feed(source, settings=settings)
+        watcher = Watcher(
+            source,
+            place=place,
+            settings=settings,
+            feed=feed,
+            workers=lambda show: Ingestion.open(settings, recreate=False, show=show, wait=wait),
+            wait=wait,
+        )
+        told = "by its events" if feed else "which tells no changes"
+        typer.echo(f"watching {source.root}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)
+        try:
+            with serving(settings.ingest, registry=watcher.metrics.registry, health=watcher.health) as url:
+                typer.echo(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
+                watcher.run()
+        except KeyboardInterrupt:
+            typer.echo("stopped; what was stored stays stored, and the next start looks at everything", err=True)
+
+
+def _feed(source: "Source", *, settings: "Settings") -> "Feed | None":
+    """What tells the changes of this place; None where nothing does."""
+    from workers.sources.disk import DiskSource, path_of
+
+    queue = settings.watch.sqs_url
+    if source.root.startswith("s3://"):
+        from workers.sources.s3 import S3Source
+
+        if isinstance(source, S3Source) and queue is not None:
+            from workers.watch.queue import QueueFeed
+
+            return QueueFeed(source, url=queue, settings=settings.s3)
+    if queue is not None:
+        raise ConfigError(f"watch.sqs_url tells the changes of a bucket; {source.root} is none.")
+    if isinstance(source, DiskSource) and path_of(source.root).is_dir():
+        from workers.watch.folder import FolderFeed
+
+        return FolderFeed(source)
+    return None

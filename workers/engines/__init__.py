@@ -1,1 +1,0 @@
-"""Executors: where shards run. Each only turns shards into futures; ``workers.run`` does the rest, once for all."""

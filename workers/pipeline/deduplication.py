@@ -1,0 +1,116 @@
+"""ContentDeduplicator: equal bytes are embedded once, however many places they lie in.
+
+The rule: a content belongs to whoever claims it first. Whoever comes later waits here without its bytes, and is handed
+back when the first has its outcome; what the collection holds already is nobody's work.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from qdrant_client.models import FieldCondition, Filter, MatchAny
+
+from connector.records import Payload, Vector
+from connector.store.engine import Engine
+from workers.pipeline.metadata import CONTENT_FIELDS
+from workers.records import Blob
+
+REMEMBERED = 4096
+"""Contents kept after their outcome: more than can be on their way to the store, where they are found from then on."""
+SCROLLED = 1024
+"""Points read to find contents that are stored; one that lies in more places may be embedded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """An image's bytes and their hash."""
+
+    blob: Blob
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """The vector of a content, and what a payload says of the content itself."""
+
+    vector: Vector
+    payload: Payload
+
+    @classmethod
+    def of(cls, vector: Vector, payload: Payload) -> "StoredContent":
+        """Keep of a point's payload what every place of its content shares."""
+        return cls(vector, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An image whose content is known."""
+
+    hashed: Hashed
+    known: StoredContent
+
+
+def hash_of(blob: Blob) -> str:
+    """BLAKE2b-128 of an image's bytes, in hex."""
+    return hashlib.blake2b(blob.data, digest_size=16).hexdigest()
+
+
+class ContentDeduplicator:
+    """Who works on which content. Safe to use from many threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Hashed]] = {}
+        self._settled: OrderedDict[str, StoredContent] = OrderedDict()
+
+    def claim(self, images: Sequence[Hashed]) -> tuple[list[Hashed], list[Duplicate]]:
+        """Split images into those that the caller is to work on, and those whose content is known.
+
+        The rest wait until their content is settled or dropped; each claimed content must be one or the other.
+        """
+        claimed: list[Hashed] = []
+        duplicates: list[Duplicate] = []
+        with self._lock:
+            for image in images:
+                known = self._settled.get(image.content_hash)
+                if known is not None:
+                    duplicates.append(Duplicate(image, known))
+                elif image.content_hash in self._waiting:
+                    light = replace(image, blob=replace(image.blob, data=b""))
+                    self._waiting[image.content_hash].append(light)
+                else:
+                    self._waiting[image.content_hash] = []
+                    claimed.append(image)
+        stored = self._stored([image.content_hash for image in claimed])
+        for image in claimed:
+            known = stored.get(image.content_hash)
+            if known is not None:
+                duplicates += [Duplicate(one, known) for one in (image, *self.settle(image.content_hash, known))]
+        return [image for image in claimed if image.content_hash not in stored], duplicates
+
+    def settle(self, content_hash: str, known: StoredContent) -> list[Hashed]:
+        """Say what a claimed content is; returns those that waited for it."""
+        with self._lock:
+            self._settled[content_hash] = known
+            if len(self._settled) > REMEMBERED:
+                self._settled.popitem(last=False)
+            return self._waiting.pop(content_hash, [])
+
+    def drop(self, content_hash: str) -> list[Hashed]:
+        """Say that a claimed content was rejected; returns those that waited for it."""
+        with self._lock:
+            return self._waiting.pop(content_hash, [])
+
+    def _stored(self, hashes: Sequence[str]) -> Mapping[str, StoredContent]:
+        if not hashes:
+            return {}
+        where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*hashes]))])
+        page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)
+        return {
+            str(point.payload["content_hash"]): StoredContent.of(point.vector, point.payload)
+            for point in page.points
+            if point.vector is not None
+        }

@@ -1,0 +1,292 @@
+"""START READING HERE: how one shard of images becomes points.
+
+    read ──► decode ──► embed ──► upsert
+        blobs    images    points           (bounded channels; several threads a stage)
+
+All stages work at once. One bad image is a ``Reject`` and stops nothing; whatever else goes wrong stops every
+thread and is raised. Memory is bounded by the settings: no channel grows with the number of images.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from connector.errors import ItemsLost, ModelError, StageFailed, UnreadableImage
+from connector.images.decode import decode
+from connector.models.image_tower import ImageTower
+from connector.process import usable_cores
+from connector.records import Pixels, Point, Vector
+from connector.settings import IngestSettings, LimitsSettings
+from connector.store.engine import Engine
+from connector.store.points import SHORTEST
+from workers.pipeline.channel import Channel, ThreadGroup
+from workers.pipeline.counters import Counters, RunReport
+from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
+from workers.pipeline.item_retry import ItemRetry, Reading
+from workers.pipeline.metadata import describe, describe_duplicate
+from workers.records import Blob, Ref, Reject, Stage, Unchanged
+from workers.sources.source import Source
+
+WAITING_CHUNKS = 4
+"""Chunks of read images that may wait for each decoder: more would only take memory until it is their turn."""
+
+UPSERT_POINTS = 1024
+"""Points in one call at most; the server engine sends them in several batches at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A decoded image on its way to the tower."""
+
+    ref: Ref
+    pixels: Pixels  # (size, size, 3) uint8
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StageQueues:
+    """One shard on its way: its source, the channels between the stages, and who watches them."""
+
+    source: Source
+    deduplicator: ContentDeduplicator
+    item_retry: ItemRetry
+    refs: Channel[Ref]
+    blobs: Channel[Hashed]
+    images: Channel[Image]
+    points: Channel[Point]
+    counters: Counters
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Pipeline:
+    """Brings shards into a collection. Tower and engine live on between shards."""
+
+    def __init__(
+        self,
+        *,
+        tower: ImageTower,
+        engine: Engine,
+        settings: IngestSettings,
+        limits: LimitsSettings,
+        batch_size: int,
+        public_url: str | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.tower = tower
+        self.engine = engine
+        self._settings = settings
+        self._limits = limits
+        self._batch_size = tower.prepare(batch_size)
+        self._thumbnails = None if public_url is None else f"{public_url.rstrip('/')}/thumbnails"
+        self._clock = clock
+        cores = usable_cores()
+        self.threads: dict[Stage, int] = {
+            "read": settings.readers,
+            "decode": settings.decoders or cores,
+            "embed": tower.callers(cores=cores),
+            "upsert": 1,
+        }
+
+    def run(self, shard: Sequence[Ref], *, source: Source, counters: Counters) -> RunReport:
+        """Ingest one shard of ``source``; returns when every image of it has an outcome.
+
+        Raises ItemsLost when one has none, StageFailed, SourceError or StoreError when the run as a whole is broken,
+        and lets KeyboardInterrupt through once every thread is home.
+        """
+        group: ThreadGroup
+
+        def lost(reading: Reading, reject: Reject) -> None:
+            counters.rejected(reject)
+            group.replace(reading.thread, "read", partial(self._read, queues, reading.rest))
+
+        queues = StageQueues(
+            source=source,
+            deduplicator=ContentDeduplicator(self.engine),
+            item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost),
+            refs=Channel(len(shard)),
+            blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
+            images=Channel(2 * self._batch_size * self.threads["embed"], least=self._batch_size),
+            points=Channel(2 * UPSERT_POINTS),
+            counters=counters,
+        )
+        queues.refs.put(shard)
+        queues.refs.close()
+        counters.listed(len(shard))
+        counters.watch({"blobs": queues.blobs, "images": queues.images, "points": queues.points})
+        stages: tuple[tuple[Stage, Callable[[StageQueues], None], Channel[Any] | None], ...] = (
+            ("read", self._read, queues.blobs),
+            ("decode", self._decode, queues.images),
+            ("embed", self._embed, queues.points),
+            ("upsert", self._upsert, None),
+        )
+        with (
+            _torch_threads_kept(),
+            ThreadGroup([queues.refs, queues.blobs, queues.images, queues.points]) as group,
+        ):
+            for name, work, output in stages:
+                group.start(name, partial(work, queues), count=self.threads[name], output=output)
+            group.start("patience", queues.item_retry.watch, count=1, output=None)
+            group.wait()
+        report = counters.report()
+        if not report.counts.balanced:
+            raise ItemsLost(f"the books of this shard do not balance: {report.counts}. This is a defect: report it.")
+        return report
+
+    def _share_of_buffer(self, one: Hashed) -> int:
+        """Bytes that a read image counts for: its own, and at least its share of the buffer by number."""
+        images = WAITING_CHUNKS * self._settings.chunk * self.threads["decode"]
+        return max(len(one.blob.data), self._settings.buffer_bytes // images)
+
+    def _read(self, queues: StageQueues, rest: Sequence[Ref] = ()) -> None:
+        if rest:  # what a reader left that hangs
+            self._read_chunk(rest, queues)
+        while refs := queues.refs.get(self._settings.chunk):
+            with queues.counters.busy("read"):
+                fresh = self._without_stored(refs, queues.counters)
+            if fresh:
+                self._read_chunk(fresh, queues)
+
+    def _read_chunk(self, refs: Sequence[Ref], queues: StageQueues) -> None:
+        with queues.item_retry.reading(refs) as reading:
+            for bundle in self._bundles(reading, queues):
+                with queues.counters.busy("read"):
+                    claimed, duplicates = queues.deduplicator.claim([Hashed(blob, hash_of(blob)) for blob in bundle])
+                reading.handed_on()
+                queues.blobs.put(claimed)
+                queues.points.put(self._copies(duplicates, queues.counters))
+
+    def _without_stored(self, refs: Sequence[Ref], counters: Counters) -> list[Ref]:
+        """The refs whose image the collection does not hold in this version; each learns the stored version."""
+        found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version"])
+        versions = {point.id: point.payload.get("version") for point in found}
+        fresh = [replace(ref, stored_version=versions.get(ref.point_id)) for ref in refs]
+        fresh = [ref for ref in fresh if ref.version is None or ref.version != ref.stored_version]
+        counters.unchanged(len(refs) - len(fresh))
+        return fresh
+
+    def _bundles(self, reading: Reading, queues: StageQueues) -> Iterator[list[Blob]]:
+        """Gather what is read into bundles, small enough that a few of them never outweigh the buffer."""
+        outcomes = queues.source.read([*reading.left])
+        bundle: list[Blob] = []
+        weight = 0
+        while True:
+            with queues.counters.busy("read"):
+                outcome = queues.item_retry.next(reading, outcomes)
+            match outcome:
+                case None:
+                    yield bundle
+                    return
+                case Unchanged():
+                    reading.settled()
+                    queues.counters.unchanged(1)
+                case Reject():
+                    queues.counters.rejected(replace(outcome, ref=reading.kept[-1]))
+                    reading.settled()
+                case Blob():
+                    bundle.append(outcome)
+                    weight += len(outcome.data)
+            if weight >= self._settings.buffer_bytes // (8 * self.threads["read"]):
+                yield bundle
+                bundle, weight = [], 0
+
+    def _copies(self, duplicates: Sequence[Duplicate], counters: Counters) -> list[Point]:
+        """Points of images whose content is known."""
+        counters.copied(len(duplicates))
+        now = self._clock()
+        return [
+            self._point(
+                one.hashed.blob.ref, one.known.vector, describe_duplicate(one.hashed.blob, one.known.payload, now=now)
+            )
+            for one in duplicates
+        ]
+
+    def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any]) -> Point:
+        if self._thumbnails is not None:
+            payload = {**payload, "thumbnail_url": f"{self._thumbnails}/{ref.point_id}.webp"}
+        return Point(ref.point_id, vector, payload)
+
+    def _decode(self, queues: StageQueues) -> None:
+        torch.set_num_threads(1)
+        while blobs := queues.blobs.get(self._settings.chunk // 4 or 1):
+            with queues.counters.busy("decode"):
+                outcomes = [(one.content_hash, self._image(one)) for one in blobs]
+            del blobs
+            for content_hash, outcome in outcomes:
+                if isinstance(outcome, Reject):
+                    self._reject(outcome, content_hash, queues=queues)
+            queues.images.put([outcome for _, outcome in outcomes if isinstance(outcome, Image)])
+
+    def _image(self, hashed: Hashed) -> Image | Reject:
+        blob = hashed.blob
+        try:
+            decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
+        except UnreadableImage as error:
+            return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
+        payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
+        return Image(blob.ref, decoded.pixels, payload)
+
+    def _reject(self, reject: Reject, content_hash: str, *, queues: StageQueues) -> None:
+        """Reject an image, and all that have the same content, for the same reason."""
+        queues.counters.rejected(reject)
+        for one in queues.deduplicator.drop(content_hash):
+            queues.counters.rejected(replace(reject, uri=one.blob.ref.uri, ref=one.blob.ref))
+
+    def _embed(self, queues: StageQueues) -> None:
+        if self.tower.device == "cpu":
+            torch.set_num_threads(1)
+        slot = self.tower.slot(self._batch_size)
+        while images := queues.images.get(self._batch_size):
+            with queues.counters.busy("embed"):
+                np.stack([image.pixels for image in images], out=slot[: len(images)])
+                points = self._points(images, slot[: len(images)], queues=queues)
+            queues.points.put(points)
+
+    def _points(self, images: Sequence[Image], pixels: Pixels, *, queues: StageQueues) -> list[Point]:
+        try:
+            vectors = self.tower.embed(pixels)
+        except ModelError as error:
+            raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
+        points = []
+        for image, vector in zip(images, vectors, strict=True):
+            content_hash = image.payload["content_hash"]
+            length = float(np.linalg.norm(vector))
+            if SHORTEST <= length < math.inf:
+                known = StoredContent.of(vector, image.payload)
+                waited = [Duplicate(one, known) for one in queues.deduplicator.settle(content_hash, known)]
+                points += [
+                    self._point(image.ref, vector, image.payload),
+                    *self._copies(waited, queues.counters),
+                ]
+                continue
+            reason = "zero_vector" if length < SHORTEST else "not_finite"
+            detail = f"the tower ({self.tower.precision} on {self.tower.device}) gave a vector of length {length}"
+            reject = Reject(image.ref.uri, stage="embed", reason=reason, detail=detail, ref=image.ref)
+            self._reject(reject, content_hash, queues=queues)
+        return points
+
+    def _upsert(self, queues: StageQueues) -> None:
+        with queues.item_retry.until_end():
+            while points := queues.points.get(UPSERT_POINTS):
+                with queues.counters.busy("upsert"):
+                    self.engine.upsert(points)
+                queues.counters.stored(len(points))
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Undo what the stages' ``torch.set_num_threads`` did to the rest of the process."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

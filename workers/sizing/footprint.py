@@ -1,0 +1,73 @@
+"""How much memory an ingestion process takes at its peak, from the settings alone.
+
+The rule: nothing of the work grows with the number of images; what does, an embedded collection's share that must be
+in memory, is told for each point. Constants were measured on Linux with torch 2.13, or stand
+elsewhere, which a test holds; another holds the sum against a real run. No heavy module is imported.
+"""
+
+from dataclasses import dataclass
+
+from connector.models.catalog import Space, find_space
+from connector.settings import Settings
+from workers.sizing.plan import CODE_BITS, CODE_EXTRA, ID_BYTES
+
+MIB = 1024 * 1024
+
+LIBRARIES = 490 * MIB
+"""Python, torch, transformers and Qdrant's client, imported."""
+WEIGHTS = {"clip-vit-b-32": 577 * MIB, "mini": 8 * MIB}
+"""A space's image model in float32, both halves of it."""
+LOADING = 1.9
+"""Peak of loading over the weights: what the file holds, the pass rebuilt from it, the copy in bfloat16."""
+ACTIVATIONS = 2 * MIB
+"""One image under way through ViT-B/32."""
+BATCH = 16
+"""Images in a batch where the device has not chosen yet."""
+ORDINARY = 12_000_000 * 6
+"""Bytes to decode an ordinary photograph: 12 megapixels of a progressive JPEG."""
+WORST = 32
+"""Bytes a pixel that decoding takes at most: ``connector.images.decode.BYTES_PER_PIXEL``."""
+POINTS_UNDER_WAY = 3 * 1024
+"""Points in the last channel and in the store's hands: ``workers.pipeline.pipeline.UPSERT_POINTS`` three times."""
+UNSEALED = 25_000
+"""Points the embedded engine holds at most until it seals them: ``connector.store.edge.engine.SEAL_MOST``."""
+KNOWN = 4096
+"""Contents that are remembered: ``workers.pipeline.deduplication.REMEMBERED``."""
+POINT = 5 * 1024
+"""A point's payload and indexes as the store holds them until they are sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Peak memory in bytes: with ordinary photographs, and where every decoder meets ``limits.max_pixels`` at once.
+
+    ``point`` is what each point of an embedded collection adds: its code and its id; 0 where a server has them.
+    """
+
+    ordinary: int
+    most: int
+    point: int
+
+
+def footprint(settings: Settings, *, cores: int) -> Footprint:
+    """The peak of one ingestion process on the CPU; what a GPU holds is not counted."""
+    space = find_space(settings.model.space)
+    weights = WEIGHTS.get(space.name, WEIGHTS["clip-vit-b-32"])
+    decoders = settings.ingest.decoders or cores
+    working = weights + _batches(settings, space=space, callers=cores) + _points(space)
+    files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
+    ordinary = LIBRARIES + max(round(LOADING * weights), working + files // 4 + decoders * ORDINARY)
+    most = LIBRARIES + max(round(LOADING * weights), working + files + decoders * WORST * settings.limits.max_pixels)
+    point = 0 if settings.qdrant.url is not None else space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES
+    return Footprint(ordinary=ordinary, most=most, point=point)
+
+
+def _batches(settings: Settings, *, space: Space, callers: int) -> int:
+    """Pixels that wait in the channel and in slots, and activations."""
+    batch = settings.model.batch_size or BATCH
+    pixels = 3 * space.image_size**2
+    return callers * batch * (4 * pixels + ACTIVATIONS * space.image_size**2 // 224**2)
+
+
+def _points(space: Space) -> int:
+    return (POINTS_UNDER_WAY + KNOWN + UNSEALED) * (4 * space.dims + POINT)

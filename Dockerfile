@@ -12,9 +12,12 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:${PYTHON}-slim AS base
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin polyglance \
-    && install -d -o polyglance -g polyglance /data /models
+    && install -d -m 0700 -o polyglance -g polyglance /data /models
 ENV PYTHONUNBUFFERED=1 \
     XDG_DATA_HOME=/data \
+    XDG_CACHE_HOME=/models/cache \
+    TORCHINDUCTOR_CACHE_DIR=/models/cache/inductor \
+    TRITON_CACHE_DIR=/models/cache/triton \
     HF_HOME=/models
 COPY constraints.txt /tmp/constraints.txt
 WORKDIR /data

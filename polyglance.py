@@ -23,6 +23,7 @@ import workers.cli.runs
 import workers.cli.tune
 import workers.cli.watch
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import ConfigError, InvalidQuery, PolyglanceError
 from connector.process import set_up_logs
 
@@ -72,12 +73,12 @@ def settings(
     loaded, origins = Settings.load(overrides), Settings.origins(overrides)
     rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
     if as_json:
-        typer.echo(json.dumps({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()}))
+        say_json({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()})
         return
     width = max(len(name) for name in rows)
     for name, (value, origin) in rows.items():
-        typer.echo(f"{name:{width}}  {json.dumps(value):32}  {origin}")
-    typer.echo(f"\n{_memory(loaded)}")
+        say(f"{name:{width}}  {json.dumps(value):32}  {origin}")
+    say(f"\n{_memory(loaded)}")
 
 
 def _memory(settings: Any) -> str:
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(error: PolyglanceError, *, code: int) -> None:
-    typer.echo(f"polyglance: {error}", err=True)
+    say(f"polyglance: {error}", err=True)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""What belongs to the process as a whole: its memory, its logs, the cores it may use.
+"""What belongs to the process as a whole: its memory, its logs, its folders, the cores it may use.
 
 Threads that come and go leave holes in heaps of their own, so the C library's allocator is told to keep less. Only
 glibc is spoken to; elsewhere both calls do nothing.
@@ -9,6 +9,9 @@ import logging
 import os
 import sys
 from functools import cache
+from pathlib import Path
+
+from connector.printable import PrintableFormatter
 
 _M_ARENA_MAX = -8
 """glibc's name for the greatest number of heaps (mallopt(3))."""
@@ -36,7 +39,17 @@ def _glibc() -> ctypes.CDLL | None:
 
 def set_up_logs(level: int) -> None:
     """Send what is at least of this level to standard error. Once a process, at its entry point."""
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone; one that is there stays as it is."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(exist_ok=True)  # raises where a file is in the way
 
 
 def usable_cores() -> int:

@@ -55,7 +55,7 @@ class Hit:
     @property
     def uri(self) -> str:
         """Where the image was ingested from, such as ``file:///photos/dog.jpg``."""
-        return str(self.payload["uri"])
+        return str(self.payload.get("uri", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,28 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_a_service_writes_to_its_volumes_alone_and_gains_no_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in service["tmpfs"]
+    assert not service.get("privileged")
+
+
+def test_the_service_reads_what_ingestions_wrote_down_and_changes_nothing() -> None:
+    volumes = SERVICES["api"]["volumes"]
+    assert "state:/data:ro" in volumes
+    assert all(volume.endswith(":ro") for volume in volumes if not volume.startswith("models:"))
+    assert "state:/data" in SERVICES["ingest"]["volumes"]
+
+
+def test_folders_of_the_image_are_for_its_user_alone() -> None:
+    assert "install -d -m 0700 -o polyglance -g polyglance /data /models" in stages()["base"]
+    assert "XDG_CACHE_HOME=/models/" in stages()["base"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
     _, _, tag = SERVICES[name]["image"].partition(":")
     assert tag not in ("", "latest")

@@ -1,6 +1,5 @@
 """The command ``polyglance classify``."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import InvalidQuery
+from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.search.classify import Label, Labels
@@ -103,16 +104,20 @@ def _tag(search: "ImageSearch", labels: "Labels", *, where: str | None, threshol
             on_progress=lambda seen: progress.update(task, completed=seen),
         )
     if as_json:
-        typer.echo(json.dumps(asdict(done), ensure_ascii=False))
+        say_json(asdict(done))
         return
-    typer.echo(f"{done.seen:,} images, {done.changed:,} with other tags than before:")
+    say(f"{done.seen:,} images, {done.changed:,} with other tags than before:")
     for name, count in done.images.items():
-        typer.echo(f"{count:>9,}  {name}")
+        say(f"{count:>9,}  {printable(name)}")
 
 
 def _show(name: str, best: "Sequence[Label]", *, as_json: bool) -> None:
     if as_json:
         row = {"image": name, "labels": [asdict(label) for label in best]}
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        say_json(row)
     else:
-        typer.echo(f"{name}\t" + "\t".join(f"{label.name} {label.probability:.2f}" for label in best[:SHOWN]))
+        say(
+            "\t".join(
+                [printable(name), *(f"{printable(label.name)} {label.probability:.2f}" for label in best[:SHOWN])]
+            )
+        )

@@ -1,13 +1,14 @@
 """``polyglance collection``: look at a collection, make it, name it, move it, delete it."""
 
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import ConfigError
+from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -31,12 +32,12 @@ def info(
     with closing(_open(loaded)) as engine:
         found = _plain(engine.collection, engine.info())
     if as_json:
-        typer.echo(json.dumps(found))
+        say_json(found)
         return
     width = max(map(len, found))
     for name, value in found.items():
         shown = ", ".join(f"{key} ({kind})" for key, kind in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"{name:{width}}  {shown}")
+        say(f"{name:{width}}  {printable(shown)}")
 
 
 @app.command()
@@ -54,7 +55,7 @@ def create(space: options.Space = None, collection: options.Collection = None, s
     with closing(_open(loaded)) as engine:
         engine.create(CollectionSchema(fingerprint, meta_fields=loaded.qdrant.meta_fields))
         points = engine.info().points
-    typer.echo(f"collection {loaded.collection} is ready; it holds {points:,} points.")
+    say(f"collection {loaded.collection} is ready; it holds {points:,} points.")
 
 
 @app.command()
@@ -69,7 +70,7 @@ def optimize(
     with closing(_open(loaded)) as engine:
         engine.optimize()
         now = engine.info()
-    typer.echo(f"collection {loaded.collection}: the graph covers {now.indexed:,} of {now.points:,} points.")
+    say(f"collection {loaded.collection}: the graph covers {now.indexed:,} of {now.points:,} points.")
 
 
 @app.command()
@@ -90,7 +91,7 @@ def alias(
         raise ConfigError("the embedded engine has no aliases; name a server: --set qdrant.url=http://localhost:6333.")
     with closing(ServerEngine.connect(loaded.qdrant, collection=loaded.collection)) as engine:
         engine.point_alias(name)
-    typer.echo(f"{name} now means collection {loaded.collection}.")
+    say(f"{name} now means collection {loaded.collection}.")
 
 
 @app.command()
@@ -110,7 +111,7 @@ def delete(
         if not yes:
             typer.confirm(f"Delete collection {loaded.collection} with its {points:,} points?", abort=True)
         engine.drop()
-    typer.echo(f"collection {loaded.collection} is deleted; {points:,} points are gone.")
+    say(f"collection {loaded.collection} is deleted; {points:,} points are gone.")
 
 
 @app.command()
@@ -148,9 +149,9 @@ def push(
         task = bar.add_task("pushing", total=origin.info().points)
         done = copy(origin, server, on_progress=lambda count: bar.update(task, completed=count))
     if as_json:
-        typer.echo(json.dumps(asdict(done)))
+        say_json(asdict(done))
         return
-    typer.echo(
+    say(
         f"sent {done.sent:,} points, {done.present:,} were there already; the counts agree, and so do "
         f"{done.compared:,} vectors that were compared."
     )

@@ -1,6 +1,5 @@
 """The command ``polyglance evaluate``."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import InvalidQuery
+from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.search.evaluate import Evaluation, Score
@@ -59,13 +60,13 @@ def evaluate(
     if plot is not None:
         draw(found, plot, title=f"{found.mean.captions:,} captions of {captions.name}")
     if as_json:
-        typer.echo(json.dumps(_plain(found), ensure_ascii=False))
+        say_json(_plain(found))
         return
     _show([*found.languages, found.mean])
     for images, what in ((found.missing, "not in the collection"), (found.ambiguous, "named by more than one point")):
         if images:
-            shown = ", ".join(images[:5]) + (", …" if len(images) > 5 else "")
-            typer.echo(f"left out, {len(images):,} images {what}: {shown}", err=True)
+            shown = ", ".join(map(printable, images[:5])) + (", …" if len(images) > 5 else "")
+            say(f"left out, {len(images):,} images {what}: {shown}", err=True)
 
 
 def _plain(found: "Evaluation") -> dict[str, object]:

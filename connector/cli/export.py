@@ -1,14 +1,15 @@
 """The command ``polyglance export``."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.cli.search import question_of
 from connector.errors import InvalidQuery
+from connector.printable import printable
 
 app = typer.Typer()
 
@@ -58,6 +59,6 @@ def export(
                     on_progress=lambda done: progress.update(task, completed=done),
                 )
     if as_json:
-        typer.echo(json.dumps({"file": str(file), "rows": written}))
+        say_json({"file": str(file), "rows": written})
     else:
-        typer.echo(f"{file} has {written:,} images.")
+        say(f"{printable(file)} has {written:,} images.")

@@ -1,10 +1,14 @@
-"""What ``polyglance search`` prints: tables for people, JSON for scripts."""
+"""What the commands print: lines and tables for people, JSON for scripts.
 
-import json
+The rule: nothing is printed but through here, so that no name out of a file or a store acts on the terminal.
+"""
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from connector.printable import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from connector.records import FacetCount, Hit, HitGroup, StoredPoint
@@ -12,10 +16,20 @@ if TYPE_CHECKING:
 NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text of ours, whose line ends and tabs are meant; values in it are passed through ``printable``."""
+    typer.echo(printable_lines(text), err=err)
+
+
+def say_json(value: Any) -> None:
+    """Print JSON on one line."""
+    typer.echo(printable_json(value))
+
+
 def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
     """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "payload"}]}``."""
     if as_json:
-        _json({"query": query, "hits": [_plain(hit) for hit in hits]})
+        say_json({"query": query, "hits": [_plain(hit) for hit in hits]})
         return
     _table(query, ("score", "fits", "image"), [(f"{hit.score:.3f}", _percent(hit), _name(hit)) for hit in hits])
 
@@ -23,7 +37,7 @@ def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
 def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
     """Groups, best first; as JSON ``{"groups": [{"value", "hits"}]}``."""
     if as_json:
-        _json({"groups": [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]})
+        say_json({"groups": [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]})
         return
     rows = [(str(each.value), f"{hit.score:.3f}", _percent(hit), _name(hit)) for each in groups for hit in each.hits]
     _table("", ("group", "score", "fits", "image"), rows)
@@ -32,7 +46,7 @@ def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
 def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) -> None:
     """A field's values; as JSON ``{"field", "counts": [{"value", "count"}]}``."""
     if as_json:
-        _json({"field": field, "counts": [{"value": each.value, "count": each.count} for each in counts]})
+        say_json({"field": field, "counts": [{"value": each.value, "count": each.count} for each in counts]})
         return
     _table("", ("count", field), [(f"{each.count:,}", str(each.value)) for each in counts])
 
@@ -40,7 +54,9 @@ def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) ->
 def show_points(points: Sequence["StoredPoint"], *, as_json: bool) -> None:
     """Points without a score; as JSON ``{"points": [{"id", "uri", "payload"}]}``."""
     if as_json:
-        _json({"points": [{"id": p.id, "uri": p.payload["uri"], "payload": dict(p.payload)} for p in points]})
+        say_json(
+            {"points": [{"id": p.id, "uri": str(p.payload.get("uri", "")), "payload": dict(p.payload)} for p in points]}
+        )
         return
     _table("", ("id", "image"), [(each.id, _name(each)) for each in points])
 
@@ -60,11 +76,7 @@ def _percent(hit: "Hit") -> str:
 
 
 def _name(found: "Hit | StoredPoint") -> str:
-    return str(found.payload.get("object_key", found.payload["uri"]))
-
-
-def _json(answer: dict[str, Any]) -> None:
-    typer.echo(json.dumps(answer, ensure_ascii=False))
+    return str(found.payload.get("object_key", found.payload.get("uri", found.id)))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -73,19 +85,14 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     from rich.text import Text
 
     if not rows:
-        typer.echo(NOTHING, err=True)
+        say(NOTHING, err=True)
         return
-    table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         is_number = column in ("score", "fits", "count")
         table.add_column(
             column, justify="right" if is_number else "left", style="cyan" if is_number else None, overflow="fold"
         )
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
-
-
-def _printable(name: str) -> str:
-    """A file's name on one line of a terminal: nothing in it moves the cursor or changes a colour."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say
 from connector.errors import CollectionMissing, ConfigError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def open_some(settings: "Settings", *, choose: bool) -> "tuple[ImageSearch, Sett
             demo = settings
         if demo is settings:
             raise
-    typer.echo(f"There is no collection {settings.collection} yet; this is the demo's, {demo.collection}.", err=True)
+    say(f"There is no collection {settings.collection} yet; this is the demo's, {demo.collection}.", err=True)
     return search, demo
 
 

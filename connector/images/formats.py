@@ -27,7 +27,7 @@ def recognise(data: bytes) -> str:
             raise UnreadableImage(
                 f"{name} is not supported; convert it to one of {', '.join(FORMATS)}.", reason="unsupported_format"
             )
-    raise UnreadableImage(f"no image of any known format: the file begins with {data[:12]!r}.", reason="not_an_image")
+    raise UnreadableImage("no image: the file begins like none of the formats that are known.", reason="not_an_image")
 
 
 def _media_brand(head: bytes) -> str | None:

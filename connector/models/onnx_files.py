@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from connector.process import private_folder
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -46,7 +48,7 @@ def open_session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession |
 
 def publish(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there whole: two processes may do it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     draft = Path(name)

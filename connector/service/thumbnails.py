@@ -19,6 +19,7 @@ from PIL import Image
 
 from connector.errors import OriginalUnavailable
 from connector.images.decode import upright
+from connector.process import private_folder
 from connector.records import Payload
 from connector.service.originals import Original, Originals
 from connector.settings import LimitsSettings, ServeSettings
@@ -135,7 +136,7 @@ class BoundedFolder:
             return
         path = self._folder / name[:2] / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(path.parent)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 file.write(data)
             os.replace(file.name, path)  # noqa: PTH105  (whole, or not at all)

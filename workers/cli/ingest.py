@@ -1,6 +1,5 @@
 """The commands that bring images in: a thin reading of ``workers.ingest``."""
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
+from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -115,18 +116,18 @@ def ingest(
     done = _ingest(sources, settings=loaded, recreate=recreate, prune=mode)
     report, resumed = done.report, done.resumed
     if not report.counts.listed:
-        typer.echo(f"no images found in {', '.join(sources)}; nothing was done.", err=True)
+        say(f"no images found in {', '.join(map(printable, sources))}; nothing was done.", err=True)
     if as_json:
         earlier = {} if resumed is None else {"resumed": counts_of(resumed, collection=loaded.collection)}
         pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
-        typer.echo(json.dumps({**counts_of(report, collection=loaded.collection), **earlier, **pruned}))
+        say_json({**counts_of(report, collection=loaded.collection), **earlier, **pruned})
     else:
         if resumed is not None:
-            typer.echo(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
+            say(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
         if report.counts.listed:
-            typer.echo(summary(report))
+            say(summary(report))
         for each in done.pruned:
-            typer.echo(missing_line(each))
+            say(missing_line(each))
     for each in done.pruned:
         if each.refusal is not None:
             raise RunIncomplete(each.refusal)
@@ -193,7 +194,7 @@ def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
         return
     metrics = Metrics()
     with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
-        typer.echo(f"metrics on {url}/metrics", err=True)
+        say(f"metrics on {url}/metrics", err=True)
         yield metrics.also(also)
 
 
@@ -204,16 +205,17 @@ def at_terminal() -> bool:
 
 def missing_line(pruned: "Pruned") -> str:
     """What pruning a source came to, in a few lines."""
+    source = printable(pruned.source)
     if not pruned.gone:
-        return f"nothing is gone from {pruned.source}: all of its {pruned.points:,} points have their image there"
+        return f"nothing is gone from {source}: all of its {pruned.points:,} points have their image there"
     left = "" if pruned.removed or pruned.refusal else "; none were removed: --yes, or `polyglance prune`, does that"
     more = pruned.gone - len(pruned.examples)
     return "\n".join(
         [
-            f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points; {pruned.removed:,} removed"
+            f"gone from {source}: {pruned.gone:,} of its {pruned.points:,} points; {pruned.removed:,} removed"
             if pruned.removed
-            else f"gone from {pruned.source}: {pruned.gone:,} of its {pruned.points:,} points{left}",
-            *(f"  {uri}" for uri in pruned.examples),
+            else f"gone from {source}: {pruned.gone:,} of its {pruned.points:,} points{left}",
+            *(f"  {printable(uri)}" for uri in pruned.examples),
             *([f"  and {more:,} more; `polyglance prune --dry-run --json` names them all"] if more > 0 else []),
         ]
     )

@@ -1,6 +1,5 @@
 """``polyglance plan``: how large a Qdrant cluster a library needs."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def plan(
         rate=rate or planning.PUBLISHED_RATE,
     )
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        say_json(asdict(found))
         return
     source = "given" if rate else "the best published for one A100; `polyglance tune` measures yours"
     for line in _lines(found, rate=rate or planning.PUBLISHED_RATE, source=source):
-        typer.echo(line)
+        say(line)
 
 
 def _lines(found: "Plan", *, rate: float, source: str) -> Iterator[str]:

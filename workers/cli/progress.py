@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from connector.printable import printable
 from workers.pipeline.counters import RunReport
 from workers.run.loop import Progress
 
@@ -47,7 +49,7 @@ def waiting(what: str, *, console: Console) -> Iterator[None]:
     """Show that something long is under way whose length nobody knows."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        bar.add_task(what, total=None)
+        bar.add_task(escape(printable(what)), total=None)
         yield
 
 

@@ -1,6 +1,5 @@
 """``polyglance prune``: what is gone from a source goes from the collection, after somebody said yes."""
 
-import json
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import ConfigError
 from workers.cli.ingest import MaxPrune, at_terminal, missing_line
 
@@ -52,14 +52,14 @@ def prune(
         with closing(_find(listed_ids, source=root, settings=loaded)) as gone:
             pruned = gone.found(max_prune=loaded.ingest.max_prune)
             if not as_json:
-                typer.echo(missing_line(pruned))
+                say(missing_line(pruned))
             willing = yes or (not dry_run and pruned.gone and pruned.refusal is None and typer.confirm("Remove them?"))
             if willing and pruned.refusal is None:
                 pruned = replace(pruned, removed=_remove(gone, source=root, settings=loaded))
                 if not as_json:
-                    typer.echo(f"removed {pruned.removed:,} points")
+                    say(f"removed {pruned.removed:,} points")
             if as_json:
-                typer.echo(json.dumps({**asdict(pruned), "uris": list(gone.uris())}))
+                say_json({**asdict(pruned), "uris": list(gone.uris())})
     if pruned.refusal is not None and not dry_run:
         raise RunIncomplete(pruned.refusal)
 

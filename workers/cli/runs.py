@@ -1,6 +1,5 @@
 """The commands that look after runs: a thin reading of the run folders and ``workers.run.retry``."""
 
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
+from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.run_status import RunStatus
@@ -39,11 +40,11 @@ def status(
     found = [status for data in said if data is not None and (status := RunStatus.read(data, now=now)) is not None]
     found.sort(key=lambda status: status.started_at, reverse=True)
     if as_json:
-        typer.echo(json.dumps([asdict(status) for status in found]))
+        say_json([asdict(status) for status in found])
         return
     if not found:
-        typer.echo(f"nothing was ingested into collection {loaded.collection} from this machine yet.", err=True)
-    typer.echo("\n\n".join(_shown(status) for status in found))
+        say(f"nothing was ingested into collection {loaded.collection} from this machine yet.", err=True)
+    say("\n\n".join(_shown(status) for status in found))
 
 
 @app.command()
@@ -65,12 +66,12 @@ def rejected(
     found = [r for folder in run_folders(loaded) for r in folder.rejects() if reason in (None, r.reason)]
     if as_json:
         names = ("uri", "stage", "reason", "detail", "attempt")
-        typer.echo(json.dumps([{name: getattr(reject, name) for name in names} for reject in found]))
+        say_json([{name: getattr(reject, name) for name in names} for reject in found])
         return
     if not found:
-        typer.echo(f"no rejected images in collection {loaded.collection}.", err=True)
+        say(f"no rejected images in collection {loaded.collection}.", err=True)
     for reject in found:
-        typer.echo(f"{reject.reason}\t{reject.stage}\t{reject.uri}\t{reject.detail}")
+        say("\t".join(map(printable, (reject.reason, reject.stage, reject.uri, reject.detail))))
 
 
 @app.command()
@@ -102,21 +103,21 @@ def retry(
             wait=partial(progress.waiting, console=console),
         )
     if as_json:
-        typer.echo(json.dumps({**counts_of(done.report, collection=loaded.collection), "hopeless": done.hopeless}))
+        say_json({**counts_of(done.report, collection=loaded.collection), "hopeless": done.hopeless})
         return
     if done.report.counts.listed:
-        typer.echo(progress.summary(done.report))
+        say(progress.summary(done.report))
     else:
-        typer.echo(f"no rejected images to try again in collection {loaded.collection}.", err=True)
+        say(f"no rejected images to try again in collection {loaded.collection}.", err=True)
     if done.hopeless:
-        typer.echo(f"{done.hopeless:,} rejects name nothing that could be read: mend the list that they stand in.")
+        say(f"{done.hopeless:,} rejects name nothing that could be read: mend the list that they stand in.")
 
 
 def _shown(status: "RunStatus") -> str:
     """A run in a few lines."""
     share = f" of {status.listed:,}" if status.listed_all else f" of {status.listed:,} listed so far"
     lines = [
-        f"{status.state:8} {status.source} -> {status.collection}",
+        f"{status.state:8} {printable(status.source)} -> {status.collection}",
         f"         {status.done:,}{share}: stored {status.stored:,}, unchanged {status.unchanged:,}, "
         f"rejected {status.rejected:,}",
         f"         {status.rate:,.1f} images/s" + (f", {_duration(status.eta_s)} to go" if _goes_on(status) else ""),
@@ -126,9 +127,9 @@ def _shown(status: "RunStatus") -> str:
         lines.append(f"         busy: {shares}; the bottleneck is {status.bottleneck}")
     if status.reasons:
         lines.append("         rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in status.reasons.items()))
-    lines.append(f"         started {status.started_at}, last heard of {status.updated_at} on {status.host}")
+    lines.append(f"         started {status.started_at}, last heard of {status.updated_at} on {printable(status.host)}")
     if status.error is not None:
-        lines.append(f"         {status.error}")
+        lines.append(f"         {printable(status.error)}")
     if status.state in ("stopped", "failed", "broken"):
         lines.append("         the same `polyglance ingest` goes on with the rest")
     return "\n".join(lines)

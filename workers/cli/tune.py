@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli import options
+from connector.cli.output import say, say_json
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def tune(
             "advice": hints,
             "prediction": {**asdict(predicted), "seconds": predicted.seconds},
         }
-        typer.echo(json.dumps(answer))
+        say_json(answer)
         return
     for line in _lines(found, pooled(found), predicted, wanted=wanted, hints=hints, settings=loaded):
-        typer.echo(line)
+        say(line)
 
 
 def _lines(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli import options
+from connector.cli.output import say
 from connector.errors import ConfigError
+from connector.printable import printable
 from workers.cli.ingest import MaxPrune, MetricsPort, terminated_like_interrupted
 
 if TYPE_CHECKING:
@@ -86,13 +88,13 @@ def _watch(place: str, *, settings: "Settings") -> None:
             wait=wait,
         )
         told = "by its events" if feed else "which tells no changes"
-        typer.echo(f"watching {source.root}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)
+        say(f"watching {printable(source.root)}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)
         try:
             with serving(settings.ingest, registry=watcher.metrics.registry, health=watcher.health) as url:
-                typer.echo(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
+                say(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
                 watcher.run()
         except KeyboardInterrupt:
-            typer.echo("stopped; what was stored stays stored, and the next start looks at everything", err=True)
+            say("stopped; what was stored stays stored, and the next start looks at everything", err=True)
 
 
 def _feed(source: "Source", *, settings: "Settings") -> "Feed | None":

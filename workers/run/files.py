@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from connector.errors import CannotRead, RunIncomplete, SourceError
+from connector.process import private_folder
 from connector.remote.s3 import S3Store, split_uri
 from connector.settings import S3Settings
 
@@ -49,7 +50,7 @@ class LocalFiles:
     def write(self, name: str, data: bytes) -> None:
         path = self.path / name
         with self._kept():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             handle, half = tempfile.mkstemp(dir=path.parent, prefix=".half-")
             try:
                 with os.fdopen(handle, "wb") as file:

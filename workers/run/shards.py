@@ -24,6 +24,7 @@ from typing import Any, Self, TypeVar
 from filelock import FileLock, Timeout
 
 from connector.errors import RunFilesUnreadable, RunIncomplete
+from connector.process import private_folder
 from connector.run_status import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
 from connector.settings import Settings
 from workers.pipeline.counters import RunReport, ShardReport
@@ -185,7 +186,7 @@ def exclusive(source: str, *, settings: Settings) -> Iterator[None]:
     """Keep other runs of this source into this collection out, as far as this machine goes. Raises RunIncomplete."""
     top = runs_of(settings.qdrant, collection=settings.collection)
     try:
-        top.mkdir(parents=True, exist_ok=True)
+        private_folder(top)
         lock = FileLock(top / f"{digest(source)}.lock", timeout=0)
         lock.acquire()
     except Timeout as error:

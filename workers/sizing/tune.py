@@ -28,7 +28,7 @@ import torch
 from connector.errors import SourceError, UnreadableImage
 from connector.images.decode import decode
 from connector.models.image_tower import ImageTower
-from connector.process import usable_cores
+from connector.process import private_folder, usable_cores
 from connector.records import Payload, Pixels, Point, Vectors
 from connector.settings import Settings
 from connector.store.edge.engine import SEAL_LEAST, EmbeddedEngine
@@ -256,7 +256,7 @@ def _scratch(settings: Settings, *, tower: ImageTower) -> Iterator[Engine]:
     """A collection like the one that is set, on the same engine, which is gone afterwards."""
     name = f"polyglance-tune-{uuid.uuid4().hex[:8]}"
     if settings.qdrant.url is None:
-        settings.qdrant.path.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.qdrant.path)
     beside = settings.qdrant.path if settings.qdrant.url is None else None
     with tempfile.TemporaryDirectory(prefix=".tune-", dir=beside) as folder:
         section = settings.qdrant.model_copy(update={"path": Path(folder)})

@@ -19,7 +19,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from connector.errors import StoreError, StoreRefused
-from connector.process import give_back
+from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vector
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.folder import CollectionFolder, add_indexes
@@ -92,7 +92,7 @@ class EmbeddedEngine:
                 shard, stored = self._opened()
                 self._extend(shard, stored=stored, asked=schema)
                 return
-            self._folder.path.mkdir(parents=True, exist_ok=True)
+            private_folder(self._folder.path)
             self._folder.acquire()
             self._folder.require_room()
             self._folder.make(schema)

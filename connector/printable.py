@@ -1,0 +1,46 @@
+"""Text from files, stores and strangers, made fit for a terminal or a line of a log.
+
+The rule: whatever is shown passes through here. Control characters, direction marks and line ends become U+FFFD, so
+that no file name moves a cursor, changes a colour or begins a line of its own; letters of every script stay.
+"""
+
+import json
+import logging
+import unicodedata
+from typing import Any
+
+_MARK = "\N{REPLACEMENT CHARACTER}"
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""They shape words of Persian and Hindi, and emoji; they move nothing."""
+
+
+def printable(text: object) -> str:
+    """The text on one line of a terminal; what could act on it is replaced by U+FFFD."""
+    return "".join(letter if _is_harmless(letter) else _MARK for letter in str(text))
+
+
+def printable_lines(text: object) -> str:
+    """A text of several lines and columns of ours: its line ends and tabs stay. Pass values through ``printable``."""
+    return "".join(letter if letter in "\n\t" or _is_harmless(letter) else _MARK for letter in str(text))
+
+
+def printable_json(value: Any) -> str:
+    """JSON on one line; what ``printable`` replaces stands in it as an escape, so that nothing is lost."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if _is_harmless(letter) else json.dumps(letter)[1:-1] for letter in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines of which each is one line; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """The line of a record."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's name)
+        """The traceback of a record."""
+        return printable_lines(super().formatException(ei))
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"

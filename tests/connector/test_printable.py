@@ -1,0 +1,77 @@
+"""Nothing out of a file, a store or a request acts on a terminal or begins a line of a log."""
+
+import json
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+
+from connector.printable import PrintableFormatter, printable, printable_json, printable_lines
+from connector.process import private_folder
+from tests.conftest import CommandLine
+
+HOSTILE = ["\x1b[31m", "\x9b2J", "\x07", "\r", "\n", "\x00", "\x7f", "\u202e", "\u2066", "\u2028", "\x85", "\udcff"]
+KEPT = ["Straße", "犬と猫", "naïve café", "می‌خواهم", "👩‍🚒", "a b", "a\u3000b"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+def test_what_could_act_on_a_terminal_is_replaced(hostile: str) -> None:
+    for shown in (printable(f"a{hostile}b"), printable_lines(f"a{hostile}b").replace("\n", "")):
+        assert hostile not in shown
+        assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in shown)
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_letters_of_every_script_stay(text: str) -> None:
+    assert printable(text) == text
+    assert printable_json(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("hostile", [*HOSTILE, "\U000e0001"], ids=ascii)
+def test_json_says_all_and_acts_on_nothing(hostile: str) -> None:
+    made = printable_json({"name": f"a{hostile}b"})
+    assert printable(made) == made
+    assert json.loads(made) == {"name": f"a{hostile}b"}
+
+
+def test_a_log_line_is_one_line_whatever_stands_in_it() -> None:
+    record = logging.LogRecord("name", logging.INFO, "file", 1, "read path=%s", ("a\nERROR forged\x1b[2J",), None)
+    line = PrintableFormatter("%(levelname)s %(message)s").format(record)
+    assert len(line.splitlines()) == 1
+    assert "\x1b" not in line
+
+
+def test_rejects_are_listed_without_acting_on_the_terminal(data_folder: Path, tmp_path: Path, cli: CommandLine) -> None:
+    del data_folder
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "evil\x1b[2J\u202egpj.jpg").write_bytes(b"secret\x1b]0;bytes\x07")
+    cli("ingest", images, "--space", "mini")
+
+    listed = cli("rejected", "--space", "mini")
+    as_json = cli("rejected", "--space", "mini", "--json")
+
+    for text in (listed.out, as_json.out):
+        assert "not_an_image" in text
+        assert "secret" not in text
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_a_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    private_folder(tmp_path / "above" / "data")
+    for folder in (tmp_path / "above", tmp_path / "above" / "data"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    private_folder(tmp_path / "above" / "data")
+
+
+def test_what_ingestion_and_engine_write_is_for_their_user_alone(
+    data_folder: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "none.jpg").write_bytes(b"no image")
+    cli("ingest", images, "--space", "mini")
+    made = [data_folder, *(each for each in data_folder.iterdir() if each.is_dir())]
+    assert len(made) > 1
+    assert {stat.S_IMODE(each.stat().st_mode) for each in made} == {0o700}

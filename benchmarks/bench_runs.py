@@ -32,10 +32,10 @@ from connector.store.open import open_engine
 from tests.qdrant_standin.standin import running
 from workers.executors.in_process import InProcess
 from workers.executors.worker import Worker
-from workers.ingest import Ingestion, manifest_of
 from workers.pipeline.counters import Counters
 from workers.records import Ref
 from workers.run.files import LocalFiles
+from workers.run.ingestion import Ingestion, manifest_of
 from workers.run.loop import Run
 from workers.run.shards import RunFolder
 from workers.sources.open import open_source

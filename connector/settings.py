@@ -7,7 +7,7 @@ Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglanc
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -30,7 +30,9 @@ from connector.settings_sources import (
     nest,
     variable_of,
 )
-from connector.store.schema import FieldType
+
+FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
+"""What a payload field is indexed as."""
 
 MetaField = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 """A metadata key that can be indexed and stands in a filter without quotes."""

@@ -17,7 +17,7 @@ from connector.settings import Settings
 from tests.scratch import scratch_folder
 from tests.twins import Twins, write_twins
 from workers.demo import tour
-from workers.ingest import ingest
+from workers.run.ingestion import ingest
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,8 +15,8 @@ from connector.store.edge.engine import EmbeddedEngine
 from tests.ingest_doubles import ColourTower
 from workers.executors.in_process import InProcess
 from workers.executors.worker import Worker
-from workers.ingest import Ingestion, Show
 from workers.pipeline.pipeline import Pipeline
+from workers.run.ingestion import Ingestion, Show
 from workers.sources.disk import DiskSource, uri_of
 from workers.sources.open import open_source
 from workers.watch.folder import FolderFeed

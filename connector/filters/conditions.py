@@ -31,7 +31,8 @@ from connector.filters.nodes import (
     Span,
     Starts,
 )
-from connector.store.schema import PAYLOAD_FIELDS, FieldType
+from connector.settings import FieldType
+from connector.store.schema import PAYLOAD_FIELDS
 
 Value: TypeAlias = str | int | float | bool | date | datetime
 

@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from connector.errors import InvalidQuery
 from connector.filters.conditions import about_unknown
-from connector.store.schema import FieldType
+from connector.settings import FieldType
 
 DEEPEST = 100
 """Levels of filters inside each other."""

@@ -9,7 +9,7 @@ expression that is accepted is answered by an index, on the embedded engine and 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from connector.store.schema import FieldType
+from connector.settings import FieldType
 
 if TYPE_CHECKING:
     from qdrant_client import models

@@ -18,7 +18,8 @@ from connector.errors import ConfigError, InvalidQuery
 from connector.records import Hit, StoredPoint
 from connector.search.client import ImageSearch
 from connector.search.retrieval import field_of
-from connector.store.schema import CollectionSchema, FieldType
+from connector.settings import FieldType
+from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter

@@ -15,8 +15,8 @@ from connector.search.encoder import named_points
 from connector.search.options import Reach
 from connector.search.query import Query
 from connector.search.relevance import RelevanceModel
+from connector.settings import FieldType
 from connector.store.engine import Engine, NearestQuery
-from connector.store.schema import FieldType
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery
 from connector.records import Payload, Point, Vector
-from connector.store.schema import FieldType
+from connector.settings import FieldType
 
 SHORTEST = 1e-6
 """A vector shorter than this has no direction worth keeping."""

@@ -6,11 +6,10 @@ its graph along payload indexes only then.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from connector.errors import CollectionMismatch
-
-FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
+from connector.settings import FieldType
 
 PIXELS_VERSION = 1
 """Raised whenever ``connector.images.decode`` turns the same bytes into other pixels."""

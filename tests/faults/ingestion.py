@@ -21,7 +21,7 @@ from connector.errors import PolyglanceError
 from connector.settings import Settings
 from workers.executors.processes import Child
 from workers.executors.slots import Slots
-from workers.ingest import Ingestion
+from workers.run.ingestion import Ingestion
 from workers.run.loop import Progress
 from workers.sources.open import open_source
 

@@ -26,9 +26,9 @@ from tests.scratch import scratch_folder
 from tests.watch_scene import Scene
 from workers.executors.in_process import InProcess
 from workers.executors.worker import Worker
-from workers.ingest import Ingested, prune_source
 from workers.records import Ref, Reject
 from workers.run.files import LocalFiles
+from workers.run.ingestion import Ingested, prune_source
 from workers.run.loop import Progress, Run
 from workers.run.prune import ListedIds
 from workers.run.shards import AHEAD, Manifest, RunFolder

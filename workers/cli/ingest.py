@@ -1,4 +1,4 @@
-"""The commands that bring images in: a thin reading of ``workers.ingest``."""
+"""The commands that bring images in: a thin reading of ``workers.run.ingestion``."""
 
 import signal
 import sys
@@ -17,8 +17,8 @@ from connector.printable import printable
 
 if TYPE_CHECKING:
     from connector.settings import Settings
-    from workers.ingest import Ingested, Prune, Show
     from workers.pipeline.counters import RunReport
+    from workers.run.ingestion import Ingested, Prune, Show
     from workers.run.prune import Pruned
 
 app = typer.Typer()
@@ -174,7 +174,7 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: 
     from rich.console import Console
 
     from workers.cli import progress
-    from workers.ingest import ingest
+    from workers.run.ingestion import ingest
 
     console = Console(stderr=True)
     show = partial(progress.shown, console=console)

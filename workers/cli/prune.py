@@ -14,7 +14,7 @@ from workers.cli.ingest import MaxPrune, at_terminal, missing_line
 
 if TYPE_CHECKING:
     from connector.settings import Settings
-    from workers.ingest import Wait
+    from workers.run.ingestion import Wait
     from workers.run.prune import ListedIds, MissingPoints
 
 app = typer.Typer()
@@ -66,7 +66,7 @@ def prune(
 
 def _call(listed_ids: "ListedIds", place: str, *, settings: "Settings", wait: "Wait") -> str:
     """List a place as its last run did; its root."""
-    from workers.ingest import remembered
+    from workers.run.ingestion import remembered
     from workers.run.shards import RunFolder
     from workers.sources.open import open_source
 

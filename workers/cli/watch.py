@@ -71,7 +71,7 @@ def _watch(place: str, *, settings: "Settings") -> None:
     from rich.console import Console
 
     from workers.cli import progress
-    from workers.ingest import Ingestion
+    from workers.run.ingestion import Ingestion
     from workers.run.status_server import serving
     from workers.sources.open import open_source
     from workers.watch.watch import Watcher

@@ -17,8 +17,7 @@ from rich.text import Text
 from connector.errors import ConfigError
 from connector.records import Hit
 from connector.search.client import ImageSearch
-from connector.settings import Settings
-from connector.store.schema import FieldType
+from connector.settings import FieldType, Settings
 from workers.sources.disk import uri_of
 
 IMAGES = files("workers.demo") / "images"

@@ -9,13 +9,13 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
+from workers.plain_json import clean, plain_text
 from workers.records import Blob
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
     from connector.images.decode import Decoded
 
-MAX_TEXT = 32_768
-"""Characters kept of one string of the user's metadata."""
 MAX_EXIF_TEXT = 200
 """Characters kept of one string of EXIF: a camera's name, not an essay."""
-MAX_DEPTH = 16
-"""Levels of nesting kept of the user's metadata."""
 
 CONTENT_FIELDS = (
     "format",
@@ -107,15 +103,6 @@ def _payload(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[s
         "meta": meta,
     }
     return {name: value for name, value in payload.items() if value not in (None, [], {})}
-
-
-def clean(value: Any) -> Any:
-    """``value`` as plain JSON: text without NULs and lone surrogates, finite numbers, 64-bit integers, text as keys.
-
-    Dates become ISO 8601, decimals floats, longer integers text, bytes text where they are UTF-8. NaN, infinity, other
-    bytes, and what lies deeper than ``MAX_DEPTH`` become None; anything else its ``str``.
-    """
-    return _clean(value, depth=0)
 
 
 def read_exif(exif: "Exif") -> dict[str, Any]:
@@ -243,7 +230,7 @@ def _text(value: object) -> str | None:
         return None
     with contextlib.suppress(UnicodeError):  # it was what it seemed
         value = value.encode("latin-1").decode("utf-8")
-    text: str = _plain(value.partition("\0")[0]).strip()
+    text: str = plain_text(value.partition("\0")[0]).strip()
     return text[:MAX_EXIF_TEXT].strip() or None
 
 
@@ -257,46 +244,3 @@ def _number(value: object) -> float | None:
     if not math.isfinite(size) or abs(size) >= 1e12:
         return None
     return int(size) if isinstance(value, int) else size
-
-
-def _plain(text: str) -> str:
-    """Text that UTF-8 and every store can hold: no NULs, no lone surrogates."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def _clean(value: Any, *, depth: int) -> Any:
-    match value:
-        case None | bool():
-            return value
-        case str():
-            return _plain(value[:MAX_TEXT])
-        case int():
-            return int(value) if -(2**63) <= value < 2**63 else _long(value)
-        case Decimal() if not value.is_finite():
-            return None
-        case float() | Decimal():
-            number = float(value)
-            return number if math.isfinite(number) else None
-        case datetime() | date() | time():
-            return value.isoformat()
-        case bytes():
-            return _clean_bytes(value)
-    if depth >= MAX_DEPTH:
-        return None
-    if isinstance(value, Mapping):
-        return {_plain(str(key)[:MAX_TEXT]): _clean(item, depth=depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item, depth=depth + 1) for item in value]
-    return _plain(str(value)[:MAX_TEXT])
-
-
-def _clean_bytes(value: bytes) -> str | None:
-    try:
-        return _plain(value.decode("utf-8")[:MAX_TEXT])
-    except UnicodeDecodeError:
-        return None
-
-
-def _long(value: int) -> str | None:
-    """An integer of more than 64 bits as text, so that an id keeps its digits; none of thousands of digits."""
-    return str(value) if value.bit_length() <= 4096 else None

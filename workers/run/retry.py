@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from connector.settings import Settings
-from workers.ingest import Ingestion, Show, Wait, manifest_of, optimize, remembered
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject
+from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, remembered
 from workers.run.shards import Manifest, RunFolder, run_folders
 
 

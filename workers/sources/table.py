@@ -13,7 +13,7 @@ from typing import Any
 
 from connector.errors import SourceError
 from connector.settings import Settings, TableSettings
-from workers.pipeline.metadata import clean
+from workers.plain_json import clean
 from workers.records import Outcome, Ref, Reject
 from workers.sources.addresses import Addresses
 from workers.sources.disk import uri_of

@@ -19,9 +19,9 @@ from typing import Protocol
 from connector.errors import IngestError, PolyglanceError
 from connector.settings import Settings
 from connector.store.open import open_engine
-from workers.ingest import Ingestion, Show, Wait, manifest_of, optimize, prune_source
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject
+from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, prune_source
 from workers.run.metrics import Metrics, WatchMetrics
 from workers.run.prune import ListedIds, MissingPoints, Pruned
 from workers.run.shards import RunFolder, exclusive

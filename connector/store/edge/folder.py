@@ -20,8 +20,9 @@ import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
+from connector.settings import FieldType
 from connector.store.edge.errors import in_use
-from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema, FieldType
+from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from connector.errors import CollectionMismatch
-from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema, FieldType
+from connector.settings import FieldType
+from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema
 
 HNSW = models.HnswConfigDiff(m=16, ef_construct=100, memory=models.Memory.CACHED)
 QUANTIZATION = models.TurboQuantization(

@@ -21,8 +21,9 @@ from connector.errors import InvalidQuery
 from connector.filters.grammar import DEEPEST, LONGEST, MOST_TERMS
 from connector.filters.parse import as_filter, parse_filter
 from connector.records import Point
+from connector.settings import FieldType
 from connector.store.edge.engine import EmbeddedEngine
-from connector.store.schema import CollectionSchema, FieldType, Fingerprint
+from connector.store.schema import CollectionSchema, Fingerprint
 from tests.scratch import scratch_folder
 
 META: Mapping[str, FieldType] = {

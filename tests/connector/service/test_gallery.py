@@ -16,7 +16,7 @@ from connector.settings import Settings as Ingesting
 from tests.connector.service.conftest import copied, serving
 from tests.images import image
 from workers.demo import tour
-from workers.ingest import ingest
+from workers.run.ingestion import ingest
 
 CHROMIUM = shutil.which("chromium")
 Scheme: TypeAlias = Literal["light", "dark"]

@@ -24,7 +24,7 @@ from tests.corpus_files import saved, scene
 from tests.doubles import Answer, WebServer, moto_server, proxy_to, s3_error
 from tests.images import image
 from tests.scratch import scratch_folder
-from workers.ingest import ingest
+from workers.run.ingestion import ingest
 
 LARGE = saved(scene(400, 300, seed=1), "BMP")
 """An image of more bytes than are read at first."""

@@ -12,7 +12,7 @@ from connector.service.app import create_app
 from connector.settings import Settings
 from tests.images import image
 from tests.scratch import scratch_folder
-from workers.ingest import ingest
+from workers.run.ingestion import ingest
 
 
 def quiet(_: Any) -> AbstractContextManager[None]:

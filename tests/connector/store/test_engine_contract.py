@@ -14,9 +14,10 @@ from qdrant_client import models
 from connector.errors import CollectionMismatch, CollectionMissing, InvalidQuery, StoreRefused
 from connector.filters.parse import parse_filter
 from connector.records import FacetCount, Point, Vector
+from connector.settings import FieldType
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.engine import Engine, NearestQuery
-from connector.store.schema import CollectionSchema, FieldType, Fingerprint
+from connector.store.schema import CollectionSchema, Fingerprint
 from tests.qdrant_standin.contract import server_by_grpc, server_by_rest, standin_by_grpc, standin_by_rest
 from tests.scratch import scratch_folder
 

@@ -17,7 +17,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 from connector.images.decode import Decoded, decode
 from connector.store.schema import PAYLOAD_FIELDS
-from workers.pipeline.metadata import MAX_EXIF_TEXT, clean, describe
+from workers.pipeline.metadata import MAX_EXIF_TEXT, describe
+from workers.plain_json import clean
 from workers.records import Blob, Ref
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

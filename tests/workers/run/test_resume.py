@@ -9,9 +9,9 @@ import pytest
 from connector.settings import Settings
 from tests.conftest import CommandLine, Ran
 from tests.images import image, numbered, write_images
-from workers.ingest import manifest_of
 from workers.pipeline.counters import RunReport, ShardReport
 from workers.records import Counts, Ref
+from workers.run.ingestion import manifest_of
 from workers.run.shards import Listed, RunFolder
 from workers.sources.open import open_source
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from connector.store.schema import CollectionSchema, FieldType, Fingerprint
+from connector.settings import FieldType
+from connector.store.schema import CollectionSchema, Fingerprint
 from tests.conftest import CommandLine
 from workers.sizing.plan import Collection, Node, Plan, plan, point_bytes
 

@@ -11,8 +11,8 @@ from PIL import Image
 from connector.settings import Settings
 from connector.store.open import open_engine
 from tests.doubles import Answer, WebServer
-from workers.ingest import ingest
 from workers.pipeline.counters import RunReport
+from workers.run.ingestion import ingest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

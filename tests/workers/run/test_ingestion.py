@@ -13,9 +13,9 @@ from connector.settings import Settings
 from connector.store.engine import CollectionInfo
 from connector.store.open import open_engine
 from tests.images import write_images
-from workers.ingest import ingest
 from workers.pipeline.counters import RunReport
 from workers.records import Counts
+from workers.run.ingestion import ingest
 from workers.run.loop import Progress
 
 pytestmark = pytest.mark.usefixtures("data_folder")

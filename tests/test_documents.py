@@ -69,7 +69,7 @@ def test_the_page_shows_answers_and_refusals() -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder with a few images, after the demo."""
     folder = tmp_path_factory.mktemp("home")
-    write_images(folder, ["Images/beach.jpg", "Images/2024/walk.jpg", "beach.jpg"])
+    write_images(folder, ["Pictures/beach.jpg", "Pictures/2024/walk.jpg", "beach.jpg"])
     run("bash", "polyglance demo", home=folder)
     return folder
 

@@ -31,7 +31,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A home folder with a few images, as the README takes it for granted."""
-    write_images(tmp_path, ["Images/beach.jpg", "Images/2024/walk.jpg", "beach.jpg"])
+    write_images(tmp_path, ["Pictures/beach.jpg", "Pictures/2024/walk.jpg", "beach.jpg"])
     return tmp_path
 
 

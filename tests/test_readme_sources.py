@@ -41,8 +41,8 @@ def site() -> Iterator[str]:
 @pytest.fixture
 def home(workplace: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder with everything that the table names."""
-    write_images(workplace, ["Images/beach.png"])
-    (workplace / "products.csv").write_text("path,price\nImages/beach.png,9.5\n")
+    write_images(workplace, ["Pictures/beach.png"])
+    (workplace / "products.csv").write_text("path,price\nPictures/beach.png,9.5\n")
     (workplace / "urls.txt").write_text(f"{site}/cat.png\n")
     for number in range(4):
         with tarfile.open(workplace / f"shards-{number:03d}.tar", "w") as tar:

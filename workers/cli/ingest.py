@@ -92,7 +92,7 @@ def ingest(
     """
     from connector.errors import RunIncomplete
     from connector.settings import Settings
-    from workers.cli.progress import summary
+    from workers.progress import summary
 
     given = options.overrides(space=space, collection=collection, settings=settings)
     flags: dict[str, Any] = {
@@ -149,8 +149,8 @@ def demo(
     from rich.console import Console
 
     from connector.settings import Settings
-    from workers.cli.progress import summary
     from workers.demo import tour
+    from workers.progress import summary
 
     given = options.overrides(space="mini", collection=None, settings=settings)
     loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, **given})
@@ -173,7 +173,7 @@ def demo(
 def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":
     from rich.console import Console
 
-    from workers.cli import progress
+    from workers import progress
     from workers.run.ingestion import ingest
 
     console = Console(stderr=True)

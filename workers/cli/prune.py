@@ -39,7 +39,7 @@ def prune(
 
     from connector.errors import RunIncomplete
     from connector.settings import Settings
-    from workers.cli import progress
+    from workers import progress
     from workers.run.prune import ListedIds
 
     if yes == dry_run and (yes or as_json or not at_terminal()):

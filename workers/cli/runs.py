@@ -90,7 +90,7 @@ def retry(
 
     import workers.run.retry
     from connector.settings import Settings
-    from workers.cli import progress
+    from workers import progress
     from workers.cli.ingest import counts_of, terminated_like_interrupted
 
     loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))

@@ -41,7 +41,7 @@ def tune(
     from rich.console import Console
 
     from connector.settings import Settings
-    from workers.cli import progress
+    from workers import progress
     from workers.sizing.advice import advice, pooled, predict, proposals
     from workers.sizing.tune import measure
 

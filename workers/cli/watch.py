@@ -70,7 +70,7 @@ def watch(
 def _watch(place: str, *, settings: "Settings") -> None:
     from rich.console import Console
 
-    from workers.cli import progress
+    from workers import progress
     from workers.run.ingestion import Ingestion
     from workers.run.status_server import serving
     from workers.sources.open import open_source

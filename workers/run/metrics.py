@@ -157,7 +157,7 @@ def _gauges(runs: list[Progress]) -> Iterator[Metric]:
     yield GaugeMetricFamily(PREFIX + "device_memory_bytes", "Memory held on accelerators.", value=memory)
 
 
-PREFIX = "polyglance_watch_"
+WATCH_PREFIX = "polyglance_watch_"
 
 
 class WatchMetrics:
@@ -165,10 +165,10 @@ class WatchMetrics:
 
     def __init__(self, *, registry: CollectorRegistry, source: str) -> None:
         def gauge(name: str, meaning: str) -> Gauge:
-            return Gauge(PREFIX + name, meaning, ["source"], registry=registry).labels(source)
+            return Gauge(WATCH_PREFIX + name, meaning, ["source"], registry=registry).labels(source)
 
         def counter(name: str, meaning: str) -> Counter:
-            return Counter(PREFIX + name, meaning, ["source"], registry=registry).labels(source)
+            return Counter(WATCH_PREFIX + name, meaning, ["source"], registry=registry).labels(source)
 
         self.lag = gauge("lag_seconds", "Age of the oldest change that is not in the collection yet.")
         self.waiting = gauge("changes_waiting", "Changes that are not in the collection yet.")

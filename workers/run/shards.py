@@ -225,7 +225,7 @@ def _parsed(parse: Callable[[], T], name: str) -> T:
 
 def _report(data: bytes) -> RunReport:
     value = json.loads(data)
-    return RunReport(**{**value, "tally": Counts(**value["tally"])})
+    return RunReport(**{**value, "counts": Counts(**value["counts"])})
 
 
 def _reject(value: Mapping[str, Any]) -> Reject:

@@ -37,7 +37,7 @@ META: Mapping[str, FieldType] = {
 }
 SCHEMA = CollectionSchema(Fingerprint("mini", dims=4, image_size=64), META)
 INDEXES = SCHEMA.indexes
-GUIDE = Path(__file__).parents[2] / "docs" / "filters.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "filters.md"
 
 
 def plain(expression: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def images(path: str, headers: Mapping[str, str]) -> Answer:
         return Answer(302, headers={"Location": f"/round/{int(path[7:]) + 1}"})
     if headers.get("if-none-match") == '"1"':
         return Answer(304)
-    return Answer(200, b"image", {"ETag": '"1"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    return Answer(200, b"a photo", {"ETag": '"1"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"})
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_an_image_is_fetched_with_what_tells_its_version(site: WebServer) -> Non
     with web() as client:
         page = client.get(f"{site.url}/dog.jpg#part")
     assert page is not None
-    assert (page.data, page.etag, page.modified) == (b"image", '"1"', "Wed, 21 Oct 2015 07:28:00 GMT")
+    assert (page.data, page.etag, page.modified) == (b"a photo", '"1"', "Wed, 21 Oct 2015 07:28:00 GMT")
     assert site.requests == ["GET /dog.jpg"]
     assert "cookie" not in site.headers[0]
 
@@ -114,7 +114,7 @@ def test_a_redirect_is_followed_and_checked_again(site: WebServer) -> None:
     with web() as client:
         page = client.get(f"{site.url}/to?/dog.jpg")
     assert page is not None
-    assert page.data == b"image"
+    assert page.data == b"a photo"
     assert reason(web(), f"{site.url}/to?http://127.0.0.2:{site.port}/dog.jpg") == "refused_address"
     assert reason(web(), f"{site.url}/to?http://169.254.169.254/latest/meta-data") == "refused_address"
     assert reason(web(), f"{site.url}/to?file:///etc/passwd") == "bad_address"
@@ -239,7 +239,7 @@ def test_a_fault_that_passes_is_lived_through(site: WebServer, fault: Fault) -> 
     with web() as client:
         page = client.get(f"{site.url}/dog.jpg")
     assert page is not None
-    assert (page.data, len(site.requests)) == (b"image", 2)
+    assert (page.data, len(site.requests)) == (b"a photo", 2)
 
 
 @pytest.mark.parametrize("fault", [Silence(), Drip(0.05)])

@@ -57,7 +57,7 @@ def payload(exif: Image.Exif | None = None, *, meta: Mapping[str, Any] | None = 
     pixels = np.zeros((8, 8, 3), np.uint8)
     exif = Image.Exif() if exif is None else exif
     decoded = Decoded(pixels=pixels, width=640, height=480, format="jpeg", exif=exif)
-    blob = Blob(REF, b"image", "7-2", meta or {})
+    blob = Blob(REF, b"a photo", "7-2", meta or {})
     return describe(blob, decoded, content_hash="ab" * 16, now=NOW)
 
 

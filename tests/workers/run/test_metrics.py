@@ -32,7 +32,7 @@ from workers.run.metrics import Metrics
 from workers.run.shards import Manifest, RunFolder
 from workers.run.status_server import serving
 
-DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "polyglance-ingest.json"
+DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana" / "polyglance-ingest.json"
 ENDED = ("runs_total", "done"), ("runs_total", "stopped"), ("runs_total", "failed")
 
 

@@ -47,7 +47,7 @@ def test_settings_tell_the_memory(cli: CommandLine) -> None:
 def test_a_run_takes_the_memory_that_was_told(cli: CommandLine, tmp_path: Path, data_folder: Path) -> None:
     write_images(tmp_path / "images", [f"{number}.png" for number in range(300)])
     peak = [sys.executable, "-m", "benchmarks.peak"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
 
     ran = cli.run(
         "ingest", tmp_path / "images", "--space", "mini", "--json", under=["env", *_pairs(environment), *peak]

@@ -24,7 +24,7 @@ def disk(where: Path, *, hidden: bool = False, max_bytes: int = 1000) -> DiskSou
     return DiskSource(where, hidden=hidden, max_bytes=max_bytes)
 
 
-def write(path: Path, data: bytes = b"image") -> Path:
+def write(path: Path, data: bytes = b"a photo") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
@@ -83,7 +83,7 @@ def test_a_ref_says_where_it_was_found(tmp_path: Path) -> None:
     assert ref.uri == path.as_uri()
     assert ref.source == tmp_path.as_uri()
     assert (ref.object_key, ref.folder, ref.filename) == (str(path), "holiday/by the sea", "dog.jpg")
-    assert ref.size == len(b"image")
+    assert ref.size == len(b"a photo")
     assert ref.version == f"7-{path.stat().st_mtime_ns}"
 
 
@@ -92,7 +92,7 @@ def test_a_file_given_directly_is_taken_whatever_its_extension(tmp_path: Path) -
     (ref,) = refs(source)
     assert (ref.folder, ref.filename) == ("", "dog.backup")
     assert source.root == ref.uri
-    assert read_one(source, ref).data == b"image"
+    assert read_one(source, ref).data == b"a photo"
 
 
 def test_a_relative_path_and_an_absolute_one_name_the_same_point(
@@ -129,14 +129,14 @@ def test_hidden_files_and_folders_are_left_out_unless_asked_for(tmp_path: Path) 
 )
 def test_any_file_name_is_listed_and_read(tmp_path: Path, name: bytes) -> None:
     path = os.fsencode(tmp_path) + b"/" + name
-    Path(os.fsdecode(path)).write_bytes(b"image")
+    Path(os.fsdecode(path)).write_bytes(b"a photo")
     source = disk(tmp_path)
     (ref,) = refs(source)
     assert ref.uri.isascii()
     assert os.fsencode(path_of(ref.uri)) == path
     assert ref.filename == name.decode("utf-8", "replace")
     json.dumps([ref.uri, ref.object_key, ref.folder, ref.filename]).encode()
-    assert read_one(source, ref).data == b"image"
+    assert read_one(source, ref).data == b"a photo"
 
 
 def test_a_folder_whose_name_is_no_text_is_walked(tmp_path: Path) -> None:

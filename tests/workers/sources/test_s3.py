@@ -33,7 +33,7 @@ def source(where: str, config: S3Settings, *, hidden: bool = False, max_bytes: i
     return S3Source(where, settings=config, threads=4, hidden=hidden, max_bytes=max_bytes)
 
 
-def put(s3: "S3Client", bucket: str, *keys: str, data: bytes = b"image") -> None:
+def put(s3: "S3Client", bucket: str, *keys: str, data: bytes = b"a photo") -> None:
     for key in keys:
         s3.put_object(Bucket=bucket, Key=key, Body=data)
 
@@ -96,7 +96,7 @@ def test_any_key_is_listed_and_read(s3: "S3Client", bucket: str, line: WebServer
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
-    assert (ref.uri, blob.data) == (f"s3://{bucket}/{key}", b"image")
+    assert (ref.uri, blob.data) == (f"s3://{bucket}/{key}", b"a photo")
 
 
 def test_a_prefix_without_objects_lists_nothing(bucket: str, line: WebServer) -> None:
@@ -149,19 +149,19 @@ def test_reading_gives_bytes_version_and_user_metadata(
     s3: "S3Client", bucket: str, line: WebServer, reader: str
 ) -> None:
     s3.put_object(
-        Bucket=bucket, Key="dog.jpg", Body=b"image", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
+        Bucket=bucket, Key="dog.jpg", Body=b"a photo", Metadata={"Mood": "good", "place": "=?utf-8?q?M=C3=BCnchen?="}
     )
     of = source(f"s3://{bucket}", settings(line, reader=reader))
     (ref,) = refs(of)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob)
-    assert (blob.data, blob.version) == (b"image", ref.version)
+    assert (blob.data, blob.version) == (b"a photo", ref.version)
     assert blob.meta == {"mood": "good", "place": "München"}
 
 
 def test_tags_are_read_on_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
-    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"image", Tagging="animal=dog&mood=good")
-    s3.put_object(Bucket=bucket, Key="emu.jpg", Body=b"image")
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"a photo", Tagging="animal=dog&mood=good")
+    s3.put_object(Bucket=bucket, Key="emu.jpg", Body=b"a photo")
     without, with_tags = source(f"s3://{bucket}", settings(line)), source(f"s3://{bucket}", settings(line, tags=True))
     assert [blob.meta for blob in without.read(refs(without)) if isinstance(blob, Blob)] == [{}, {}]
     assert [blob.meta for blob in with_tags.read(refs(with_tags)) if isinstance(blob, Blob)] == [
@@ -228,7 +228,7 @@ def test_a_fault_that_passes_is_lived_through(
     line.script("GET", *faults)
     (blob,) = of.read([ref])
     assert isinstance(blob, Blob), blob
-    assert blob.data == b"image"
+    assert blob.data == b"a photo"
     assert line.count("dog.jpg") == len(faults) + 1
 
 
@@ -326,7 +326,7 @@ def test_a_public_bucket_is_read_unsigned(
     s3: "S3Client", bucket: str, line: WebServer, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
-    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"image", ACL="public-read")
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=b"a photo", ACL="public-read")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     of = source(f"s3://{bucket}", settings(line, reader=reader, anonymous=True))

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from workers.cli.progress import shown, summary, waiting
 from workers.pipeline.counters import RunReport
+from workers.progress import shown, summary, waiting
 from workers.records import Counts
 from workers.run.loop import Progress
 

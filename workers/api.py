@@ -1,0 +1,85 @@
+"""Ingestion for programs: what ``polyglance ingest`` does, as a function.
+
+    from polyglance import ingest
+
+    report = ingest("~/Pictures", "s3://photos/2026", collection="photos")
+
+The rule: it works in the process of its caller, so that neither a ``__main__`` guard nor a terminal is needed.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from connector.errors import ConfigError, RunIncomplete
+from connector.settings import Settings
+from workers.pipeline.counters import RunReport
+
+
+def ingest(
+    *sources: str | Path,
+    space: str | None = None,
+    collection: str | None = None,
+    settings: Settings | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    recreate: bool = False,
+    prune: bool = False,
+    progress: bool = False,
+) -> RunReport:
+    """Bring every new or changed image of these sources into a collection; returns what became of them.
+
+    ``sources`` are folders, files, ``s3://bucket/prefix``, lists of addresses, tables and tars, as the command line
+    takes them. ``settings`` stand in for those of the environment; else ``overrides`` maps dotted names to values.
+    ``recreate`` drops the collection first; ``prune`` removes the points of a source whose image is gone; ``progress``
+    shows a bar on standard error where that is a terminal. ``report.counts`` balance: listed is stored + unchanged +
+    rejected. An earlier run of a source that was interrupted is finished first.
+
+    Raises ConfigError, SourceError for a source that cannot be listed, StoreError, ModelError, and RunIncomplete where
+    it was interrupted or pruning was refused; the same call then goes on with the rest.
+    """
+    from workers.run.ingestion import ingest as ingest_places
+
+    if not sources:
+        raise ConfigError("no source was named; give a folder, a file or an address, such as ingest('~/Pictures').")
+    loaded = _settings(space=space, collection=collection, settings=settings, overrides=overrides)
+    show, wait = _bars() if progress else (_unseen, _unseen)
+    done = ingest_places(
+        [str(source) for source in sources],
+        settings=loaded,
+        recreate=recreate,
+        show=show,
+        wait=wait,
+        prune="remove" if prune else "no",
+    )
+    for each in done.pruned:
+        if each.refusal is not None:
+            raise RunIncomplete(each.refusal)
+    return done.report
+
+
+def _settings(
+    *, space: str | None, collection: str | None, settings: Settings | None, overrides: Mapping[str, Any] | None
+) -> Settings:
+    named = {"model.space": space, "qdrant.collection": collection}
+    given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
+    if settings is None:
+        return Settings.load({**given, "ingest.workers": 0})
+    if given:
+        raise ConfigError("give either settings, or space, collection and overrides.")
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"workers": 0})})
+
+
+def _bars() -> tuple[Callable[[Any], AbstractContextManager[None]], Callable[[str], AbstractContextManager[None]]]:
+    from rich.console import Console
+
+    from workers.progress import shown, waiting
+
+    console = Console(stderr=True)
+    return partial(shown, console=console), partial(waiting, console=console)
+
+
+def _unseen(_: object) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()

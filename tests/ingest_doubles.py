@@ -15,6 +15,7 @@ from connector.settings import IngestSettings, LimitsSettings
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.engine import Engine
 from connector.store.schema import CollectionSchema
+from connector.version import Version
 from workers.pipeline.pipeline import Pipeline
 from workers.records import Blob, Outcome, Ref, Reject
 
@@ -53,7 +54,7 @@ class MemorySource:
 
     def blob(self, ref: Ref) -> Blob:
         """The image as it was put in."""
-        return Blob(ref, self.files[ref.filename], ref.version or "read", {})
+        return Blob(ref, self.files[ref.filename], ref.version or Version("read"), {})
 
     def close(self) -> None:
         """Remember it."""
@@ -61,7 +62,8 @@ class MemorySource:
 
     def _ref(self, name: str) -> Ref:
         version = self.versions.get(name, str(len(self.files[name])))
-        return Ref(f"{ROOT}/{name}", source=ROOT, object_key=name, folder="", filename=name, version=version)
+        known = Version.parse(version)
+        return Ref(f"{ROOT}/{name}", source=ROOT, object_key=name, folder="", filename=name, version=known)
 
 
 class ColourTower(ImageTower):

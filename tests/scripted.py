@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from connector.errors import ModelError, StoreUnavailable
+from connector.version import Version
 from workers.executors.executor import OnHeartbeat
 from workers.pipeline.counters import Heartbeat, RunReport, ShardReport
 from workers.records import Counts, Prepared, Ref, Shard
@@ -117,4 +118,4 @@ class ScriptedWorker:
 def refs(count: int) -> list[Ref]:
     """Images by number: 00.png, 01.png, ..."""
     names = [f"{number:02d}.png" for number in range(count)]
-    return [Ref(f"file:///{name}", "file:///", name, folder="", filename=name, version="1") for name in names]
+    return [Ref(f"file:///{name}", "file:///", name, folder="", filename=name, version=Version("1")) for name in names]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
+from connector.version import Version
+
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
 
 
@@ -25,12 +27,17 @@ class Ref:
     object_key: str
     folder: str
     filename: str
-    version: str | None
+    version: Version | None
     size: int | None = None
-    stored_version: str | None = None
+    stored_version: Version | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     position: int | None = None
     identity: str | None = None
+
+    def __post_init__(self) -> None:
+        """A ref that was written down comes back with plain strings."""
+        for name in ("version", "stored_version"):
+            object.__setattr__(self, name, Version.parse(getattr(self, name)))
 
     @property
     def point_id(self) -> str:
@@ -52,7 +59,7 @@ class Blob:
 
     ref: Ref
     data: bytes
-    version: str
+    version: Version
     meta: Mapping[str, Any]
 
 

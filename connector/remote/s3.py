@@ -23,6 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from connector.errors import CannotRead, ConfigError, ReadFault, SourceError
 from connector.remote.s3_read import QuickReader, S3Object
 from connector.settings import S3Settings
+from connector.version import Version
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,7 +61,6 @@ def open_client(session: boto3.Session, settings: S3Settings, *, connections: in
 
 
 _FOREIGN = (botocore.BotoCoreError, botocore.ClientError, urllib3.exceptions.HTTPError, OSError)
-_QUOTE = '"'
 _SIGN_IN = "Sign in again or set new keys, then run the same command: what is stored stays stored."
 _KEYS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile (s3.profile), "
@@ -117,11 +117,11 @@ _FAULTS: Mapping[str, ReadFault] = {
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as a listing names it. ``version`` is its ETag and size."""
+    """An object as a listing names it."""
 
     key: str
     size: int
-    version: str
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Fetched:
     """An object's bytes, or some of them, with the version they belong to and the user's metadata."""
 
     data: bytes
-    version: str
+    version: Version
     meta: Mapping[str, Any]
 
 
@@ -177,7 +177,7 @@ class S3Store:
             _stop(error, where=f"s3://{bucket}/{prefix}", doing="list")
         return Page(
             objects=tuple(
-                Listed(item["Key"], item["Size"], version_of(item.get("ETag"), size=item["Size"]))
+                Listed(item["Key"], item["Size"], Version.of_object(etag=item.get("ETag"), size=item["Size"]))
                 for item in answer.get("Contents", ())
             ),
             prefixes=tuple(item["Prefix"] for item in answer.get("CommonPrefixes", ())),
@@ -193,14 +193,14 @@ class S3Store:
                 return None  # an answer to HEAD has no body to say more; listing will
             _stop(error, where=f"s3://{bucket}/{key}", doing="look at")
         size = answer["ContentLength"]
-        return Listed(key, size, version_of(answer.get("ETag"), size=size))
+        return Listed(key, size, Version.of_object(etag=answer.get("ETag"), size=size))
 
-    def fetch(self, bucket: str, key: str, *, limit: int, stored_version: str | None = None) -> Fetched | None:
+    def fetch(self, bucket: str, key: str, *, limit: int, stored_version: Version | None = None) -> Fetched | None:
         """An object's bytes; None where it still is what ``stored_version`` says.
 
         Raises CannotRead, too_large above ``limit`` bytes among others, and SourceError.
         """
-        etag = None if stored_version is None else _etag_of(stored_version)
+        etag = None if stored_version is None else stored_version.object_etag
         got = self._quick and self._quick.get(bucket, key, limit=limit, etag=etag)
         if got:
             return _fetched(got, limit=limit)
@@ -209,13 +209,13 @@ class S3Store:
             asked["IfNoneMatch"] = etag
         return self._repeat(asked, limit=limit)
 
-    def fetch_span(self, bucket: str, key: str, *, start: int, stop: int, version: str) -> bytes:
+    def fetch_span(self, bucket: str, key: str, *, start: int, stop: int, version: Version) -> bytes:
         """The bytes ``start:stop`` of an object while it is of ``version``. Raises CannotRead and SourceError."""
         asked = {
             "Bucket": bucket,
             "Key": key,
             "Range": f"bytes={start}-{stop - 1}",
-            "IfMatch": _etag_of(version),
+            "IfMatch": version.object_etag,
             **self._payer,
         }
         fetched = self._repeat(asked, limit=stop - start)
@@ -275,16 +275,11 @@ class S3Store:
         meta: dict[str, Any] = {name: _decoded(value) for name, value in answer.get("Metadata", {}).items()}
         if self._settings.tags and answer.get("TagCount"):
             meta["object_tags"] = self._tags(asked)
-        return Fetched(data, version_of(answer.get("ETag"), size=len(data)), meta)
+        return Fetched(data, Version.of_object(etag=answer.get("ETag"), size=len(data)), meta)
 
     def _tags(self, asked: Mapping[str, Any]) -> dict[str, str]:
         answer = self._client.get_object_tagging(Bucket=asked["Bucket"], Key=asked["Key"], **self._payer)
         return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
-
-
-def version_of(etag: str | None, *, size: int) -> str:
-    """What tells a changed object: its ETag, without quotes, and its size."""
-    return f"{etag.strip(_QUOTE) if etag else ''}-{size}"
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -298,17 +293,13 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _etag_of(version: str) -> str:
-    return f'"{version.rpartition("-")[0]}"'
-
-
 def _fetched(got: S3Object, *, limit: int) -> Fetched | None:
     if got.state == "too_large":
         raise _too_large(got.size, limit=limit)
     if got.data is None:
         return None
     meta = {name: _decoded(value) for name, value in (got.meta or {}).items()}
-    return Fetched(got.data, version_of(got.etag, size=got.size), meta)
+    return Fetched(got.data, Version.of_object(etag=got.etag, size=got.size), meta)
 
 
 def _too_large(size: int, *, limit: int) -> CannotRead:

@@ -29,6 +29,7 @@ from connector.remote.http import CannotFetch, Web, WebLimits
 from connector.service.originals_s3 import Bucket
 from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
 from connector.settings import Settings
+from connector.version import Version
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
@@ -47,8 +48,6 @@ MEDIA_TYPES = {
 """What a browser is told, by format; nothing else is ever sent, so no page can hide in an image."""
 _FETCHES = 4
 """Images fetched from the web at once; each is held in memory while it is."""
-_MEMBER = re.compile(r"(?P<version>.*)@(?P<offset>\d+)")
-"""The version of a tar's member: the tar's, and where the member begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +123,11 @@ def _as_image(found: OpenedFile, *, uri: str) -> Original:
 
 
 def _span_of(payload: Payload) -> Span | None:
-    """Where a tar's member lies, None for a file of its own: a version that ends in an offset tells them apart."""
-    member = _MEMBER.fullmatch(str(payload.get("version", "")))
-    if member is None or "#" not in str(payload.get("uri", "")):
+    """Where a tar's member lies, None for a file of its own: a version with an offset tells them apart."""
+    version = Version.parse(payload.get("version"))
+    if version is None or version.offset is None or "#" not in str(payload.get("uri", "")):
         return None
-    return Span(start=int(member["offset"]), size=int(payload.get("bytes", 0)), version=member["version"])
+    return Span(start=version.offset, size=int(payload.get("bytes", 0)), version=version.container)
 
 
 def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
@@ -137,7 +136,7 @@ def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
         seen = path.stat()
         if not S_ISREG(seen.st_mode):
             raise OriginalMissing(f"{uri} is no file.")
-        version = f"{seen.st_size}-{seen.st_mtime_ns}"
+        version = Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns)
         if span is not None and span.version != version:
             raise OriginalMissing(f"{uri} was changed after its images were ingested.")
         place = span or Span(start=0, size=seen.st_size, version=version)

@@ -38,7 +38,7 @@ class Bucket:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         asked: dict[str, Any] = {"Bucket": bucket, "Key": key, **self._payer}
         if span is not None:
-            asked["IfMatch"] = f'"{span.version.rpartition("-")[0]}"'
+            asked["IfMatch"] = span.version.object_etag
         start, most = (0, HEAD) if span is None else (span.start, min(HEAD, span.size))
         with _translated(uri):
             answer = self._client().get_object(**asked, Range=_range(start, start + most))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from connector.version import Version
+
 HEAD = 64 * 1024
 """Bytes read at first: they tell the format, and are the whole of a small image."""
 BLOCK = 256 * 1024
@@ -15,7 +17,7 @@ class Span:
 
     start: int
     size: int
-    version: str
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)

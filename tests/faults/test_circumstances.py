@@ -19,6 +19,7 @@ import pytest
 from connector.errors import RunIncomplete, SourceError
 from connector.records import Point
 from connector.store.edge.engine import EmbeddedEngine
+from connector.version import Version
 from tests.faults.battlefield import Album, Battle, Toll, lost
 from tests.images import image
 from tests.ingest_doubles import MemorySource, new_collection, pipeline
@@ -228,7 +229,7 @@ def test_an_endless_source_with_a_slow_store_takes_no_more_memory_as_it_goes(
             if enough.is_set():
                 raise SourceError("the test has seen enough")
             number += 1
-            yield replace(one, uri=f"{one.uri}?{number % 500}", version=f"{number}")
+            yield replace(one, uri=f"{one.uri}?{number % 500}", version=Version(f"{number}"))
 
     made = pipeline(engine)
     worker = Worker(made, settings=Scene(folder, folder).settings, open_place=lambda _: source)

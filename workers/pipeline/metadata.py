@@ -96,7 +96,7 @@ def _payload(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[s
         "source": ref.source,
         "folder": clean(ref.folder),
         "filename": clean(ref.filename),
-        "version": blob.version,
+        "version": str(blob.version),
         **content,
         "tags": tags,
         "ingested_at": now.isoformat(),

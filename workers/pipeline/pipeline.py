@@ -26,6 +26,7 @@ from connector.records import Pixels, Point, Vector
 from connector.settings import IngestSettings, LimitsSettings
 from connector.store.engine import Engine
 from connector.store.points import SHORTEST
+from connector.version import Version
 from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
@@ -168,7 +169,7 @@ class Pipeline:
     def _without_stored(self, refs: Sequence[Ref], counters: Counters) -> list[Ref]:
         """The refs whose image the collection does not hold in this version; each learns the stored version."""
         found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version"])
-        versions = {point.id: point.payload.get("version") for point in found}
+        versions = {point.id: Version.parse(point.payload.get("version")) for point in found}
         fresh = [replace(ref, stored_version=versions.get(ref.point_id)) for ref in refs]
         fresh = [ref for ref in fresh if ref.version is None or ref.version != ref.stored_version]
         counters.unchanged(len(refs) - len(fresh))

@@ -35,6 +35,7 @@ from connector.store.edge.engine import SEAL_LEAST, EmbeddedEngine
 from connector.store.engine import Engine
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema
+from connector.version import Version
 from workers.pipeline.deduplication import ContentDeduplicator, Hashed, hash_of
 from workers.pipeline.metadata import describe
 from workers.pipeline.pipeline import UPSERT_POINTS
@@ -238,8 +239,8 @@ def _points(vectors: Vectors, payloads: Sequence[Payload], *, start: int, count:
 
 def _hashed(point: Point) -> Hashed:
     uri = str(point.payload["uri"])
-    ref = Ref(uri, source="tune:", object_key=uri, folder="", filename=uri, version="1")
-    return Hashed(Blob(ref, b"", "1", {}), str(point.payload["content_hash"]))
+    ref = Ref(uri, source="tune:", object_key=uri, folder="", filename=uri, version=None)
+    return Hashed(Blob(ref, b"", Version(), {}), str(point.payload["content_hash"]))
 
 
 def _graph_seconds(engine: Engine) -> float:

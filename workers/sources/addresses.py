@@ -1,13 +1,10 @@
 """Images named one by one, by addresses of any kind: paths, ``file:``, ``s3:`` and ``http(s):`` URIs.
 
-What a list or table says about an image belongs to its version: ``ETag~digest of the metadata``. So a changed
+What a list or table says about an image belongs to its version. So a changed
 caption brings the image in again, and an unchanged one is asked for conditionally.
 """
 
-import hashlib
-import json
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from connector.errors import CannotRead
-from connector.remote.http import CannotFetch, Web, WebLimits, WebPage, parse_url
+from connector.remote.http import CannotFetch, Web, WebLimits, parse_url
 from connector.remote.s3 import S3Store
 from connector.settings import Settings
+from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import DiskSource, path_of, ref_of
 from workers.sources.s3 import fetch as fetch_s3
@@ -52,21 +50,20 @@ class Addresses:
             return _with_row(rejected(fault, _shown(address), stage="list"), position)
         if isinstance(ref, Reject):
             return _with_row(ref, position)
-        version = None if ref.version is None else ref.version + mark_of(meta or {})
+        version = None if ref.version is None else ref.version.with_metadata(meta or {})
         return replace(ref, version=version, meta=meta or {}, position=position, identity=identity)
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
         """One outcome for each ref, in order."""
         for ref in refs:
-            mark = mark_of(ref.meta)
             plain = replace(
                 ref,
-                version=ref.version.removesuffix(mark) if ref.version is not None else None,
-                stored_version=_without(mark, ref.stored_version),
+                version=ref.version and ref.version.without_metadata(ref.meta),
+                stored_version=ref.stored_version and ref.stored_version.without_metadata(ref.meta),
             )
             match self._read(plain):
                 case Blob(data=data, version=version, meta=meta):
-                    yield Blob(ref, data, version + mark, meta)
+                    yield Blob(ref, data, version.with_metadata(ref.meta), meta)
                 case Unchanged():
                     yield Unchanged(ref)
                 case Reject() as reject:
@@ -147,43 +144,15 @@ def web_ref(address: str, *, source: str) -> Ref:
 
 def read_web(web: Web, ref: Ref) -> Outcome:
     """Fetch one ref, conditionally where it is stored already."""
-    kind, _, stored = (ref.stored_version or "").partition(":")
+    stored = ref.stored_version
     try:
-        page = web.get(
-            ref.uri, etag=stored if kind == "etag" else None, modified=stored if kind == "modified" else None
-        )
+        page = web.get(ref.uri, etag=stored and stored.page_etag, modified=stored and stored.page_modified)
     except CannotFetch as fault:
         return Reject(ref.uri, stage="read", reason=fault.reason, detail=str(fault))
     if page is None:
         return Unchanged(ref)
-    version = _web_version(page)
-    return Unchanged(ref) if version == ref.stored_version else Blob(ref, page.data, version, ref.meta)
-
-
-def mark_of(meta: Mapping[str, Any]) -> str:
-    """What a list's metadata adds to the version of its image: a digest; nothing where there is no metadata."""
-    if not meta:
-        return ""
-    text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
-    return "~" + hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-_MARK = re.compile("~[0-9a-f]{12}$")
-
-
-def _without(mark: str, stored: str | None) -> str | None:
-    """The stored version of the image alone; None where the metadata is not what is stored: then all is new."""
-    if stored is None or not stored.endswith(mark) or (not mark and _MARK.search(stored)):
-        return None
-    return stored.removesuffix(mark)
-
-
-def _web_version(page: WebPage) -> str:
-    if page.etag:
-        return f"etag:{page.etag}"
-    if page.modified:
-        return f"modified:{page.modified}"
-    return f"bytes:{hashlib.blake2b(page.data, digest_size=16).hexdigest()}"
+    version = Version.of_page(etag=page.etag, modified=page.modified, data=page.data)
+    return Unchanged(ref) if version == stored else Blob(ref, page.data, version, ref.meta)
 
 
 def _s3_ref(address: str, *, source: str) -> Ref:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from connector.errors import CannotRead, ReadFault, SourceError
+from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
@@ -184,9 +185,9 @@ class DiskSource:
         except CannotRead as fault:
             return rejected(fault, ref.uri)
         meta: dict[str, Any] = {}
-        if ref.version is None or "+" in ref.version:
+        if ref.version is None or ref.version.has_sidecars:
             versions, meta = _read_sidecars(path, broken)
-            version = "+".join([version, *versions])
+            version = version.with_sidecars(versions)
         return Blob(ref, data, version, {**meta, **ref.meta})
 
 
@@ -233,7 +234,7 @@ def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] |
         object_key=readable(path),
         folder=readable(folder[len(top) :].strip(b"/")) if folder.startswith(top) else readable(folder),
         filename=readable(name),
-        version="+".join([version_of(found), *filter(None, beside)]),
+        version=version_of(found).with_sidecars(filter(None, beside)),
         size=found.st_size,
     )
 
@@ -261,12 +262,12 @@ def cannot_read(error: OSError | ValueError) -> CannotRead:
     return CannotRead(str(error), reason=_REASONS.get(getattr(error, "errno", None) or 0, "read_error"))
 
 
-def version_of(found: os.stat_result) -> str:
+def version_of(found: os.stat_result) -> Version:
     """What tells a changed file: its size and modification time."""
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    return Version.of_file(size=found.st_size, mtime_ns=found.st_mtime_ns)
 
 
-def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
+def _read_file(path: bytes, *, limit: int) -> tuple[bytes, Version]:
     """A file's bytes and the version it had before the first of them was read.
 
     A file that changes while it is read will be listed with another version next time, and is read again then.
@@ -284,10 +285,10 @@ def _read_file(path: bytes, *, limit: int) -> tuple[bytes, str]:
     return b"".join(blocks), version_of(before)
 
 
-def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[str], dict[str, Any]]:
+def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[Version], dict[str, Any]]:
     """The versions of an image's sidecars and what they say; what cannot be used is noted in ``broken``."""
     folder, name = os.path.split(path)
-    versions: list[str] = []
+    versions: list[Version] = []
     meta: dict[str, Any] = {}
     for sidecar in sidecar_names(name):
         beside = os.path.join(folder, sidecar)
@@ -306,7 +307,7 @@ def _uri(path: bytes) -> str:
     return "file://" + quote_from_bytes(path)
 
 
-def _sidecar_version(path: bytes) -> str | None:
+def _sidecar_version(path: bytes) -> Version | None:
     """The version of a file beside an image; None when there is no such file."""
     try:
         found = os.stat(path)

@@ -18,6 +18,7 @@ from urllib.parse import quote_from_bytes
 
 from connector.errors import CannotRead, SourceError
 from connector.remote.s3 import S3Store, split_uri
+from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.disk import opened, path_of, uri_of, version_of
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
@@ -35,7 +36,7 @@ class Archive:
     uri: str
     object_key: str
     size: int
-    version: str
+    version: Version
     span: Callable[[int, int], bytes]
     window: int
 
@@ -181,21 +182,20 @@ class TarSource:
         size = run[0].size or 0
         start, stop = span_of(run[0])[0], span_of(run[-1])[1]
         uri = run[0].uri.rpartition("#")[0]
-        version = (run[0].version or "").rpartition("@")[0]
         try:
             if size > self._max_bytes:
                 raise CannotRead(f"{size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
-            with self._open(uri, version=version) as archive:
+            with self._open(uri, version=_container(run[0])) as archive:
                 data = archive.span(start, stop)
         except CannotRead as fault:
             yield from (rejected(fault, ref.uri) for ref in run)
             return
         for ref in run:
             first, end = span_of(ref)
-            yield Blob(ref, data[first - start : end - start], ref.version or "", ref.meta)
+            yield Blob(ref, data[first - start : end - start], ref.version or Version(), ref.meta)
 
     @contextmanager
-    def _open(self, uri: str, *, version: str | None = None) -> Iterator[Archive]:
+    def _open(self, uri: str, *, version: Version | None = None) -> Iterator[Archive]:
         """A tar; one of exactly ``version`` if that is given. Raises CannotRead, also from within."""
         if self._store is not None:
             yield open_s3(self._store, uri, version=version)
@@ -257,14 +257,14 @@ class TarSource:
             object_key=f"{archive.object_key}#{readable(member.name)}",
             folder="/".join(filter(None, [tar, inner])),
             filename=filename,
-            version=f"{archive.version}@{member.offset}",
+            version=archive.version.of_member(offset=member.offset),
             size=member.size,
             meta=meta,
             position=member.offset,
         )
 
 
-def open_s3(store: S3Store, uri: str, *, version: str | None) -> Archive:
+def open_s3(store: S3Store, uri: str, *, version: Version | None) -> Archive:
     """A tar on S3. Its size is asked for where no ``version`` is given, and unknown otherwise. Raises CannotRead."""
     bucket, key = split_uri(uri)
     size = 0
@@ -337,8 +337,12 @@ def _count(first: str, last: str) -> Iterator[str]:
     return (f"{number:0{width}}" for number in range(int(first), int(last) + step, step))
 
 
-def _home(ref: Ref) -> tuple[str, str]:
-    return ref.uri.rpartition("#")[0], (ref.version or "").rpartition("@")[0]
+def _home(ref: Ref) -> tuple[str, Version]:
+    return ref.uri.rpartition("#")[0], _container(ref)
+
+
+def _container(ref: Ref) -> Version:
+    return (ref.version or Version()).container
 
 
 def _stem(name: bytes) -> bytes:

@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from connector.images.decode import Decoded, decode
 from connector.store.schema import PAYLOAD_FIELDS
+from connector.version import Version
 from workers.pipeline.metadata import MAX_EXIF_TEXT, describe
 from workers.plain_json import clean
 from workers.records import Blob, Ref
@@ -28,7 +29,7 @@ REF = Ref(
     object_key="/photos/holiday/dog.jpg",
     folder="holiday",
     filename="dog.jpg",
-    version="7-1",
+    version=Version("7-1"),
     size=7,
 )
 BERLIN: dict[int, Any] = {
@@ -57,7 +58,7 @@ def payload(exif: Image.Exif | None = None, *, meta: Mapping[str, Any] | None = 
     pixels = np.zeros((8, 8, 3), np.uint8)
     exif = Image.Exif() if exif is None else exif
     decoded = Decoded(pixels=pixels, width=640, height=480, format="jpeg", exif=exif)
-    blob = Blob(REF, b"a photo", "7-2", meta or {})
+    blob = Blob(REF, b"a photo", Version("7-2"), meta or {})
     return describe(blob, decoded, content_hash="ab" * 16, now=NOW)
 
 
@@ -110,7 +111,8 @@ def test_exif_is_read_from_a_real_file() -> None:
         place=BERLIN,
     )
     data = jpeg(exif)
-    found = describe(Blob(REF, data, "1", {}), decode(data, size=8, max_pixels=1000), content_hash="00", now=NOW)
+    blob = Blob(REF, data, Version("1"), {})
+    found = describe(blob, decode(data, size=8, max_pixels=1000), content_hash="00", now=NOW)
     assert found["taken_at"] == "2020-01-02T03:04:05+02:00"
     assert found["camera"] == "Canon EOS R5"
     assert found["lens"] == "RF24-70mm F2.8 L IS USM"
@@ -333,12 +335,12 @@ def test_exif_with_broken_bytes_never_costs_the_image(data: st.DataObject) -> No
         broken[data.draw(st.integers(6, len(broken) - 1))] = data.draw(st.integers(0, 255))
     image = jpeg(bytes(broken[: data.draw(st.integers(8, len(broken)))]))
     decoded = decode(image, size=8, max_pixels=1000)
-    found = describe(Blob(REF, image, "1", {}), decoded, content_hash="00", now=NOW)
+    found = describe(Blob(REF, image, Version("1"), {}), decoded, content_hash="00", now=NOW)
     assert is_plain(found)
     assert found["format"] == "jpeg"
 
 
 def test_a_name_that_is_no_text_does_not_reach_the_payload_as_a_surrogate() -> None:
-    blob = Blob(replace(REF, filename="\udce9.jpg", folder="\udcff"), b"", "1", {})
+    blob = Blob(replace(REF, filename="\udce9.jpg", folder="\udcff"), b"", Version("1"), {})
     decoded = Decoded(pixels=np.zeros((8, 8, 3), np.uint8), width=1, height=1, format="png", exif=Image.Exif())
     assert is_plain(describe(blob, decoded, content_hash="00", now=NOW))

@@ -1,5 +1,6 @@
 """The pipeline over real parts: real images, the real embedded engine, a tower that sees colours only."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import pytest
 from connector.errors import ItemsLost, ModelError, SourceError, StageFailed, StoreFull
 from connector.records import Pixels, Point, StoredPoint, Vectors
 from connector.store.edge.engine import EmbeddedEngine
+from connector.version import Version
 from tests.corpus_files import saved, scene
 from tests.images import image, numbered
 from tests.ingest_doubles import ColourTower, MemorySource, full_engine, new_collection, pipeline
@@ -18,6 +20,7 @@ from tests.scratch import scratch_folder
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.pipeline import UPSERT_POINTS, Pipeline
 from workers.records import Blob, Counts, Outcome, Ref, Reject, Unchanged
+from workers.sources.disk import DiskSource
 
 LONG = 30.0
 
@@ -94,6 +97,35 @@ def test_a_second_run_reads_nothing_and_stores_nothing(engine: EmbeddedEngine) -
     assert run(pipe, source).counts == Counts(listed=12, unchanged=12)
     assert len(source.asked) == asked
     assert len(tower.batches) == batches
+
+
+def test_images_that_an_earlier_release_stored_are_not_read_again(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    stamped("plain.png", image(1), folder=tmp_path)
+    stamped("described.png", image(2), folder=tmp_path)
+    stamped("described.json", b'{"rating": 5}', folder=tmp_path)
+    size = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    written = {
+        "plain.png": f"{size['plain.png']}-{STAMP}",
+        "described.png": f"{size['described.png']}-{STAMP}+13-{STAMP}",
+    }
+    source = DiskSource(tmp_path, hidden=False, max_bytes=10**6)
+    refs = [item for item in source.list() if isinstance(item, Ref)]
+    vector = np.ones(128, np.float32) / np.sqrt(np.float32(128))
+    engine.upsert([Point(ref.point_id, vector, {"uri": ref.uri, "version": written[ref.filename]}) for ref in refs])
+
+    pipe = pipeline(engine)
+    report = pipe.run(refs, source=source, counters=Counters(threads=pipe.threads))
+
+    assert report.counts == Counts(listed=2, unchanged=2)
+
+
+STAMP = 1_700_000_000_123_456_789
+
+
+def stamped(name: str, data: bytes, *, folder: Path) -> None:
+    """A file of a fixed modification time."""
+    (folder / name).write_bytes(data)
+    os.utime(folder / name, ns=(STAMP, STAMP))
 
 
 def test_a_changed_image_is_embedded_again_under_its_id(engine: EmbeddedEngine) -> None:
@@ -327,7 +359,7 @@ class SlowSource(MemorySource):
     def blob(self, ref: Ref) -> Blob:
         if len(self.asked) == len(self.files):
             self.all_read.set()
-        return Blob(ref, Counted(self.files[ref.filename]), "1", {})
+        return Blob(ref, Counted(self.files[ref.filename]), Version("1"), {})
 
 
 def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from connector import ConfigError
 from connector.errors import SourceError
 from connector.settings import S3Settings
+from connector.version import Version
 from tests.doubles import PAGE, Cut, Fault, Reset, Silence, WebServer, s3_error
 from workers.records import Blob, Ref, Reject, Unchanged
 from workers.sources.s3 import S3Source, cut
@@ -195,7 +196,7 @@ def test_an_object_of_unknown_version_is_asked_for_conditionally(one: tuple[S3So
     assert isinstance(blob, Blob)
     (again,) = of.read([replace(unknown, stored_version=blob.version)])
     assert isinstance(again, Unchanged)
-    (other,) = of.read([replace(unknown, stored_version="0123456789abcdef-7")])
+    (other,) = of.read([replace(unknown, stored_version=Version("0123456789abcdef-7"))])
     assert isinstance(other, Blob)
 
 

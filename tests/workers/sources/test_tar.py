@@ -13,6 +13,7 @@ import pytest
 from connector.errors import SourceError
 from connector.remote.s3 import S3Store
 from connector.settings import S3Settings
+from connector.version import Version
 from tests.doubles import Cut, WebServer, s3_error
 from workers.records import Blob, Ref, Reject
 from workers.sources.disk import uri_of
@@ -312,7 +313,9 @@ def test_a_member_above_the_limit_is_not_read_and_its_neighbours_are(tar: Path) 
 
 
 def ref_at(offset: int, size: int, *, tar: str = "file:///a.tar", version: str = "1") -> Ref:
-    return Ref(f"{tar}#{offset}", tar, "", "", "", f"{version}@{offset}", size=size, position=offset)
+    return Ref(
+        f"{tar}#{offset}", tar, "", "", "", Version(version).of_member(offset=offset), size=size, position=offset
+    )
 
 
 def test_neighbours_are_read_together_up_to_a_limit() -> None:

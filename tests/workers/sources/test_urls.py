@@ -8,6 +8,7 @@ import pytest
 
 from connector.errors import SourceError
 from connector.settings import Settings
+from connector.version import Version
 from tests.doubles import Answer, WebServer
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import uri_of
@@ -73,7 +74,7 @@ def test_an_unchanged_image_is_not_stored_again(site: WebServer, path: str) -> N
         (first,) = source.read(refs(source))
         (again,) = source.read([stored(first)])
         assert isinstance(again, Unchanged)
-        (other,) = source.read([replace(stored(first), stored_version="etag:other")])
+        (other,) = source.read([replace(stored(first), stored_version=Version("etag:other"))])
         assert isinstance(other, Blob)
 
 

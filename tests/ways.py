@@ -98,7 +98,7 @@ def following(*, handed: Is | None = None) -> Iterator[list[str]]:
         yield met
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed knows no way to end it
+        threading.setprofile(None)
 
 
 def is_ours(module: str) -> bool:

@@ -1,8 +1,11 @@
 """What holds for the whole house: who imports whom, and that nobody pays for a model who asked for none."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import typer.core
 import typer.main
 
 import polyglance
+from tests import module_table
+from tests.ways import FILTER_WAY, IMAGE_WAY, QUERY_WAY
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "sentence_transformers", "qdrant_client", "qdrant_edge", "boto3", "PIL")
@@ -39,10 +44,103 @@ def roots(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-def test_the_connector_never_imports_the_workers() -> None:
-    guilty = [path for path in modules("connector") if roots(path) & {"workers", "polyglance"}]
+FLOORS = (
+    ("polyglance",),
+    ("workers.cli",),
+    ("workers.api", "workers.demo", "workers.watch"),
+    ("workers.progress",),
+    ("workers.run",),
+    ("workers.executors", "workers.sizing"),
+    ("workers.pipeline",),
+    ("workers.sources",),
+    ("workers.plain_json", "workers.records"),
+    ("connector.cli",),
+    ("connector.integrations", "connector.service"),
+    ("connector.search",),
+    ("connector.filters", "connector.images", "connector.models"),
+    ("connector.store",),
+    ("connector.remote", "connector.run_status"),
+    ("connector.settings",),
+    ("connector.process", "connector.records", "connector.settings_sources"),
+    ("connector.errors", "connector.printable"),
+)
+"""The house from the roof down: a room imports only what stands below it, never one of its own floor."""
 
-    assert not guilty
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in [*modules("connector"), *modules("workers"), ROOT / "polyglance.py"]}
+
+
+def room_of(module: str) -> str:
+    """The part of a module's name that stands on a floor: a folder of a package, or a module beside the folders."""
+    return ".".join(module.split(".")[:2])
+
+
+def imported(module: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    return (imports(MODULES[module]) & MODULES.keys()) - {"connector", "workers"}
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    assert {room_of(module) for module in MODULES} - {"connector", "workers"} == FLOOR_OF.keys()
+
+
+def test_imports_run_downwards_only() -> None:
+    upwards = [
+        f"{module} -> {other}"
+        for module in MODULES.keys() - {"connector", "workers"}
+        for other in imported(module)
+        if room_of(module) != room_of(other) and FLOOR_OF[room_of(module)] >= FLOOR_OF[room_of(other)]
+    ]
+
+    assert not upwards
+
+
+def test_no_modules_import_one_another() -> None:
+    graph = {module: imported(module) - {module} for module in MODULES}
+
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_a_room_has_a_size() -> None:
+    """Between a cupboard and a hall: a module has at most 400 lines, and one under 40 more readers than one."""
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    readers = Counter(other for module in MODULES for other in imported(module))
+
+    assert not {module for module, count in lines.items() if count > 400}
+    assert not {module for module, count in lines.items() if 0 < count < 40 and readers[module] == 1}
+
+
+def test_the_page_names_every_module() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+    assert module_table.table() in page, "python -m tests.module_table writes it anew"
+
+
+def test_the_page_shows_the_floors() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawing = page.partition("<!-- floors -->")[2].partition("<!-- end of floors -->")[0]
+    drawn = [re.findall(r"[\w.]+", line) for line in drawing.splitlines() if line.startswith("    ")]
+
+    assert [tuple(sorted(floor)) for floor in drawn] == [tuple(sorted(floor)) for floor in FLOORS]
+
+
+def test_ways_through_the_house_are_short() -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.ways"], cwd=ROOT, capture_output=True, text=True, check=True)
+    counts = {name: int(count) for name, count in re.findall(r"^(.*): (\d+) modules$", done.stdout, re.MULTILINE)}
+
+    assert counts.keys() == {IMAGE_WAY, QUERY_WAY, FILTER_WAY}
+    assert counts[IMAGE_WAY] <= 20
+    assert counts[QUERY_WAY] <= 12
+    assert counts[FILTER_WAY] <= 5
 
 
 def test_no_module_imports_the_tests_or_the_workshop() -> None:

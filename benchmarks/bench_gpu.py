@@ -76,8 +76,8 @@ def _end_to_end(photos: Path, model: Path, *, device: str) -> dict[str, Any]:
         pairs = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
         command = [sys.executable, "-m", "polyglance", "ingest", str(photos), "--json", *pairs]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S)
-    books: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {name: books[name] for name in ("stored", "images_per_second", "seconds", "busy", "bottleneck")}
+    counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: counts[name] for name in ("stored", "images_per_second", "seconds", "busy", "bottleneck")}
 
 
 def _rate(count: int, images: int, photos: Path, model: Path, *, device: str) -> float:

@@ -71,13 +71,13 @@ def _compare(photos: Path, model: Path, *, rounds: int, folder: Path) -> dict[st
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as store:
             plain.append(_plain_rate(photos, model, Path(store) / "plain"))
-            books = _books(photos, {"model.image_model": model, "qdrant.path": Path(store) / "ours"})
-        ours.append(float(books["images_per_second"]))
+            counts = _counts(photos, {"model.image_model": model, "qdrant.path": Path(store) / "ours"})
+        ours.append(float(counts["images_per_second"]))
         ratios.append(ours[-1] / plain[-1])
     limit = _limit(photos, model)
     reached = sorted(ours)[len(ours) // 2] / limit["images_per_second"]
     return {
-        "busy": books["busy"],
+        "busy": counts["busy"],
         "s3": _from_s3(photos, model, folder=folder),
         "plain_images_per_second": spread(plain),
         "polyglance_images_per_second": spread(ours),
@@ -97,11 +97,11 @@ def _from_s3(photos: Path, model: Path, *, folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as store, s3_bucket(photos, copies=1) as s3:
         settings = {"model.image_model": model, "qdrant.path": store}
         given = {f"s3.{name}": value for name, value in s3.model_dump(exclude_defaults=True).items()}
-        books = _books("s3://bucket", {**settings, **given})
-    return {"images_per_second": books["images_per_second"], "busy": books["busy"]}
+        counts = _counts("s3://bucket", {**settings, **given})
+    return {"images_per_second": counts["images_per_second"], "busy": counts["busy"]}
 
 
-def _books(place: object, settings: Mapping[str, object]) -> dict[str, Any]:
+def _counts(place: object, settings: Mapping[str, object]) -> dict[str, Any]:
     return _last_line(_ingest_command(place, settings))
 
 
@@ -157,11 +157,11 @@ def _growth(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
         photos = make_photos(folder / "small" / str(count), size=(240, 180), count=count)
         settings = {"model.space": "mini", "qdrant.path": folder / "small-store" / str(count)}
         probe = _last_line([sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)])
-        books = probe["books"]
+        counts = probe["counts"]
         found[str(count)] = {
-            "ms_per_image": round(1000 * books["seconds"] / count, 3),
+            "ms_per_image": round(1000 * counts["seconds"] / count, 3),
             "peak_mib": probe["peak_mib"],
-            "busy": books["busy"],
+            "busy": counts["busy"],
         }
     return found
 

@@ -1,10 +1,10 @@
-"""Runs: a second pass over what is stored already, what shards and books cost, and Ray beside local workers.
+"""Runs: a second pass over what is stored already, what shards and run files cost, and Ray beside local workers.
 
     python -m benchmarks.bench_runs [--unchanged 100000] [--images 2000] [--rounds 3] [--skip-ray]
 
 The second pass reads nothing: every image is listed, its shard written down, its version looked up in the embedded
-engine. Its points are written beforehand by this script, with the versions that listing gives and random vectors. Books
-are measured by the same images brought in with them and without. Ray and local workers fill the tests' stand-in of a
+engine. Its points are written beforehand by this script, with the versions that listing gives and random vectors. Run
+files are measured by the same images brought in with them and without. Ray and local workers fill the tests' stand-in of a
 server, two workers each. Space mini throughout.
 """
 
@@ -58,7 +58,7 @@ def main() -> None:
             "unchanged": _unchanged(folder / "many", count=options.unchanged, rounds=options.rounds)
         }
         photos = make_photos(folder / "photos", size=SIZES["500x375"], count=options.images)
-        results["books"] = _books(folder, photos=photos, rounds=options.rounds)
+        results["counts"] = _counts(folder, photos=photos, rounds=options.rounds)
         if not options.skip_ray:
             results["executors"] = _executors(folder, photos=photos, rounds=options.rounds)
     print(json.dumps(results, indent=1))
@@ -137,27 +137,27 @@ def _s3(folder: Path) -> Iterator[str]:
         server.terminate()
 
 
-# ---- what shards and books cost
+# ---- what shards and run files cost
 
 
-def _books(folder: Path, *, photos: Path, rounds: int) -> dict[str, Any]:
-    """Seconds for the same images through the pipeline alone, and as a run with listing, shards and books."""
+def _counts(folder: Path, *, photos: Path, rounds: int) -> dict[str, Any]:
+    """Seconds for the same images through the pipeline alone, and as a run with listing, shards and run files."""
     bare, kept = [], []
     for number in range(rounds):
-        bare.append(_seconds(folder / f"bare-{number}", photos=photos, with_books=False))
-        kept.append(_seconds(folder / f"kept-{number}", photos=photos, with_books=True))
+        bare.append(_seconds(folder / f"bare-{number}", photos=photos, with_run_files=False))
+        kept.append(_seconds(folder / f"kept-{number}", photos=photos, with_run_files=True))
     overhead = statistics.median(kept) / statistics.median(bare) - 1
     return {"pipeline_s": spread(bare), "run_s": spread(kept), "overhead": round(overhead, 4)}
 
 
-def _seconds(folder: Path, *, photos: Path, with_books: bool) -> float:
+def _seconds(folder: Path, *, photos: Path, with_run_files: bool) -> float:
     settings = Settings.load({"model.space": "mini", "qdrant.path": str(folder), "ingest.shard_size": 1_000})
     worker = Worker.start(settings)
     try:
         prepared = worker.prepare(recreate=False)
         with closing(open_source(str(photos), settings=settings)) as source:
             started = time.perf_counter()
-            if with_books:
+            if with_run_files:
                 Run(
                     source.list,
                     manifest=manifest_of(source.root, place=str(photos), settings=settings),
@@ -165,7 +165,7 @@ def _seconds(folder: Path, *, photos: Path, with_books: bool) -> float:
                     executor=InProcess(worker),
                     threads=prepared.threads,
                     shard_size=settings.ingest.shard_size,
-                ).go()
+                ).execute()
             else:
                 refs = [item for item in source.list() if isinstance(item, Ref)]
                 for start in range(0, len(refs), settings.ingest.shard_size):
@@ -204,7 +204,7 @@ def _rate(settings: Settings, *, photos: Path) -> float:
     ):
         report = ingestion.ingest(source, place=str(photos)).report
     if not report.counts.stored == report.counts.listed > 0:
-        raise SystemExit(f"the books are {report.counts}")
+        raise SystemExit(f"the counts are {report.counts}")
     return report.rate
 
 

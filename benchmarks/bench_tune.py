@@ -51,8 +51,8 @@ def main() -> None:
 def _compared(photos: Path, sample: Path, settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     tuned = _json(["tune", str(sample), "--seconds", str(options.seconds), *given])
-    books = _json(["ingest", str(photos), *given])
-    predicted, real = tuned["together"]["rate"], books["images_per_second"]
+    counts = _json(["ingest", str(photos), *given])
+    predicted, real = tuned["together"]["rate"], counts["images_per_second"]
     return {
         "predicted_images_per_second": round(predicted, 1),
         "real_images_per_second": real,

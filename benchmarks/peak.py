@@ -7,10 +7,10 @@ import sys
 
 
 def main(command: list[str]) -> None:
-    """Run ``command``; prints ``{"peak_mib", "books"}``, the books being the command's last line of JSON."""
+    """Run ``command``; prints ``{"peak_mib", "counts"}``, the counts being the command's last line of JSON."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # KiB on Linux
-    print(json.dumps({"peak_mib": round(peak, 1), "books": json.loads(done.stdout.splitlines()[-1])}))
+    print(json.dumps({"peak_mib": round(peak, 1), "counts": json.loads(done.stdout.splitlines()[-1])}))
 
 
 if __name__ == "__main__":

@@ -198,13 +198,13 @@ def _three(found: dict[str, float]) -> str:
 
 
 def _runs(results: dict[str, Any]) -> Iterator[str]:
-    unchanged, books = results["unchanged"], results["books"]
+    unchanged, counts = results["unchanged"], results["counts"]
     yield f"| {unchanged['images']:,} images that are stored already | a second | busy |\n| --- | --- | --- |"
     for name in ("disk", "s3"):
         found = unchanged[name]
         yield f"| {name} | {_median(found['images_per_second'])} | {_busy(found['busy'])} |"
-    yield f"\nListing, shards and books take {books['overhead']:.1%} of a run's time"
-    yield f"({books['run_s']['median']:.2f} s against {books['pipeline_s']['median']:.2f} s of the pipeline alone)."
+    yield f"\nListing, shards and run files take {counts['overhead']:.1%} of a run's time"
+    yield f"({counts['run_s']['median']:.2f} s against {counts['pipeline_s']['median']:.2f} s of the pipeline alone)."
     if "executors" in results:
         executors = results["executors"]
         yield f"Two workers into the tests' stand-in of a server: {_median(executors['local']['images_per_second'])} images a"

@@ -92,7 +92,7 @@ def digest(text: str) -> str:
 
 
 def read_runs(qdrant: QdrantSettings, *, collection: str) -> list[RunStatus]:
-    """The last run of every source into this collection that kept its books on this machine, the newest first."""
+    """The last run of every source into this collection that kept its files on this machine, the newest first."""
     now = datetime.now(UTC)
     found = (RunStatus.read(path.read_bytes(), now=now) for path in _statuses(qdrant, collection=collection))
     return sorted((status for status in found if status), key=lambda status: status.started_at, reverse=True)

@@ -233,9 +233,9 @@ class IngestSettings(Section):
     stall_s: float = Field(default=900.0, gt=0)
     """Seconds without any progress after which a worker counts as dead."""
     runs: str | None = None
-    """Folder, or s3://bucket/prefix, where runs keep their books; none means beside the embedded data."""
+    """Folder, or s3://bucket/prefix, where runs keep their files; none means beside the embedded data."""
     shard_size: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Images in one shard, the unit of hand-out, of resume and of a run's books."""
+    """Images in one shard, the unit of hand-out, of resume and of a run's files."""
     optimize_from: int = Field(default=10_000, ge=1)
     """Points outside the search graph from which a run builds it at its end."""
     max_prune: float = Field(default=0.2, ge=0, le=1)

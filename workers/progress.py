@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar while it works, the books at its end."""
+"""What a person sees of a run: a bar while it works, the counts at its end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

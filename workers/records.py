@@ -124,7 +124,7 @@ Outcome: TypeAlias = Blob | Unchanged | Reject
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The books of a run: every listed image ends in exactly one of the other three."""
+    """The counts of a run: every listed image ends in exactly one of the other three."""
 
     listed: int = 0
     stored: int = 0

@@ -70,7 +70,7 @@ class Operations:
         return CollectionsAnswer(collections=[here])
 
     async def ingestions(self) -> IngestionsAnswer:
-        """The last ingestion of every source, from the books kept on this machine, newest first."""
+        """The last ingestion of every source, from the run files on this machine, newest first."""
         runs = await asyncio.to_thread(self._runs)
         return IngestionsAnswer(collection=self._settings.collection, ingestions=[*map(_ingestion, runs)])
 

@@ -161,7 +161,7 @@ class Battle:
 
     def rejected(self) -> set[tuple[str, str]]:
         """The rejects of the last run: address and reason."""
-        found = (self._books / "rejects").glob("*.jsonl")
+        found = (self._run_folder / "rejects").glob("*.jsonl")
         rejects = [json.loads(line) for path in found for line in path.read_text().splitlines()]
         return {(reject["uri"], reject["reason"]) for reject in rejects}
 
@@ -170,7 +170,7 @@ class Battle:
         return self._folder / "data"
 
     @property
-    def _books(self) -> Path:
+    def _run_folder(self) -> Path:
         (top,) = (self._data / ".runs").glob(f"{COLLECTION}*")
         return top / digest(uri_of(self._album.folder))
 
@@ -218,7 +218,7 @@ class Battle:
     def _note_settled(self) -> None:
         """Remember which shards are done by now, and how far the log is."""
         with suppress(ValueError, FileNotFoundError):  # no run has begun yet
-            for marker in (self._books / "done").glob("[0-9]*.json"):
+            for marker in (self._run_folder / "done").glob("[0-9]*.json"):
                 for each in self._album.of_shard(int(marker.stem)):
                     self._settled.setdefault(each, len(self._entries()))
 

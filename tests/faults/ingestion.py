@@ -1,7 +1,7 @@
 """``python -m tests.faults.ingestion ALBUM --data FOLDER --log FILE``: an ingestion with a tower that keeps a log.
 
-All parts are the real ones (listing, books, worker process, pipeline, engine) but the tower, which sees only colours,
-takes its time, and appends a digest of every image that it embeds to the log. Ends with the books as JSON.
+All parts are the real ones (listing, run files, worker process, pipeline, engine) but the tower, which sees only
+colours, takes its time, and appends a digest of every image that it embeds to the log. Ends with the counts as JSON.
 """
 
 import argparse

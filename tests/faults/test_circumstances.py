@@ -1,4 +1,4 @@
-"""A source that changes, a disk that is full, a clock that jumps, a source without end: the books still balance."""
+"""A source that changes, a disk that is full, a clock that jumps, a source without end: the counts still balance."""
 
 import os
 import random
@@ -129,7 +129,7 @@ def test_a_full_disk_in_the_run_folder_stops_the_run_and_more_room_lets_it_go_on
     album = Album(folder / "album", count=200)
     scene = Scene(album.folder, folder / "data", {"ingest.shard_size": 4, "ingest.runs": str(folder / "runs")})
     with small_disk(folder / "runs", size="64k") as enlarge:
-        with pytest.raises(RunIncomplete, match=r"books cannot be kept in .*No space left.*Make room"):
+        with pytest.raises(RunIncomplete, match=r"files cannot be kept in .*No space left.*Make room"):
             ingest(scene)
         before = scene.embedded
         enlarge("16m")
@@ -256,7 +256,7 @@ def test_an_endless_source_with_a_slow_store_takes_no_more_memory_as_it_goes(
     looker = threading.Thread(target=look)
     looker.start()
     with pytest.raises(SourceError, match="seen enough"):
-        run.go()
+        run.execute()
     looker.join()
     engine.close()
 

@@ -64,7 +64,7 @@ def ingest(
     ] = None,
     metrics_port: MetricsPort = None,
     runs: Annotated[
-        str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its books.")
+        str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its files.")
     ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")

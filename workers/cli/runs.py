@@ -120,7 +120,7 @@ def _shown(status: "RunStatus") -> str:
         f"{status.state:8} {printable(status.source)} -> {status.collection}",
         f"         {status.done:,}{share}: stored {status.stored:,}, unchanged {status.unchanged:,}, "
         f"rejected {status.rejected:,}",
-        f"         {status.rate:,.1f} images/s" + (f", {_duration(status.eta_s)} to go" if _goes_on(status) else ""),
+        f"         {status.rate:,.1f} images/s" + (f", {_duration(status.eta_s)} to go" if _can_resume(status) else ""),
     ]
     if status.busy:
         shares = ", ".join(f"{stage} {share:.0%}" for stage, share in status.busy.items())
@@ -135,7 +135,7 @@ def _shown(status: "RunStatus") -> str:
     return "\n".join(lines)
 
 
-def _goes_on(status: "RunStatus") -> bool:
+def _can_resume(status: "RunStatus") -> bool:
     return status.state == "running" and status.eta_s is not None
 
 

@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The books and the clock of a shard or a run.
+    """The counts and the clock of a shard or a run.
 
     ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
     ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored images of known content,
@@ -73,7 +73,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What became of a shard: its books, and every image that was rejected."""
+    """What became of a shard: its counts, and every image that was rejected."""
 
     report: RunReport
     rejects: tuple[Reject, ...]
@@ -81,7 +81,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life while a shard is worked on: its books so far, and the rejects since the last beat.
+    """A sign of life while a shard is worked on: its counts so far, and the rejects since the last beat.
 
     ``waiting`` counts, by channel, what waits between two stages; ``device_bytes`` is the memory that this process
     holds on its accelerator, None without one.

@@ -140,7 +140,7 @@ class Pipeline:
             group.wait()
         report = counters.report()
         if not report.counts.balanced:
-            raise ItemsLost(f"the books of this shard do not balance: {report.counts}. This is a defect: report it.")
+            raise ItemsLost(f"the counts of this shard do not balance: {report.counts}. This is a defect: report it.")
         return report
 
     def _share_of_buffer(self, one: Hashed) -> int:

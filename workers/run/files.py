@@ -87,7 +87,7 @@ class LocalFiles:
             yield
         except OSError as error:
             raise RunIncomplete(
-                f"the run's books cannot be kept in {self.path}: {error}. What is stored stays stored. Make room "
+                f"the run's files cannot be kept in {self.path}: {error}. What is stored stays stored. Make room "
                 "there, or give this user the rights to write; then the same command goes on with the rest."
             ) from error
 
@@ -147,6 +147,6 @@ class S3Files:
             yield
         except (CannotRead, SourceError) as error:
             raise RunIncomplete(
-                f"the run's books cannot be kept in {self.where}: {error} What is stored stays stored; the same "
+                f"the run's files cannot be kept in {self.where}: {error} What is stored stays stored; the same "
                 "command goes on with the rest."
             ) from error

@@ -111,7 +111,7 @@ class Ingestion:
     def ingest_some(
         self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
     ) -> RunReport:
-        """Bring in these refs of a place and no others, with the books in a folder of their own."""
+        """Bring in these refs of a place and no others, with its files in a folder of their own."""
         with exclusive(manifest.source, settings=self._settings):
             return self._go(items, manifest=manifest, folder=folder)
 
@@ -129,7 +129,7 @@ class Ingestion:
             publishing_status(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
             self._show(run.progress),
         ):
-            return run.go()
+            return run.execute()
 
 
 def ingest(

@@ -1,6 +1,6 @@
 """One run: list a place, hand its shards to an executor, retry what dies, remember what is done: once, for all engines.
 
-    listing ──► shards ──► executor ──► futures ──► books
+    listing ──► shards ──► executor ──► futures ──► run files
                   ▲                        │
                   └── again, or in halves ─┘
 
@@ -37,8 +37,8 @@ DEATHS_IN_A_ROW = 40
 class Progress:
     """Where a run stands. ``total`` is what has been listed so far, final once ``listed_all``.
 
-    ``earlier`` is the part of the books that an earlier attempt at this run wrote; ``shards_done`` and ``deaths`` count
-    the shards that came to their end, and the workers that died, in this attempt. ``waiting`` and ``device_bytes`` are
+    ``earlier`` is the part of the counts that an earlier attempt at this run wrote; ``shards_done`` and ``deaths``
+    count the shards that came to their end, and the workers that died, in this attempt. ``waiting`` and ``device_bytes`` are
     those of the last beats, over all workers.
     """
 
@@ -175,16 +175,16 @@ class Run:
             device_bytes=sum(devices) if devices else None,
         )
 
-    def go(self) -> RunReport:
+    def execute(self) -> RunReport:
         """Do it; returns when every listed image has its outcome, and raises ItemsLost when one has none.
 
         What breaks the run is raised as it is, KeyboardInterrupt too; what is stored stays stored, and the same run
         can be gone on with.
         """
         self._started = time.monotonic()
-        if self._goes_on():
-            self._take_up()
-            self._work_off()
+        if self._can_resume():
+            self._resume()
+            self._drive()
         else:
             self._folder.begin(self._manifest)
             self._listing = Listing(
@@ -195,20 +195,20 @@ class Run:
                 on_end=lambda failure: self._events.put(_ListingEnded(failure)),
             )
             with self._listing:
-                self._work_off()
+                self._drive()
         report = self.progress().report
         if report.counts.listed != self._total or not report.counts.balanced:
             raise ItemsLost(
-                f"{self._manifest.source} listed {self._total} images, but the books of the run are "
+                f"{self._manifest.source} listed {self._total} images, but the counts of the run are "
                 f"{report.counts}. This is a defect: report it."
             )
         self._folder.finish()
         return report
 
-    def _goes_on(self) -> bool:
+    def _can_resume(self) -> bool:
         return self._folder.manifest() == self._manifest and self._folder.listed() is not None
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         """Go on where an earlier attempt at this run left off."""
         listed, done = self._folder.listed(), self._folder.done()
         assert listed is not None
@@ -222,7 +222,7 @@ class Run:
         self._earlier = self._done + self._listed
         self._written.extend(number for number in range(listed.shards) if number not in done)
 
-    def _work_off(self) -> None:
+    def _drive(self) -> None:
         """Hand out, listen, remember, until nothing is left."""
         try:
             while True:
@@ -286,7 +286,7 @@ class Run:
                     self._on_failure(part, failure)
 
     def _keep(self, part: ShardPart, done: ShardReport) -> None:
-        """Enter what became of a piece into the books, and close those of its shard after its last piece."""
+        """Enter what became of a piece into the counts, and close those of its shard after its last piece."""
         self._deaths_at_start = self._deaths_in_a_row = 0
         open_shard = self._open_shards[part.shard.number]
         open_shard.report += done.report
@@ -302,7 +302,7 @@ class Run:
 
     def _close(self, number: int, done: ShardReport) -> None:
         if not done.report.counts.balanced:
-            raise ItemsLost(f"the books of shard {number} do not balance: {done.report.counts}. Report this defect.")
+            raise ItemsLost(f"the counts of shard {number} do not balance: {done.report.counts}. Report this defect.")
         self._folder.end_shard(number, done)
         self._shards_done += 1
         counts = done.report.counts
@@ -376,14 +376,14 @@ class Run:
 
 
 def _kills_worker(ref: Ref, *, deaths: int, death: WorkerDied) -> ShardReport:
-    """The books of an image that kills whoever works on it."""
+    """The counts of an image that kills whoever works on it."""
     detail = f"{deaths} workers died while they worked on this image alone; the last one: {death}"
     reject = Reject(ref.uri, stage="worker", reason="kills_worker", detail=detail, ref=ref)
     return ShardReport(RunReport(counts=Counts(listed=1, rejected=1), reasons={reject.reason: 1}), (reject,))
 
 
 def _of_listing(rejects: tuple[Reject, ...], *, busy: float) -> RunReport:
-    """The listing's own share of the books: its rejects, and the time it took."""
+    """The listing's own share of the counts: its rejects, and the time it took."""
     return RunReport(
         counts=Counts(listed=len(rejects), rejected=len(rejects)),
         reasons=Counter(reject.reason for reject in rejects),

@@ -14,7 +14,7 @@ from workers.run.shards import Manifest, RunFolder, run_folders
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What came of it: the books of what was tried, and how many rejects name nothing that could be tried."""
+    """What came of it: the counts of what was tried, and how many rejects name nothing that could be tried."""
 
     report: RunReport
     hopeless: int

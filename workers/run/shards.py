@@ -62,14 +62,14 @@ class Listed:
 
 
 class RunFolder:
-    """The folder of one source's runs into one collection: the last run's books. Raises RunIncomplete throughout."""
+    """The folder of one source's runs into one collection: the last run's files. Raises RunIncomplete throughout."""
 
     def __init__(self, files: RunFiles) -> None:
         self.files = files
 
     @classmethod
     def of(cls, source: str, *, settings: Settings, apart: str | None = None) -> "RunFolder":
-        """Where the runs of this source into the settings' collection are kept; ``apart`` names books beside them."""
+        """Where this source's runs into the settings' collection are kept; ``apart`` names a folder beside them."""
         below = digest(source) if apart is None else f"{digest(source)}/{apart}"
         return cls(open_files(f"{_top(settings)}/{below}", settings=settings.s3))
 
@@ -177,7 +177,7 @@ def run_folders(settings: Settings) -> list[RunFolder]:
 
 
 def local_folder(source: str, *, settings: Settings) -> RunFolder:
-    """The folder on this machine, whose ``status.json`` the service reads also where the books are on S3."""
+    """The folder on this machine, whose ``status.json`` the service reads also where the run files are on S3."""
     return RunFolder(LocalFiles(runs_of(settings.qdrant, collection=settings.collection) / digest(source)))
 
 
@@ -195,7 +195,7 @@ def exclusive(source: str, *, settings: Settings) -> Iterator[None]:
             "shows how far it is."
         ) from error
     except OSError as error:
-        raise RunIncomplete(f"the run's books cannot be kept in {top}: {error}.") from error
+        raise RunIncomplete(f"the run's files cannot be kept in {top}: {error}.") from error
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ def publishing_status(
 
     def keep_saying() -> None:
         while not over.wait(STATUS_S):
-            with suppress(RunIncomplete):  # a disk that is full stops the run where its books are kept
+            with suppress(RunIncomplete):  # a disk that is full stops the run where its files are kept
                 publish("running")
 
     def say_the_end() -> None:

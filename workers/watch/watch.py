@@ -180,7 +180,7 @@ class Watcher:
         self._over("changes", taken, report=report, pruned=pruned, seconds=time.monotonic() - began)
 
     def _bring_in(self, scanned: ScanResult) -> RunReport:
-        """Bring in what is there, and set the books of the place right about it."""
+        """Bring in what is there, and correct the rejects of the source."""
         tried: set[str] = set()
 
         def noted() -> Iterator[Ref | Reject]:

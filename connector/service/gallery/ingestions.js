@@ -57,7 +57,7 @@ function card(run, rejects) {
     bar(run),
     element("p", { className: "pace" }, paceOf(run)),
     run.error ? element("p", { className: "problem" }, run.error) : null,
-    books(run),
+    counts(run),
     stages(run),
     reasons(run));
   if (rejects && opened.run === run.id) made.append(rejects);
@@ -83,9 +83,9 @@ function paceOf({ state, rate, eta_s: eta, started_at: started, updated_at: upda
   return `${new Date(started).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}, took ${asSpan(took)}`;
 }
 
-function books({ stored, unchanged, rejected }) {
+function counts({ stored, unchanged, rejected }) {
   const rows = [["Stored", stored], ["Unchanged", unchanged], ["Rejected", rejected]];
-  return element("dl", { className: "books" }, ...rows.map(([name, value]) =>
+  return element("dl", { className: "counts" }, ...rows.map(([name, value]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, value.toLocaleString()))));
 }
 

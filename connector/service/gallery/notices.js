@@ -35,7 +35,7 @@ export function showUnreadFilter() {
 export function showNoIngestion() {
   say({
     title: "Nothing was ingested yet",
-    text: "What runs, ran and was rejected is shown here, from the books on this machine.",
+    text: "What runs, ran and was rejected is shown here, from the run files on this machine.",
     advice: element("span", {}, "Begin with ", command("polyglance ingest ~/Pictures")),
     kind: "empty",
   });

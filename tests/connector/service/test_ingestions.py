@@ -47,7 +47,7 @@ def client() -> Iterator[TestClient]:
             yield opened
 
 
-def test_an_ingestion_is_told_with_its_books(client: TestClient) -> None:
+def test_an_ingestion_is_told_with_its_counts(client: TestClient) -> None:
     (run,) = client.get("/v1/ingestions").json()["ingestions"]
     assert (run["state"], run["listed"], run["stored"], run["unchanged"], run["rejected"]) == ("done", 6, 3, 0, 3)
     assert run["source"].endswith("/photos")

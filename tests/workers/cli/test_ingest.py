@@ -24,20 +24,20 @@ pytestmark = [
     pytest.mark.usefixtures("data_folder"),
     pytest.mark.skipif(sys.platform == "win32", reason="links, signals and names of Unix"),
 ]
-BOOKS = ("listed", "stored", "unchanged", "rejected")
+COUNTS = ("listed", "stored", "unchanged", "rejected")
 
 
 def ingest(cli: CommandLine, *arguments: object) -> Ran:
-    """Ingest with space mini, and hold the books of whatever comes of it."""
+    """Ingest with space mini, and hold the counts of whatever comes of it."""
     ran = cli("ingest", *arguments, "--space", "mini", "--json")
     if ran.code == 0:
         assert ran.json["listed"] == ran.json["stored"] + ran.json["unchanged"] + ran.json["rejected"]
     return ran
 
 
-def books(ran: Ran) -> list[int]:
+def counts(ran: Ran) -> list[int]:
     assert ran.code == 0, ran.err
-    return [ran.json[name] for name in BOOKS]
+    return [ran.json[name] for name in COUNTS]
 
 
 def found(cli: CommandLine) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def test_a_folder_is_taken_with_all_below_it(cli: CommandLine, workplace: Path) 
     (workplace / "album/notes.txt").write_text("no image")
     (workplace / "album/b/song.mp3").write_bytes(b"ID3")
 
-    assert books(ingest(cli, "album")) == [5, 5, 0, 0]
+    assert counts(ingest(cli, "album")) == [5, 5, 0, 0]
     assert {(p["folder"], p["filename"]) for p in found(cli)} == {
         ("", "a.png"),
         ("b", "c.PNG"),
@@ -77,7 +77,7 @@ def test_a_folder_is_taken_with_all_below_it(cli: CommandLine, workplace: Path) 
 def test_a_file_and_many_places_are_taken_too(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace, ["one.png", "a/two.png", "b/three.png"])
 
-    assert books(ingest(cli, "one.png", "a", workplace / "b")) == [3, 3, 0, 0]
+    assert counts(ingest(cli, "one.png", "a", workplace / "b")) == [3, 3, 0, 0]
 
 
 def test_links_are_followed_and_loops_survived(cli: CommandLine, workplace: Path) -> None:
@@ -98,8 +98,8 @@ def test_links_are_followed_and_loops_survived(cli: CommandLine, workplace: Path
 def test_hidden_files_and_folders_are_left_out_unless_asked_for(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace / "album", ["a.png", ".b.png", ".thumbnails/c.png", "._d.png"])
 
-    assert books(ingest(cli, "album")) == [1, 1, 0, 0]
-    assert books(ingest(cli, "album", "--hidden")) == [4, 3, 1, 0]
+    assert counts(ingest(cli, "album")) == [1, 1, 0, 0]
+    assert counts(ingest(cli, "album", "--hidden")) == [4, 3, 1, 0]
 
 
 def test_names_of_every_kind_are_ingested_and_found(cli: CommandLine, workplace: Path) -> None:
@@ -110,18 +110,18 @@ def test_names_of_every_kind_are_ingested_and_found(cli: CommandLine, workplace:
 
     ran = ingest(cli, "album")
 
-    assert books(ran) == [7, 7, 0, 0]
+    assert counts(ran) == [7, 7, 0, 0]
     assert names(cli) == {*odd, "inv\ufffdalid.png"}
     assert all(p["uri"].isascii() and not set(p["uri"]) & set(' "\n') for p in found(cli))
     assert any(p["uri"].endswith("/inv%FFalid.png") for p in found(cli))
-    assert books(ingest(cli, "album")) == [7, 0, 7, 0]
+    assert counts(ingest(cli, "album")) == [7, 0, 7, 0]
 
 
 def test_a_folder_whose_own_name_is_no_text_can_be_named(cli: CommandLine, workplace: Path) -> None:
     folder = workplace / os.fsdecode(b"al\xffbum")
     write_images(folder, ["a.png"])
 
-    assert books(ingest(cli, folder)) == [1, 1, 0, 0]
+    assert counts(ingest(cli, folder)) == [1, 1, 0, 0]
     shutil.rmtree(folder)
     ran = ingest(cli, folder)
     assert ran.code == 1
@@ -131,14 +131,14 @@ def test_a_folder_whose_own_name_is_no_text_can_be_named(cli: CommandLine, workp
 # runs
 
 
-def test_json_is_one_last_line_with_the_books(cli: CommandLine, workplace: Path) -> None:
+def test_json_is_one_last_line_with_the_counts(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace / "album", ["a.png", "b.png"])
     (workplace / "album/bad.png").write_text("no image")
 
     ran = ingest(cli, "album")
 
     assert len(ran.out.splitlines()) == 1
-    assert [ran.json[name] for name in BOOKS] == [3, 2, 0, 1]
+    assert [ran.json[name] for name in COUNTS] == [3, 2, 0, 1]
     assert ran.json["collection"] == "images-mini"
     assert ran.json["reasons"] == {"not_an_image": 1}
     assert ran.json["bottleneck"] in ran.json["busy"]
@@ -157,11 +157,11 @@ def test_a_person_gets_the_books_in_a_sentence(cli: CommandLine, workplace: Path
 
 def test_a_second_run_stores_nothing_and_a_changed_image_again(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace / "album", ["a.png", "b.png", "c.png"])
-    assert books(ingest(cli, "album")) == [3, 3, 0, 0]
-    assert books(ingest(cli, "album")) == [3, 0, 3, 0]
+    assert counts(ingest(cli, "album")) == [3, 3, 0, 0]
+    assert counts(ingest(cli, "album")) == [3, 0, 3, 0]
 
     (workplace / "album/b.png").write_bytes(image(77, size=60))
-    assert books(ingest(cli, "album")) == [3, 1, 2, 0]
+    assert counts(ingest(cli, "album")) == [3, 1, 2, 0]
     assert len(found(cli)) == 3
     assert {p["width"] for p in found(cli)} == {48, 60}
 
@@ -172,7 +172,7 @@ def test_metadata_beside_an_image_can_be_filtered_by(cli: CommandLine, workplace
     (workplace / "album/b.png.json").write_text('{"price": NaN}')
     fields = ("--set", 'qdrant.meta_fields={"price": "float"}')
 
-    assert books(ingest(cli, "album", *fields)) == [2, 2, 0, 0]
+    assert counts(ingest(cli, "album", *fields)) == [2, 2, 0, 0]
     ran = cli("search", "dog", "--space", "mini", "--json", "--where", "meta.price > 10")
     assert [hit["payload"]["filename"] for hit in ran.json["hits"]] == ["a.png"]
     assert ran.json["hits"][0]["payload"]["tags"] == ["blue"]
@@ -209,7 +209,7 @@ EXPECTED = {
 def test_bad_images_are_rejected_with_a_reason_and_harm_no_other(cli: CommandLine, bad_album: Path) -> None:
     assert (bad_album / "bomb.png").stat().st_size < 60_000
 
-    assert books(ingest(cli, bad_album)) == [8, 2, 0, 6]
+    assert counts(ingest(cli, bad_album)) == [8, 2, 0, 6]
     assert names(cli) == {"good.png", "thin.png"}
     ran = cli("rejected", "--space", "mini", "--json")
     assert ran.code == 0
@@ -248,7 +248,7 @@ def test_rejects_of_every_place_are_listed_and_forgotten_once_mended(cli: Comman
     assert len(cli("rejected", "--space", "mini", "--json").json) == 2
 
     write_images(workplace / "a", ["bad.png"])
-    assert books(ingest(cli, "a")) == [1, 1, 0, 0]
+    assert counts(ingest(cli, "a")) == [1, 1, 0, 0]
     assert [each["uri"][-9:] for each in cli("rejected", "--space", "mini", "--json").json] == ["b/bad.png"]
 
 
@@ -273,7 +273,7 @@ def test_an_empty_folder_is_told_and_no_failure(cli: CommandLine, workplace: Pat
 
     ran = ingest(cli, "empty")
 
-    assert books(ran) == [0, 0, 0, 0]
+    assert counts(ran) == [0, 0, 0, 0]
     assert ran.err == "no images found in empty; nothing was done.\n"
     assert cli("ingest", "empty", "--space", "mini").out == ""
 
@@ -314,7 +314,7 @@ def test_what_may_not_be_read_below_a_folder_is_rejected(cli: CommandLine, workp
     ran = cli.run("ingest", "album", "--space", "mini", "--json", under=unprivileged())
 
     (workplace / "album/closed").chmod(0o700)
-    assert books(ran) == [3, 1, 0, 2]
+    assert counts(ran) == [3, 1, 0, 2]
     rejected = cli("rejected", "--space", "mini", "--json").json
     assert {(each["stage"], each["reason"]) for each in rejected} == {
         ("list", "permission_denied"),
@@ -338,7 +338,7 @@ def test_a_collection_of_another_space_is_kept_unless_told_otherwise(
     assert "collection 'mine' was built by space clip-vit-b-32 (512 dims)" in ran.err
     assert "--recreate" in ran.err
 
-    assert books(ingest(cli, "album", "--collection", "mine", "--recreate")) == [1, 1, 0, 0]
+    assert counts(ingest(cli, "album", "--collection", "mine", "--recreate")) == [1, 1, 0, 0]
     assert cli("search", "dog", "--space", "mini", "--collection", "mine", "--json").json["hits"]
 
 
@@ -347,14 +347,14 @@ def test_recreate_begins_anew(cli: CommandLine, workplace: Path) -> None:
     ingest(cli, "album")
     (workplace / "album/b.png").unlink()
 
-    assert books(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
+    assert counts(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
     assert names(cli) == {"a.png"}
 
 
 def test_recreate_where_nothing_is_creates(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace / "album", ["a.png"])
 
-    assert books(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
+    assert counts(ingest(cli, "album", "--recreate")) == [1, 1, 0, 0]
 
 
 def test_other_weights_of_the_same_space_are_refused(cli: CommandLine, workplace: Path, data_folder: Path) -> None:
@@ -390,7 +390,7 @@ def test_data_that_another_process_has_open_are_left_alone(
             assert "Traceback" not in ran.err
         holder.communicate()
 
-    assert books(ingest(cli, "album")) == [1, 0, 1, 0]
+    assert counts(ingest(cli, "album")) == [1, 0, 1, 0]
 
 
 def test_a_data_folder_that_cannot_be_made_is_told(
@@ -451,7 +451,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_ends_it(
         resize(disk, size=1024**3)
         again = ingest(cli, album)
         assert again.json["resumed"]["listed"] == again.json["listed"] == 601
-        assert books(again) == [601, 0, 601, 0]
+        assert counts(again) == [601, 0, 601, 0]
         assert len(found(cli)) == 601
 
 

@@ -65,14 +65,14 @@ class House:
         return Run(
             lambda: iter(refs(IMAGES)),
             manifest=Manifest(name, place="/", source="file:///", started_at=""),
-            folder=self.books,
+            folder=self.run_folder,
             executor=self.slots,
             threads={"read": 1},
             shard_size=SHARD,
-        ).go()
+        ).execute()
 
     @property
-    def books(self) -> RunFolder:
+    def run_folder(self) -> RunFolder:
         return RunFolder(LocalFiles(self.script.folder / "run"))
 
 
@@ -112,7 +112,7 @@ def test_the_image_that_kills_every_worker_is_found_and_rejected(house: House) -
 
     assert report.counts.rejected == 1
     assert house.script.stored() == names(0, IMAGES) - {"13.png"}
-    (reject,) = house.books.rejects()
+    (reject,) = house.run_folder.rejects()
     assert (reject.uri, reject.stage, reject.reason) == ("file:///13.png", "worker", "kills_worker")
     assert reject.ref is not None
     assert house.script.worked()["13.png"] == 2 + 2 + 2  # in the shard twice, in each half once, alone twice
@@ -136,7 +136,7 @@ def test_an_error_that_will_not_pass_ends_the_run_as_it_is(house: House) -> None
 def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(house: House) -> None:
     with pytest.raises(ModelError):
         house.run({"20.png": ["broken"]}, name="twice")
-    assert set(house.books.done()) == {0, 1}
+    assert set(house.run_folder.done()) == {0, 1}
     house.script.write({})
 
     assert house.go_on(name="twice").counts == Counts(listed=IMAGES, stored=IMAGES - 4, unchanged=4)

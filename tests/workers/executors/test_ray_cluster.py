@@ -64,7 +64,7 @@ def test_a_node_that_dies_costs_the_shard_it_worked_on_and_nothing_else(cluster:
             executor=slots,
             threads={"read": 1},
             shard_size=10,
-        ).go()
+        ).execute()
         killer.join()
 
     again = sum(count - 1 for count in script.worked().values())

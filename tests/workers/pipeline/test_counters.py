@@ -95,7 +95,7 @@ def test_reports_add_up_and_an_empty_one_changes_nothing() -> None:
     assert one + RunReport() == RunReport() + one == one
 
 
-def test_books_balance_only_when_every_image_has_one_outcome() -> None:
+def test_counts_balance_only_when_every_image_has_one_outcome() -> None:
     assert Counts(listed=3, stored=1, unchanged=1, rejected=1).balanced
     assert not Counts(listed=3, stored=1, unchanged=1).balanced
     assert not Counts(listed=3, stored=4).balanced

@@ -1,4 +1,4 @@
-"""A run: listing, shards and books, from a source to a collection."""
+"""A run: listing, shards and run files, from a source to a collection."""
 
 import signal
 import threading
@@ -53,7 +53,7 @@ def album(count: int, *, rejects: Sequence[Reject] = ()) -> MemorySource:
     return MemorySource({f"{number}.png": numbered(IMAGE, number) for number in range(count)}, rejects=rejects)
 
 
-def books_in(folder: Path) -> RunFolder:
+def run_folder_in(folder: Path) -> RunFolder:
     return RunFolder(LocalFiles(folder / "run"))
 
 
@@ -64,14 +64,14 @@ def run_of(
     *,
     shard_size: int = 10,
     name: str = "one",
-    books: RunFolder | None = None,
+    run_folder: RunFolder | None = None,
 ) -> Run:
     """A run of this source in this process. Signs of life come as fast as they can."""
     worker = Worker(pipeline, settings=Settings(), open_place=lambda _: source, beat_s=0.001)
     return Run(
         source.list,
         manifest=Manifest(name, place=ROOT, source=ROOT, started_at="2024-05-01T00:00:00+00:00"),
-        folder=books or books_in(folder),
+        folder=run_folder or run_folder_in(folder),
         executor=InProcess(worker),
         threads=pipeline.threads,
         shard_size=shard_size,
@@ -83,40 +83,40 @@ def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngi
     source.files["bad.png"] = b"no image"
     run = run_of(source, pipeline(engine), folder)
 
-    report = run.go()
+    report = run.execute()
 
     assert report.counts == Counts(listed=37, stored=35, rejected=2)
     assert report.reasons == {"missing": 1, "not_an_image": 1}
     assert report.threads["list"] == 1
     assert report.busy["list"] > 0
-    assert {reject.reason for reject in books_in(folder).rejects()} == {"missing", "not_an_image"}
+    assert {reject.reason for reject in run_folder_in(folder).rejects()} == {"missing", "not_an_image"}
     assert engine.count() == 35
 
 
 def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: EmbeddedEngine, folder: Path) -> None:
     source = album(12)
     source.files["3.png"] = b"no image"
-    run_of(source, pipeline(engine), folder).go()
+    run_of(source, pipeline(engine), folder).execute()
     source.files["3.png"] = IMAGE
 
-    again = run_of(source, pipeline(engine), folder, name="two").go()
+    again = run_of(source, pipeline(engine), folder, name="two").execute()
     assert again.counts == Counts(listed=12, stored=1, unchanged=11)
-    assert list(books_in(folder).rejects()) == []
+    assert list(run_folder_in(folder).rejects()) == []
 
 
 def test_an_empty_source_is_done_at_once(engine: EmbeddedEngine, folder: Path) -> None:
-    assert run_of(album(0), pipeline(engine), folder).go().counts == Counts()
+    assert run_of(album(0), pipeline(engine), folder).execute().counts == Counts()
 
 
 def test_the_seconds_are_those_of_the_clock(engine: EmbeddedEngine, folder: Path) -> None:
     """A listing that everybody waits for belongs to the run's time."""
-    report = run_of(album(30), pipeline(engine), folder).go()
+    report = run_of(album(30), pipeline(engine), folder).execute()
 
     assert report.seconds >= report.busy["list"]
     assert all(report.seconds * report.threads[stage] >= busy for stage, busy in report.busy.items())
 
 
-def test_progress_goes_up_and_ends_with_the_books(engine: EmbeddedEngine, folder: Path) -> None:
+def test_progress_goes_up_and_ends_with_the_counts(engine: EmbeddedEngine, folder: Path) -> None:
     seen: list[Progress] = []
 
     def look(_: Pixels) -> None:
@@ -124,7 +124,7 @@ def test_progress_goes_up_and_ends_with_the_books(engine: EmbeddedEngine, folder
 
     source = album(40, rejects=[NOWHERE])
     run = run_of(source, pipeline(engine, tower=ColourTower(before=look), batch_size=4), folder)
-    report = run.go()
+    report = run.execute()
 
     assert len(seen) >= 10
     done = [each.report.counts.stored + each.report.counts.rejected for each in seen]
@@ -145,7 +145,7 @@ def test_progress_may_be_asked_while_shards_come_and_go(engine: EmbeddedEngine, 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    run.go()
+    run.execute()
     over.set()
     watcher.join()
 
@@ -164,13 +164,13 @@ def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: Em
     source.outcomes["33.png"] = interrupt
     run = run_of(source, pipeline(engine, readers=1, chunk=1), folder)
     with pytest.raises(KeyboardInterrupt):
-        run.go()
+        run.execute()
 
     kept = engine.count()
     assert 29 <= run.progress().report.counts.stored <= kept
-    assert {"missing", "not_an_image"} <= {reject.reason for reject in books_in(folder).rejects()}
+    assert {"missing", "not_an_image"} <= {reject.reason for reject in run_folder_in(folder).rejects()}
     source.outcomes.clear()
-    again = run_of(source, pipeline(engine), folder, name="two").go()
+    again = run_of(source, pipeline(engine), folder, name="two").execute()
     assert again.counts == Counts(listed=51, stored=49 - kept, unchanged=kept, rejected=2)
 
 
@@ -179,10 +179,10 @@ def test_a_full_store_ends_the_run_with_what_it_knew_of_bad_images(folder: Path)
     source = album(50)
     source.files["4.png"] = b"no image"
     with pytest.raises(StoreFull):
-        run_of(source, pipeline(engine), folder).go()
+        run_of(source, pipeline(engine), folder).execute()
 
-    assert [reject.reason for reject in books_in(folder).rejects()] == ["not_an_image"]
-    assert books_in(folder).listed() is not None
+    assert [reject.reason for reject in run_folder_in(folder).rejects()] == ["not_an_image"]
+    assert run_folder_in(folder).listed() is not None
     engine.close()
 
 
@@ -194,9 +194,9 @@ def test_a_listing_that_breaks_ends_the_run(engine: EmbeddedEngine, folder: Path
             raise SourceError("the bucket is gone")
 
     with pytest.raises(SourceError, match="the bucket is gone"):
-        run_of(Broken(album(30).files), pipeline(engine), folder).go()
+        run_of(Broken(album(30).files), pipeline(engine), folder).execute()
 
-    assert list(books_in(folder).rejects()) == [NOWHERE]
+    assert list(run_folder_in(folder).rejects()) == [NOWHERE]
 
 
 def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, folder: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, f
         def read_shard(self, number: int) -> tuple[Ref, ...]:
             return super().read_shard(number)[:-1]
 
-    run = run_of(album(5), pipeline(engine), folder, books=Losing(LocalFiles(folder / "run")))
+    run = run_of(album(5), pipeline(engine), folder, run_folder=Losing(LocalFiles(folder / "run")))
 
-    with pytest.raises(ItemsLost, match=r"listed 5 images, but the books .*listed=4, stored=4"):
-        run.go()
+    with pytest.raises(ItemsLost, match=r"listed 5 images, but the counts .*listed=4, stored=4"):
+        run.execute()
 
 
 def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(engine: EmbeddedEngine, folder: Path) -> None:
@@ -218,22 +218,22 @@ def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(engine: Embe
     source.files["44.png"] = b"no image"
     broken = pipeline(engine, tower=ColourTower(before=_breaks_at(33)), batch_size=1)
     with pytest.raises(StageFailed, match="this is batch 33"):
-        run_of(source, broken, folder).go()
-    done = books_in(folder).done()
+        run_of(source, broken, folder).execute()
+    done = run_folder_in(folder).done()
     source.asked.clear()
     listed, source.list = source.list, _not_to_be_called  # type: ignore[method-assign]
 
-    report = run_of(source, pipeline(engine), folder).go()
+    report = run_of(source, pipeline(engine), folder).execute()
 
     assert report.counts == Counts(
         listed=61, stored=59 - (report.counts.unchanged), unchanged=report.counts.unchanged, rejected=2
     )
     assert 0 < len(done) < 6
     assert len(source.asked) <= 60 - sum(each.counts.listed for each in done.values())
-    assert {reject.reason for reject in books_in(folder).rejects()} == {"missing", "not_an_image"}
+    assert {reject.reason for reject in run_folder_in(folder).rejects()} == {"missing", "not_an_image"}
     assert engine.count() == 59
     source.list = listed  # type: ignore[method-assign]
-    assert run_of(source, pipeline(engine), folder, name="two").go().counts == Counts(
+    assert run_of(source, pipeline(engine), folder, name="two").execute().counts == Counts(
         listed=61, unchanged=59, rejected=2
     )
 

@@ -51,11 +51,11 @@ def outcomes(registry: CollectorRegistry) -> tuple[float, ...]:
 def a_run(source: MemorySource, made: Pipeline, folder: Path) -> Run:
     worker = Worker(made, settings=Settings.load({}), open_place=lambda _: source, beat_s=0.001)
     manifest = Manifest("run", place="album", source=source.root, started_at="2026-01-01T00:00:00Z")
-    books = RunFolder(LocalFiles(folder / "run"))
+    run_folder = RunFolder(LocalFiles(folder / "run"))
     return Run(
         source.list,
         manifest=manifest,
-        folder=books,
+        folder=run_folder,
         executor=InProcess(worker),
         threads=made.threads,
         shard_size=5,
@@ -85,7 +85,7 @@ def test_a_run_is_counted_while_it_works_and_afterwards(folder: Path) -> None:
     for expected in ((20, 0, 1), (20, 20, 2)):
         run = a_run(source, made, folder)
         with metrics.counted(run.progress):
-            run.go()
+            run.execute()
         assert outcomes(metrics.registry) == expected
     engine.close()
 

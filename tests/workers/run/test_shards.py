@@ -35,7 +35,7 @@ def s3() -> Iterator[S3Settings]:
     with moto_server() as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="books")
+        boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="counts")
         yield S3Settings(endpoint_url=url, region="us-east-1")
 
 
@@ -44,7 +44,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> RunFiles:
     """An empty folder, on this machine or on S3."""
     if request.param == "disk":
         return LocalFiles(tmp_path / "run")
-    return open_files(f"s3://books/{tmp_path.name}", settings=request.getfixturevalue("s3"))
+    return open_files(f"s3://runs/{tmp_path.name}", settings=request.getfixturevalue("s3"))
 
 
 def ref(number: int, **more: object) -> Ref:
@@ -117,7 +117,7 @@ def test_more_files_than_a_page_of_s3_are_found(files: RunFiles) -> None:
 
 
 def test_a_bucket_that_is_not_there_stops_the_run_with_its_reason(s3: S3Settings) -> None:
-    with pytest.raises(RunIncomplete, match=r"books cannot be kept in s3://never/run: .*NoSuchBucket.*goes on"):
+    with pytest.raises(RunIncomplete, match=r"files cannot be kept in s3://never/run: .*NoSuchBucket.*goes on"):
         open_files("s3://never/run", settings=s3).write("run.json", b"{}")
 
 
@@ -241,7 +241,7 @@ def test_a_disk_that_takes_nothing_stops_the_run_with_its_reason(tmp_path: Path)
     (tmp_path / "file").write_text("in the way")
     folder = RunFolder(LocalFiles(tmp_path / "file" / "run"))
 
-    with pytest.raises(RunIncomplete, match=r"books cannot be kept in .*Not a directory.*goes on with the rest"):
+    with pytest.raises(RunIncomplete, match=r"files cannot be kept in .*Not a directory.*goes on with the rest"):
         folder.begin(MANIFEST)
 
 

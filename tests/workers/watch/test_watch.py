@@ -152,16 +152,16 @@ def _opened(engine: EmbeddedEngine) -> bool:
 
 def test_what_cannot_be_read_stands_in_the_books_of_the_place_until_it_can(scene: Scene) -> None:
     source = open_source(str(scene.album), settings=scene.settings)
-    books = RunFolder.of(source.root, settings=scene.settings)
+    run_folder = RunFolder.of(source.root, settings=scene.settings)
     (scene.album / "a.png").write_bytes(b"broken")
     with scene.watched():
-        assert [each.uri for each in books.rejects()] == [uri_of(scene.album / "a.png")]
+        assert [each.uri for each in run_folder.rejects()] == [uri_of(scene.album / "a.png")]
         (scene.album / "e.png").write_bytes(b"broken too")
-        until(lambda: len([*books.rejects()]) == 2)
+        until(lambda: len([*run_folder.rejects()]) == 2)
         (scene.album / "e.png").write_bytes(b"broken as well")
-        until(lambda: max(each.attempt for each in books.rejects()) == 2)
+        until(lambda: max(each.attempt for each in run_folder.rejects()) == 2)
         (scene.album / "e.png").write_bytes(image(1))
-        until(lambda: [each.uri for each in books.rejects()] == [uri_of(scene.album / "a.png")])
+        until(lambda: [each.uri for each in run_folder.rejects()] == [uri_of(scene.album / "a.png")])
 
 
 def test_what_breaks_the_first_pass_is_raised(scene: Scene) -> None:

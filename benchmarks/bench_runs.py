@@ -4,8 +4,8 @@
 
 The second pass reads nothing: every image is listed, its shard written down, its version looked up in the embedded
 engine. Its points are written beforehand by this script, with the versions that listing gives and random vectors. Run
-files are measured by the same images brought in with them and without. Ray and local workers fill the tests' stand-in of a
-server, two workers each. Space mini throughout.
+files are measured by the same images brought in with them and without. Ray and local workers fill the tests'
+stand-in of a server, two workers each. Space mini throughout.
 """
 
 import argparse

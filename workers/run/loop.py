@@ -38,8 +38,8 @@ class Progress:
     """Where a run stands. ``total`` is what has been listed so far, final once ``listed_all``.
 
     ``earlier`` is the part of the counts that an earlier attempt at this run wrote; ``shards_done`` and ``deaths``
-    count the shards that came to their end, and the workers that died, in this attempt. ``waiting`` and ``device_bytes`` are
-    those of the last beats, over all workers.
+    count the shards that came to their end, and the workers that died, in this attempt. ``waiting`` and
+    ``device_bytes`` are those of the last heartbeats, over all workers.
     """
 
     report: RunReport

@@ -157,11 +157,11 @@ def _growth(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
         photos = make_photos(folder / "small" / str(count), size=(240, 180), count=count)
         settings = {"model.space": "mini", "qdrant.path": folder / "small-store" / str(count)}
         probe = _last_line([sys.executable, "-m", "benchmarks.peak", *_ingest_command(photos, settings)])
-        counts = probe["counts"]
+        report = probe["counts"]
         found[str(count)] = {
-            "ms_per_image": round(1000 * counts["seconds"] / count, 3),
+            "ms_per_image": round(1000 * report["seconds"] / count, 3),
             "peak_mib": probe["peak_mib"],
-            "busy": counts["busy"],
+            "busy": report["busy"],
         }
     return found
 

@@ -35,7 +35,7 @@ def s3() -> Iterator[S3Settings]:
     with moto_server() as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="counts")
+        boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="runs")
         yield S3Settings(endpoint_url=url, region="us-east-1")
 
 

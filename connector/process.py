@@ -7,6 +7,7 @@ glibc is spoken to; elsewhere both calls do nothing.
 import ctypes
 import logging
 import os
+import platform
 import sys
 from functools import cache
 from pathlib import Path
@@ -55,3 +56,24 @@ def private_folder(path: Path) -> None:
 def usable_cores() -> int:
     """The cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_threads() -> int:
+    """The threads that a model should compute with: OMP_NUM_THREADS where it is set, else one for each core."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) > 0 else usable_cores()
+
+
+@cache
+def has_gpu() -> bool:
+    """Whether a driver names a GPU that torch could use; torch itself, which takes seconds to import, is not asked."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False

@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")
 
 
 def missing_libraries() -> list[str]:
-    """What the extra ``onnx`` would install and is not there."""
+    """What exporting needs and is not there: the extra ``onnx``, and the runtime that reads what was exported."""
     return [name for name in ("onnxruntime", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
 
 

@@ -95,10 +95,15 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """A loaded model on the CPU, in float32. ``module`` maps ids and mask to (n, dims), not normalised."""
+    """A loaded model on the CPU, in float32. ``module`` maps ids and mask to (n, dims), not normalised.
+
+    ``tokenizer`` is what ``tokenize`` calls, and ``max_length`` the tokens at which it cuts a text.
+    """
 
     tokenize: Callable[[Sequence[str]], Tokens]
     module: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
 
 
 class Sentences(torch.nn.Module):
@@ -126,7 +131,7 @@ def load_text_model(folder: Path) -> TextModel:
         found = model.preprocess(list(texts))
         return Tokens(found["input_ids"], found["attention_mask"])
 
-    return TextModel(tokenize, Sentences(model).eval())
+    return TextModel(tokenize, Sentences(model).eval(), model.tokenizer, int(model.tokenizer.model_max_length))
 
 
 def _mclip(folder: Path) -> TextModel:
@@ -143,7 +148,7 @@ def _mclip(folder: Path) -> TextModel:
         found = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
         return Tokens(found["input_ids"], found["attention_mask"])
 
-    return TextModel(tokenize, module)
+    return TextModel(tokenize, module, tokenizer, longest)
 
 
 def _keep_text_half(model: SentenceTransformer) -> None:

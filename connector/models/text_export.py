@@ -6,7 +6,6 @@ Needs the extra ``onnx``, once for each model.
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -136,10 +135,8 @@ def _tokenizer(model: TextModel) -> tuple[TokenizerRules, str]:
 def _check_tokens(tokenize: TextTokenizer, model: TextModel) -> None:
     for texts in (PROBES, *[[text] for text in AWKWARD], AWKWARD):
         found, expected = tokenize(texts), model.tokenize(texts)
-        if not (
-            np.array_equal(found.ids, expected.ids.numpy()) and np.array_equal(found.mask, expected.mask.numpy())
-        ):
-            raise ModelError(f"the Rust tokenizer reads {ascii(texts[0][:40])} otherwise than the model's own")
+        if not (np.array_equal(found.ids, expected.ids.numpy()) and np.array_equal(found.mask, expected.mask.numpy())):
+            raise ModelError(f"the Rust tokenizer reads {texts[0][:40]!a} otherwise than the model's own")
 
 
 def _is_same(file: Path, tokenizer: str) -> bool:
@@ -171,7 +168,7 @@ def _write_graph(model: TextModel, path: Path) -> None:
 
 
 def _strip(path: Path) -> None:
-    """Take out what says where and when a graph was made: its bytes then depend on the weights and the exporter alone."""
+    """Take out where and by whom a graph was made: its bytes depend on the weights and the exporter alone."""
     import onnx
 
     graph = onnx.load(path)
@@ -193,6 +190,6 @@ def _replace(draft: Path, out: Path) -> None:
     """Move a whole folder to its place; what another process put there meanwhile is as good."""
     if out.exists():
         old = draft.with_suffix(".old")
-        os.replace(out, old)
+        out.replace(old)
         shutil.rmtree(old, ignore_errors=True)
     draft.rename(out)

@@ -1,8 +1,8 @@
 """Which 8-bit form of an exported text tower runs on this processor: found by measuring, never by the processor's name.
 
-The rule: a form is taken where its vectors are torch's (cosine >= 0.999 on fixed texts) and it is quicker than float32;
-where none is, float32 runs. The usual form overflows its 16-bit sums on processors without VNNI (cosine .9), which a
-weight of 7 bits, or one without a sign, does not; the last form computes in float32 and only keeps its weights in 8 bits.
+The rule: a form is taken where its vectors are torch's (cosine >= 0.999 on fixed texts) and it is quicker than
+float32; where none is, float32 runs. The usual form overflows its 16-bit sums on processors without VNNI (cosine .9),
+which weights of 7 bits, or without a sign, do not; the last form keeps its weights in 8 bits and computes in float32.
 """
 
 import json
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from connector.models.onnx_files import publish, quiet
-from connector.models.text_onnx import Encode, ExportedTower, TextRunner, encoder_of, least_cosine
 from connector.models.text_onnx import LEAST_COSINE as LEAST_WHOLE
+from connector.models.text_onnx import Encode, ExportedTower, TextRunner, encoder_of, least_cosine
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class Choice:
     measured: Mapping[str, Measured] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        tried = (f"{name} cosine {each.cosine:.4f}, {each.seconds * 1000:.0f} ms" for name, each in self.measured.items())
+        tried = (
+            f"{name} cosine {each.cosine:.4f}, {each.seconds * 1000:.0f} ms" for name, each in self.measured.items()
+        )
         return "; ".join(tried)
 
 

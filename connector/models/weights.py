@@ -1,33 +1,24 @@
 """Finding a model's folder: a local one, or one the Hugging Face hub's cache holds or can download.
 
-The rule: what cannot be had is known within seconds and said in one ModelError. The hub client alone retries for
-minutes, so a short probe goes first. Errors of the hub client are translated here. Imports no torch.
+The rule: what is on this machine is found by its files alone; torch and the hub's client, which take seconds to
+import, are for loading and for downloading (``connector.models.hub``).
 """
 
 import hashlib
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever HTTP library this hub client has
+from huggingface_hub import constants
 
 from connector.errors import ModelError
 from connector.settings_sources import variable_of
 
-log = logging.getLogger(__name__)
-
 Half = Literal["image", "text"]
 """Which tower a model is wanted for; also names the setting: model.image_model, model.text_model."""
 
-PROBE_TIMEOUT_S = 5.0
-"""How long the hub may take to say that it knows a model."""
-
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_UNUSED_FILES = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.md", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -40,7 +31,11 @@ def find_model(name: str, *, half: Half) -> Path:
     folder = Path(name).expanduser()
     if folder.exists() or not _HUB_NAME.fullmatch(name):
         return _check_folder(folder, half=half)
-    return _cached(name, half=half) or _check_folder(_download(name, half=half), half=half)
+    if (found := _cached(name, half=half)) is not None:
+        return found
+    from connector.models.hub import download
+
+    return _check_folder(download(name, half=half), half=half)
 
 
 def is_present(name: str, *, half: Half) -> bool:
@@ -100,7 +95,7 @@ def module_folders(folder: Path) -> list[Path]:
 def _check_folder(folder: Path, *, half: Half) -> Path:
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ModelError(f"the {half} model {folder} {kind}. {_ways_out(half, name=None)}")
+        raise ModelError(f"the {half} model {folder} {kind}. {ways_out(half, name=None)}")
     first, *_ = [*module_folders(folder), folder]
     for wanted in (first, first / "config.json"):
         if not wanted.exists():
@@ -115,40 +110,16 @@ def _check_folder(folder: Path, *, half: Half) -> Path:
 
 def _cached(name: str, *, half: Half) -> Path | None:
     """The hub cache's copy where it is whole; a half-finished download counts as none."""
+    kept = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=["modules.json"]))
-        return _check_folder(folder, half=half)
-    except (LocalEntryNotFoundError, HFValidationError, ModelError):
+        commit = (kept / "refs" / "main").read_text(encoding="ascii").strip()
+        return _check_folder(kept / "snapshots" / commit, half=half)
+    except (OSError, ValueError, ModelError):
         return None
 
 
-def _download(name: str, *, half: Half) -> Path:
-    if is_offline_mode():
-        raise ModelError(_missing(name, half=half, reason="the hub was not asked, because HF_HUB_OFFLINE is set"))
-    try:
-        HfApi().model_info(name, timeout=PROBE_TIMEOUT_S)
-        log.info("downloading %s from %s", name, constants.ENDPOINT)
-        folder = Path(snapshot_download(name, ignore_patterns=[*_UNUSED_FILES, "*.bin"]))
-        if not all(weight_files(module) for module in module_folders(folder)[:1]):  # an old model: pickles only
-            folder = Path(snapshot_download(name, ignore_patterns=[*_UNUSED_FILES]))
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            _missing(name, half=half, reason="the hub knows no such model, or keeps it private")
-        ) from error
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        reason = f"the hub gave no answer ({type(error).__name__}: {error})"
-        raise ModelError(_missing(name, half=half, reason=reason)) from error
-    return folder
-
-
-def _missing(name: str, *, half: Half, reason: str) -> str:
-    return (
-        f"the {half} model {name} is not on this machine. Looked in the hub's cache {constants.HF_HUB_CACHE} "
-        f"and for the hub's {constants.ENDPOINT}/{name}: {reason}. {_ways_out(half, name=name)}"
-    )
-
-
-def _ways_out(half: Half, *, name: str | None) -> str:
+def ways_out(half: Half, *, name: str | None) -> str:
+    """What a user can do where a model is not there; ``name`` is what the hub calls it."""
     fetch = f"Where there is a network, run `hf download {name}`; or set" if name else "Set"
     variable = variable_of(f"model.{half}_model")
     return f"{fetch} {variable}=/path/to/folder to use a copy; or use --space mini, which is bundled and works without."

@@ -44,11 +44,11 @@ class Retriever:
 
     def others(self, query: Query, *, where: "Filter | None") -> "Filter | None":
         """The condition that also leaves out the points that the blend itself names."""
-        from qdrant_client.models import Filter, HasIdCondition
-
         named = named_points(query)
         if not named:
             return where
+        from qdrant_client.models import Filter, HasIdCondition  # here: it takes a second to import
+
         return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=list(named))])
 
     def nearest(

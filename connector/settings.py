@@ -99,7 +99,8 @@ class ModelSettings(Section):
     text_tower: str = "multilingual"
     """Which of the space's text towers speaks: multilingual, english or xlm-roberta-large in clip-vit-b-32."""
     text_runtime: Literal["auto", "torch", "onnx"] = "auto"
-    """What runs the text tower on a CPU; auto takes ONNX Runtime (extra onnx) where that gains and holds."""
+    """What runs the text tower on a CPU; auto takes ONNX Runtime where its files are there and hold; those of a large
+    model are made once (extra onnx)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

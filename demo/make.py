@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from demo.concepts import read_concepts
+from demo.export import export_text
 from demo.fetch import fetch_packages
 from demo.images import write_images
 from demo.judge import write
@@ -50,6 +51,7 @@ def install(run: Path) -> None:
     for part in ("image", "text"):
         shutil.rmtree(SPACE / part, ignore_errors=True)
         shutil.copytree(run / part, SPACE / part)
+    export_text(SPACE / "text")
     shutil.copy(run / "training.json", HERE / "training.json")
 
 

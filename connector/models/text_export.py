@@ -9,6 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,10 @@ import torch
 from tokenizers import Tokenizer
 
 from connector.errors import ModelError
-from connector.models.onnx_files import LIBRARIES, quiet
+from connector.models.onnx_files import LIBRARIES, publish, quiet
 from connector.models.text_kernels import open_best
 from connector.models.text_models import TextModel
 from connector.models.text_onnx import (
-    PROBES_FILE,
     TOKENIZER,
     ExportedTower,
     TextRunner,
@@ -87,23 +87,22 @@ def export(model: TextModel, *, folder: Path, out: Path) -> ExportedTower:
     draft = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         made_of = fingerprint(folder)
-        exported = ExportedTower(draft, folder, rules, PROBES)
+        exported = ExportedTower(draft, folder, rules, PROBES, _vectors(model, PROBES))
         if not _is_same(folder / TOKENIZER, tokenizer):
             (draft / TOKENIZER).write_text(tokenizer, encoding="utf-8")
         _write_graph(model, exported.whole)
-        np.save(draft / PROBES_FILE, _vectors(model, PROBES), allow_pickle=False)
         exported.write(made_of)
         draft.chmod(0o755)
         _replace(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return ExportedTower(out, folder, rules, PROBES)
+    return replace(exported, folder=out)
 
 
 def export_once(model: TextModel, *, folder: Path, exact: bool) -> TextRunner | None:
     """Export a model into the cache and open it; None, also at later starts, where it does not do what torch does."""
     out = cached_folder(folder)
-    refusal = out.with_suffix(".refused")
+    refusal = out.with_name(f"{out.name}.refused")
     versions = " ".join(f"{name} {version(name)}" for name in LIBRARIES)
     if refusal.exists() and refusal.read_text(encoding="utf-8").startswith(versions):
         log.info("onnx_refused model=%s: %s", folder, refusal.read_text(encoding="utf-8").splitlines()[-1])
@@ -116,7 +115,7 @@ def export_once(model: TextModel, *, folder: Path, exact: bool) -> TextRunner | 
         found, reason = None, str(error)
     if found is None:
         log.warning("onnx_refused model=%s: %s: torch runs it", folder, reason)
-        refusal.write_text(f"{versions}\n{reason}", encoding="utf-8")
+        publish(refusal, lambda draft: draft.write_text(f"{versions}\n{reason}", encoding="utf-8"))
         shutil.rmtree(out, ignore_errors=True)
     return found
 
@@ -189,7 +188,7 @@ def _vectors(model: TextModel, texts: Sequence[str]) -> Any:
 def _replace(draft: Path, out: Path) -> None:
     """Move a whole folder to its place; what another process put there meanwhile is as good."""
     if out.exists():
-        old = draft.with_suffix(".old")
+        old = draft.with_name(f"{draft.name}.old")
         out.replace(old)
         shutil.rmtree(old, ignore_errors=True)
     draft.rename(out)

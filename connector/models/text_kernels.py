@@ -105,12 +105,13 @@ def load_choice(exported: ExportedTower) -> Choice | None:
         return None
 
 
-def open_best(exported: ExportedTower, *, exact: bool = False) -> TextRunner | None:
+def open_best(exported: ExportedTower, *, exact: bool = False, worthwhile: int = WORTHWHILE) -> TextRunner | None:
     """The form of an export that this processor runs best and right, and its name; None where not even float32 holds.
 
-    ``exact`` leaves 8 bits out. What was chosen before is compared with torch's vectors again at every load.
+    ``exact`` leaves 8 bits out, as a graph of fewer bytes than ``worthwhile`` does. What was chosen before is compared
+    with torch's vectors again at every load.
     """
-    if not exact and exported.whole.stat().st_size >= WORTHWHILE:
+    if not exact and exported.whole.stat().st_size >= worthwhile:
         choice = load_choice(exported)
         if choice is not None and choice.kernel != FLOAT32:
             encode = encoder_of(exported, exported.folder / f"{choice.kernel}.onnx")

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
@@ -48,12 +48,16 @@ class TextRunner(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExportedTower:
-    """The files that were made of one model: ``folder`` holds them, ``model`` its weights."""
+    """The files that were made of one model: ``folder`` holds them, ``model`` its weights.
+
+    ``expected`` is what torch made of the probes: (probes, dims) float32.
+    """
 
     folder: Path
     model: Path
     rules: TokenizerRules
     probes: tuple[str, ...]
+    expected: Vectors = field(compare=False)
 
     @classmethod
     def read(cls, folder: Path, *, model: Path, fingerprint: str) -> Self | None:
@@ -62,6 +66,7 @@ class ExportedTower:
             told: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             rules, probes = TokenizerRules(**told["tokenizer"]), tuple(told["probes"])
             made_of = told["made_of"]
+            expected: Vectors = np.load(folder / PROBES_FILE, allow_pickle=False)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -70,13 +75,14 @@ class ExportedTower:
         if made_of != fingerprint:
             log.warning("onnx_stale path=%s made_of=%s weights=%s", folder, made_of, fingerprint)
             return None
-        return cls(folder, model, rules, probes)
+        return cls(folder, model, rules, probes, expected)
 
     def write(self, fingerprint: str) -> None:
-        """Write the description into the folder, for ``read``."""
+        """Write all but the graphs and the tokenizer into the folder, for ``read``."""
         told = {"made_of": fingerprint, "tokenizer": asdict(self.rules), "probes": self.probes}
         text = json.dumps(told, indent=2, ensure_ascii=False)
         (self.folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        np.save(self.folder / PROBES_FILE, self.expected, allow_pickle=False)
 
     @property
     def whole(self) -> Path:
@@ -87,11 +93,6 @@ class ExportedTower:
         """Its tokenizer: of the export where that has one of its own, else the model's."""
         own = self.folder / TOKENIZER
         return TextTokenizer.read(own if own.exists() else self.model / TOKENIZER, self.rules)
-
-    def expected(self) -> Vectors:
-        """What torch made of the probes: (probes, dims) float32."""
-        vectors: Vectors = np.load(self.folder / PROBES_FILE, allow_pickle=False)
-        return vectors
 
 
 def fingerprint(folder: Path) -> str:
@@ -143,7 +144,7 @@ def encoder_of(exported: ExportedTower, file: Path) -> Encode | None:
 
 def least_cosine(encode: Encode, exported: ExportedTower) -> float:
     """The least cosine of the probes' vectors, alone and among others, to those of torch."""
-    expected = exported.expected()
+    expected = exported.expected
     some = range(0, len(expected), 8)
     found = np.concatenate([encode(exported.probes), *[encode([exported.probes[number]]) for number in some]])
     wanted = np.concatenate([expected, expected[list(some)]])

@@ -7,11 +7,11 @@ import os
 import tempfile
 from functools import partial
 
-import torch
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from connector.process import usable_threads
 from connector.search.client import ImageSearch
 from connector.service.app import create_app
 from connector.service.metrics import FOLDER
@@ -37,7 +37,7 @@ def run(search: ImageSearch, *, settings: Settings) -> None:
 
 def open_app(settings: Settings) -> ASGIApp:
     """The application of one of several processes, with its share of the cores."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // settings.serve.workers))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, usable_threads() // settings.serve.workers))  # torch's too, once loaded
     return create_app(ImageSearch.open(settings=settings), settings=settings)
 
 

@@ -14,7 +14,8 @@ from connector.errors import ConfigError, ModelError
 from connector.models.catalog import find_space
 from connector.models.image_tower import has_bfloat16
 from connector.models.text_models import load_text_model
-from connector.models.text_tower import TextTower, model_name, torch_forward
+from connector.models.text_torch import torch_runner
+from connector.models.text_tower import TextTower, model_name
 from connector.settings import ModelSettings
 from tests.twins import SENTENCES, SHAPES, Twins, write_multilingual, write_twins
 
@@ -166,9 +167,8 @@ def test_the_published_weights_bring_a_sentence_near_its_translation() -> None:
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="needs a processor with bfloat16")
 def test_in_bfloat16_the_vectors_are_nearly_those_of_float32(tiny_twins: Twins) -> None:
     model = load_text_model(tiny_twins.text)
-    tokens = model.tokenize(SENTENCES)
     exact, half = (
-        torch_forward(model, device=torch.device("cpu"), precision=precision)(tokens)
+        torch_runner(model, device=torch.device("cpu"), precision=precision).encode(SENTENCES)
         for precision in ("float32", "bfloat16")
     )
     cosines = (exact * half).sum(axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(half, axis=1))

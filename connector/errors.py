@@ -27,6 +27,8 @@ Foreign errors are translated where they enter the house, with the cause kept.
 
 from typing import Any, Literal, get_args
 
+from connector.printable import mask_credentials, printable
+
 ImageFault = Literal["not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty"]
 IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
@@ -36,6 +38,7 @@ ReadFault = Literal[
     "permission_denied",
     "not_a_file",
     "too_large",
+    "unexpected_encoding",
     "changed_meanwhile",
     "archived",
     "throttled",
@@ -177,8 +180,11 @@ class RunFilesUnreadable(RunIncomplete):
 
 
 class CannotRead(Exception):
-    """One image that cannot be had: a ``Reject`` where it comes from a source; never seen by callers."""
+    """One image that cannot be had: a ``Reject`` where it comes from a source; never seen by callers.
+
+    The message is fit to be stored and shown, whatever the foreign error in it says.
+    """
 
     def __init__(self, message: str, *, reason: ReadFault) -> None:
-        super().__init__(message)
+        super().__init__(printable(mask_credentials(message)))
         self.reason: ReadFault = reason

@@ -1,11 +1,13 @@
 """Text from files, stores and strangers, made fit for a terminal or a line of a log.
 
 The rule: whatever is shown passes through here. Control characters, direction marks and line ends become U+FFFD, so
-that no file name moves a cursor, changes a colour or begins a line of its own; letters of every script stay.
+that no file name moves a cursor, changes a colour or begins a line of its own; letters of every script stay. Names and
+passwords in addresses are masked by ``mask_credentials`` where an address comes in.
 """
 
 import json
 import logging
+import re
 import unicodedata
 from typing import Any
 
@@ -22,6 +24,19 @@ def printable(text: object) -> str:
 def printable_lines(text: object) -> str:
     """A text of several lines and columns of ours: its line ends and tabs stay. Pass values through ``printable``."""
     return "".join(letter if letter in "\n\t" or _is_harmless(letter) else _MARK for letter in str(text))
+
+
+_CREDENTIALS = re.compile(
+    r"(?P<scheme>https?:[/\\]*|file://(?=[^\s/]{1,4096}@)|(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]{0,30}:[/\\]{2,})"
+    r"(?:[^\s/?#\\]{1,4096}|[^\s/?#\\@:\[]{0,256}:(?!\d*(?:[/?#\s'\",;)]|$)).{0,4096})@",
+    re.IGNORECASE,
+)
+"""Whatever stands between a scheme and the last @ of an authority; also a password whose slashes were not escaped."""
+
+
+def mask_credentials(text: str) -> str:
+    """The text with ``user:password@`` of every address in it replaced by ``***@``."""
+    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
 
 
 def printable_json(value: Any) -> str:

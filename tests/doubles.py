@@ -53,7 +53,16 @@ class Drip:
     pause_s: float
 
 
-Fault: TypeAlias = Answer | Reset | Cut | Silence | Drip
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """A body without a stated length that never ends: in chunks, or until the connection is closed."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    chunked: bool = True
+
+
+Fault: TypeAlias = Answer | Reset | Cut | Silence | Drip | Endless
 
 
 def s3_error(status: int, code: str) -> Answer:
@@ -72,6 +81,7 @@ class WebServer:
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
         self.requests: list[str] = []
+        self.connections = 0
         self.headers: list[Mapping[str, str]] = []
         self.released = threading.Event()
         self._faults: list[tuple[str, deque[Fault]]] = []
@@ -139,6 +149,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     double: WebServer
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.double.connections += 1
+        super().process_request(request, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what these tests are about."""
 
@@ -164,6 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
             case Drip(pause_s=pause):
                 self._send(double.respond(self.path, headers), pause=pause)
+            case Endless() as endless:
+                self._send_without_end(endless)
             case Silence():
                 double.released.wait()
                 self.close_connection = True
@@ -189,6 +205,17 @@ class _Handler(BaseHTTPRequestHandler):
             if self.server.double.released.wait(pause):
                 return
             self.wfile.write(bytes([byte]))
+
+    def _send_without_end(self, endless: Endless) -> None:
+        self.send_response(endless.status)
+        for name, value in endless.headers.items():
+            self.send_header(name, value)
+        self.send_header(*(("Transfer-Encoding", "chunked") if endless.chunked else ("Connection", "close")))
+        self.end_headers()
+        self.close_connection = True
+        block = bytes(64 * 1024)
+        while not self.server.double.released.is_set():  # writing fails when the client has hung up
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if endless.chunked else block)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

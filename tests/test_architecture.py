@@ -62,7 +62,8 @@ FLOORS = (
     ("connector.remote", "connector.run_status"),
     ("connector.settings",),
     ("connector.process", "connector.records", "connector.settings_sources"),
-    ("connector.errors", "connector.printable"),
+    ("connector.errors",),
+    ("connector.printable",),
 )
 """The house from the roof down: a room imports only what stands below it, never one of its own floor."""
 

@@ -6,6 +6,7 @@ Where obstore is installed it reads the objects that nothing is wrong with: see 
 """
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.errors import HeaderParseError
@@ -21,6 +22,7 @@ from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from connector.errors import CannotRead, ConfigError, ReadFault, SourceError
+from connector.printable import mask_credentials
 from connector.remote.s3_read import QuickReader, S3Object
 from connector.settings import S3Settings
 from connector.version import Version
@@ -61,6 +63,7 @@ def open_client(session: boto3.Session, settings: S3Settings, *, connections: in
 
 
 _FOREIGN = (botocore.BotoCoreError, botocore.ClientError, urllib3.exceptions.HTTPError, OSError)
+_URI = re.compile(r"s3://(?P<bucket>[\w.-]+|arn:[^/@]+)(?:/(?P<key>.*))?", re.ASCII | re.IGNORECASE | re.DOTALL)
 _SIGN_IN = "Sign in again or set new keys, then run the same command: what is stored stays stored."
 _KEYS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile (s3.profile), "
@@ -287,10 +290,13 @@ def split_uri(uri: str) -> tuple[str, str]:
 
     Raises SourceError where there is no bucket.
     """
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket:
-        raise SourceError(f"{uri!r} names no bucket; an S3 address looks like s3://bucket/prefix.")
-    return bucket, key
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise SourceError(
+            f"{mask_credentials(uri)!r} names no bucket; an S3 address looks like s3://bucket/prefix. "
+            "Keys come from the environment or s3.profile, never from an address."
+        )
+    return match["bucket"], match["key"] or ""
 
 
 def _fetched(got: S3Object, *, limit: int) -> Fetched | None:

@@ -134,7 +134,8 @@ class ImageSearch:
         """The images nearest to an image: a path, an http(s) address, a file's bytes or a PIL image.
 
         Raises InvalidQuery for what cannot be read, and its subclass UnreadableImage for what is no image. Addresses
-        that are not public are refused, also behind a redirect.
+        that are not public are refused, also behind a redirect, unless ``web.allow_networks`` names them; how long a
+        fetch may take and what it may cost is what the settings ``web.*`` and ``limits.max_bytes`` say.
         """
         return self.queries(
             [image_query(image)],
@@ -377,7 +378,8 @@ class ImageSearch:
         return self._engine.info()
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the connections to the store and to the web."""
+        self._encoder.close()
         self._engine.close()
 
     def __enter__(self) -> Self:

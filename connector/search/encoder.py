@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from connector.errors import CollectionMismatch, InvalidQuery
-from connector.images.load import IMAGES, read_image
+from connector.images.load import IMAGES, ImageLoader
 from connector.models.catalog import find_space
 from connector.records import Vector, Vectors
 from connector.search.options import as_point_id, check_texts, is_number, shown
@@ -37,6 +37,7 @@ class QueryEncoder:
         self._settings = settings
         self._space = find_space(settings.model.space)
         self._engine = engine
+        self._loader = ImageLoader(limits=settings.limits, web=settings.web)
         self._text_encoder = text_encoder
         self._loading = threading.Lock()
         self._looking = threading.Lock()  # a tower serves one caller at a time
@@ -59,11 +60,11 @@ class QueryEncoder:
 
     def images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
         """The vectors of images. Raises InvalidQuery that names the image."""
-        size, limits = self._space.image_size, self._settings.limits
+        size = self._space.image_size
         found = [np.empty((0, self._space.dims), dtype=np.float32)]
         for start in range(0, len(images), IMAGES):
             some = images[start : start + IMAGES]
-            pixels = np.stack([read_image(each, size=size, limits=limits) for each in some])
+            pixels = np.stack([self._loader.read(each, size=size) for each in some])
             tower = self._tower()
             with self._looking:
                 found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
@@ -80,6 +81,10 @@ class QueryEncoder:
             if found.get(each) is None:
                 raise no_point(each, collection=self._engine.collection)
         return np.asarray([found[each] for each in ids], dtype=np.float32)
+
+    def close(self) -> None:
+        """Close the connections that images are fetched by."""
+        self._loader.close()
 
     def refuse_another(self) -> None:
         """Raise CollectionMismatch where the collection was built by another space than the settings ask for."""

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from connector.errors import OriginalMissing, OriginalUnavailable, UnreadableImage
 from connector.images.formats import recognise
 from connector.records import Payload
-from connector.remote.http import CannotFetch, Web, WebLimits
+from connector.remote.http import CannotFetch, WebClient
 from connector.service.originals_s3 import Bucket
 from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
 from connector.settings import Settings
@@ -74,7 +74,7 @@ class Originals:
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.limits.max_bytes
-        self._web = Web(WebLimits(max_bytes=self._limit, connections=_FETCHES, **settings.web.model_dump()))
+        self._web = WebClient(settings.web, max_bytes=self._limit, connections=_FETCHES)
         self._fetching = threading.Semaphore(_FETCHES)
         self._bucket = Bucket(settings.s3)
 

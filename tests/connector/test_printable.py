@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.printable import PrintableFormatter, printable, printable_json, printable_lines
+from connector.printable import PrintableFormatter, mask_credentials, printable, printable_json, printable_lines
 from connector.process import private_folder
 from tests.conftest import CommandLine
 
@@ -20,6 +20,45 @@ def test_what_could_act_on_a_terminal_is_replaced(hostile: str) -> None:
     for shown in (printable(f"a{hostile}b"), printable_lines(f"a{hostile}b").replace("\n", "")):
         assert hostile not in shown
         assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("http://me:secret@host/x.jpg", "http://***@host/x.jpg"),
+        ("HTTPS://secret@host", "HTTPS://***@host"),
+        ("ftp://me:se@cret@host:21/x", "ftp://***@host:21/x"),
+        ("s3://key:se/cret@bucket/x.jpg", "s3://***@bucket/x.jpg"),
+        ("http://me:secret word@host/", "http://***@host/"),
+        ("http:me:secret@host", "http:***@host"),
+        ("http:\\\\me:secret@host", "http:\\\\***@host"),
+        ("file://me:secret@host/x.jpg", "file://***@host/x.jpg"),
+        ("cannot reach 'http://a:secret@b' or (http://c:secret@d)", "cannot reach 'http://***@b' or (http://***@d)"),
+        ("https://proxy/?url=http://me:secret@host/x", "https://proxy/?url=http://***@host/x"),
+    ],
+)
+def test_a_name_and_password_in_an_address_are_masked(text: str, masked: str) -> None:
+    assert mask_credentials(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org:8080/@me/x.jpg",
+        "http://[2001:db8::1]:80/a@b.jpg",
+        "s3://bucket/a:b@c.jpg",
+        "file:///home/a:b/x@y.jpg",
+        "see http://host/a: write to me@example.org",
+        "a@b.jpg",
+    ],
+)
+def test_an_address_without_a_password_stays(text: str) -> None:
+    assert mask_credentials(text) == text
+
+
+def test_masking_takes_time_in_proportion_to_the_text() -> None:
+    for hostile in ("http:" * 20_000, "a" * 200_000, "http://" + "a:" * 50_000, "a://" * 30_000):
+        assert mask_credentials(hostile) == hostile
 
 
 @pytest.mark.parametrize("text", KEPT)

@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connector.errors import CannotRead
-from connector.remote.http import CannotFetch, Web, WebLimits, parse_url
-from connector.remote.s3 import S3Store
+from connector.errors import CannotRead, SourceError
+from connector.printable import mask_credentials, printable
+from connector.remote.http import CannotFetch, WebClient, parse_url
+from connector.remote.s3 import S3Store, split_uri
 from connector.settings import Settings
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import DiskSource, path_of, ref_of
 from workers.sources.s3 import fetch as fetch_s3
-from workers.sources.source import rejected
+from workers.sources.source import rejected, scheme_of
 
 
 class Addresses:
@@ -35,7 +36,7 @@ class Addresses:
         self._limit = settings.limits.max_bytes
         self._disk = DiskSource(base, hidden=True, max_bytes=self._limit)
         self._s3: S3Store | None = None
-        self._web: Web | None = None
+        self._web: WebClient | None = None
         self._lock = threading.Lock()
 
     def ref(
@@ -76,8 +77,7 @@ class Addresses:
                 client.close()
 
     def _ref(self, address: str) -> Ref | Reject:
-        scheme = address.partition(":")[0].lower() if "://" in address else ""
-        match scheme:
+        match scheme := scheme_of(address):
             case "http" | "https":
                 return web_ref(address, source=self._source)
             case "s3":
@@ -113,18 +113,13 @@ class Addresses:
                 self._s3 = S3Store(self._settings.s3, connections=self._settings.ingest.readers)
             return self._s3
 
-    def _web_client(self) -> Web:
+    def _web_client(self) -> WebClient:
         with self._lock:
             if self._web is None:
-                self._web = Web(limits_of(self._settings))
+                self._web = WebClient(
+                    self._settings.web, max_bytes=self._limit, connections=self._settings.ingest.readers
+                )
             return self._web
-
-
-def limits_of(settings: Settings) -> WebLimits:
-    """What a fetch may cost, as the settings say."""
-    return WebLimits(
-        max_bytes=settings.limits.max_bytes, connections=settings.ingest.readers, **settings.web.model_dump()
-    )
 
 
 def web_ref(address: str, *, source: str) -> Ref:
@@ -142,7 +137,7 @@ def web_ref(address: str, *, source: str) -> Ref:
     )
 
 
-def read_web(web: Web, ref: Ref) -> Outcome:
+def read_web(web: WebClient, ref: Ref) -> Outcome:
     """Fetch one ref, conditionally where it is stored already."""
     stored = ref.stored_version
     try:
@@ -156,8 +151,11 @@ def read_web(web: Web, ref: Ref) -> Outcome:
 
 
 def _s3_ref(address: str, *, source: str) -> Ref:
-    bucket, _, key = address[len("s3://") :].partition("/")
-    if not bucket or not key or key.endswith("/"):
+    try:
+        bucket, key = split_uri(address)
+    except SourceError as error:
+        raise CannotRead(str(error), reason="bad_address") from error
+    if not key or key.endswith("/"):
         raise CannotRead("no object is named; an address looks like s3://bucket/folder/dog.jpg", reason="bad_address")
     folder, _, name = key.rpartition("/")
     return Ref(
@@ -175,5 +173,5 @@ def _with_row(reject: Reject, position: int | None) -> Reject:
 
 
 def _shown(address: str) -> str:
-    """An address for a report: of bounded length, and text that can be written down."""
-    return address[:2000].encode("utf-8", "replace").decode()
+    """An address for a report: of bounded length, without name and password, and text that can be shown."""
+    return printable(mask_credentials(address)[:2000])

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from connector.errors import SourceError
+from connector.printable import mask_credentials
 from connector.settings import Settings
 from workers.sources.disk import DiskSource, path_of
-from workers.sources.source import Source
+from workers.sources.source import Source, scheme_of
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -19,14 +20,19 @@ def open_source(where: str, *, settings: Settings) -> Source:
     Raises SourceError, here or at listing, for anything else.
     """
     name = where.lower()
-    scheme = name.partition("://")[0] if "://" in name else ""
+    scheme = scheme_of(where)
     if name.endswith(_COMPRESSED):
-        raise SourceError(f"{where} is compressed: no image in it can be found by position. Unpack it to a plain .tar.")
+        raise SourceError(
+            f"{mask_credentials(where)} is compressed: no image in it can be found by position. "
+            "Unpack it to a plain .tar."
+        )
     if name.endswith(".tar") and scheme in ("", "s3"):
         return _open_tar(where, settings=settings)
     match scheme:
         case "s3" if name.endswith((*_TABLES, ".txt")):
-            raise SourceError(f"{where} is a list or table; those are read from disk. Copy it here first.")
+            raise SourceError(
+                f"{mask_credentials(where)} is a list or table; those are read from disk. Copy it here first."
+            )
         case "s3":
             return _open_s3(where, settings=settings)
         case "http" | "https":
@@ -36,8 +42,8 @@ def open_source(where: str, *, settings: Settings) -> Source:
         case "":
             return _open_path(Path(where).expanduser(), settings=settings)
     raise SourceError(
-        f"{where!r} is no source: {scheme}:// is not read. Name a folder, a file, or an address that begins with "
-        "s3, http or https."
+        f"{mask_credentials(where)!r} is no source: {scheme}:// is not read. Name a folder, a file, or an address that "
+        "begins with s3, http or https."
     )
 
 
@@ -45,7 +51,7 @@ def _path(uri: str) -> Path:
     try:
         return path_of(uri)
     except ValueError as error:
-        raise SourceError(str(error)) from error
+        raise SourceError(mask_credentials(str(error))) from error
 
 
 def _open_path(path: Path, *, settings: Settings) -> Source:

@@ -42,6 +42,12 @@ EXTENSIONS = frozenset({
 _HIDDEN = re.compile(r"(^|/)\.(?!\.?/)")
 
 
+def scheme_of(address: str) -> str:
+    """The scheme of an address in small letters, empty for a path. ``http:`` with too few slashes is no path either."""
+    scheme, colon, _ = address.partition(":")
+    return scheme.lower() if colon and ("://" in address or scheme.lower() in ("http", "https")) else ""
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is listed."""
     return PurePosixPath(name).suffix.lower() in EXTENSIONS

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from connector.errors import SourceError
-from connector.remote.http import CannotFetch, Web
+from connector.remote.http import CannotFetch, WebClient
 from connector.settings import Settings
 from workers.records import Outcome, Ref, Reject
-from workers.sources.addresses import Addresses, limits_of, read_web, web_ref
+from workers.sources.addresses import Addresses, read_web, web_ref
 from workers.sources.disk import uri_of
 
 LONGEST_LINE = 64 * 1024
@@ -22,7 +22,7 @@ class UrlSource:
             self._ref = web_ref(url, source="")
         except CannotFetch as fault:
             raise SourceError(f"{fault}. An address looks like https://example.org/dog.jpg.") from fault
-        self._web = Web(limits_of(settings))
+        self._web = WebClient(settings.web, max_bytes=settings.limits.max_bytes, connections=settings.ingest.readers)
 
     @property
     def root(self) -> str:

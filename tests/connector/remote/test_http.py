@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from connector.remote.http import CannotFetch, Web, WebLimits, is_public, parse_url
-from tests.doubles import Answer, Cut, Drip, Fault, Reset, Silence, WebServer
+from connector.remote.guard import is_public
+from connector.remote.http import CannotFetch, WebClient, parse_url
+from connector.settings import WebSettings
+from tests.doubles import Answer, Cut, Drip, Endless, Fault, Reset, Silence, WebServer
 
 HERE = (ipaddress.IPv4Network("127.0.0.1/32"),)
 
@@ -29,12 +31,12 @@ def site() -> Iterator[WebServer]:
         yield server
 
 
-def web(**changes: Any) -> Web:
-    limits: dict[str, Any] = {"max_bytes": 1000, "allow_networks": HERE, "timeout_s": 5.0}
-    return Web(WebLimits(**limits | changes))
+def web(*, max_bytes: int = 1000, **changes: Any) -> WebClient:
+    settings: dict[str, Any] = {"allow_networks": HERE, "timeout_s": 5.0}
+    return WebClient(WebSettings(**settings | changes), max_bytes=max_bytes)
 
 
-def reason(of: Web, url: str) -> str:
+def reason(of: WebClient, url: str) -> str:
     with of, pytest.raises(CannotFetch) as caught:
         of.get(url)
     assert str(caught.value)
@@ -203,11 +205,95 @@ def test_an_image_above_the_limit_is_not_taken_whatever_its_header_says(site: We
     assert len(page.data) == 5
 
 
-def test_a_compressed_answer_cannot_swell_beyond_the_limit(site: WebServer) -> None:
-    bomb = gzip.compress(bytes(10_000_000))
-    site.respond = lambda *_: Answer(200, bomb, {"Content-Encoding": "gzip"})
-    assert reason(web(max_bytes=100_000), f"{site.url}/dog.jpg") == "too_large"
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"Content-Encoding": "gzip"},
+        {"content-encoding": "GZIP, gzip"},
+        {"CONTENT-ENCODING": "x-gzip"},
+        {"Content-Encoding": "deflate"},
+        {"Content-Encoding": "br"},
+        {"Content-Encoding": "zstd"},
+        {"Content-Encoding": "identity, gzip"},
+        {"Content-Encoding": "something new"},
+        {"Content-Encoding": "identity", "content-encoding": "gzip"},
+    ],
+    ids=repr,
+)
+def test_an_encoding_that_was_not_asked_for_is_refused_and_never_decoded(
+    site: WebServer, lines: Mapping[str, str]
+) -> None:
+    bomb = gzip.compress(gzip.compress(bytes(10_000_000)))
+    site.respond = lambda *_: Answer(200, bomb, lines)
+    assert reason(web(max_bytes=100_000), f"{site.url}/dog.jpg") == "unexpected_encoding"
     assert site.headers[0]["accept-encoding"] == "identity"
+    assert len(site.requests) == 1
+
+
+@pytest.mark.parametrize("value", ["identity", " Identity ", "", ",", "identity,identity"])
+def test_an_answer_that_names_no_real_encoding_is_taken_as_it_is(site: WebServer, value: str) -> None:
+    site.respond = lambda *_: Answer(200, gzip.compress(b"a photo"), {"Content-Encoding": value})
+    with web() as client:
+        page = client.get(f"{site.url}/dog.jpg")
+    assert page is not None
+    assert page.data == gzip.compress(b"a photo")
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_without_a_length_is_taken_no_further_than_the_limit(site: WebServer, chunked: bool) -> None:
+    site.script("dog", Endless(chunked=chunked))
+    assert reason(web(max_bytes=100_000), f"{site.url}/dog.jpg") == "too_large"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip, gzip"])
+def test_the_body_of_a_redirect_is_not_read(site: WebServer, encoding: str) -> None:
+    site.script("/from", Endless(302, {"Location": "/dog.jpg", "Content-Encoding": encoding}))
+    with web(timeout_s=60.0) as client:
+        page = client.get(f"{site.url}/from")
+    assert page is not None
+    assert page.data == b"a photo"
+
+
+def test_a_redirect_to_what_is_no_address_is_told_without_its_password(site: WebServer) -> None:
+    site.respond = lambda *_: Answer(302, headers={"Location": "http://me:secret word@host:x/"})
+    with web() as client, pytest.raises(CannotFetch) as caught:
+        client.get(f"{site.url}/dog.jpg")
+    assert caught.value.reason == "bad_address"
+    assert "secret" not in str(caught.value)
+    assert len(site.requests) == 1
+
+
+def test_a_cookie_is_not_kept(site: WebServer) -> None:
+    site.respond = lambda *_: Answer(200, b"a photo", {"Set-Cookie": "who=me"})
+    with web() as client:
+        client.get(f"{site.url}/dog.jpg")
+        client.get(f"{site.url}/emu.jpg")
+    assert "cookie" not in site.headers[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:secret@host/",
+        "https://me:se@cret@host/dog.jpg",
+        "http://me:secret/5@host/",
+        "http://me:" + "secret" * 50 + "@host\0/",
+        "http://:secret@127.0.0.1:9/",
+        "ftp://me:secret@host/",
+    ],
+)
+def test_a_password_in_an_address_is_not_told(url: str) -> None:
+    with web() as client, pytest.raises(CannotFetch) as caught:
+        client.get(url)
+    assert caught.value.reason == "bad_address"
+    assert "secret" not in str(caught.value)
+
+
+def test_control_characters_never_reach_a_message(site: WebServer) -> None:
+    for url in ("http://host/\x1b[31m.jpg", "http://\u202e/x", "\x9b2J", f"{site.url}/\r\nx"):
+        with web(attempts=1) as client, pytest.raises(CannotFetch) as caught:
+            client.get(url)
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

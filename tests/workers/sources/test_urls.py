@@ -12,6 +12,7 @@ from connector.version import Version
 from tests.doubles import Answer, WebServer
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import uri_of
+from workers.sources.open import open_source
 from workers.sources.source import Source
 from workers.sources.urls import UrlListSource, UrlSource
 
@@ -115,6 +116,44 @@ def test_a_line_that_is_no_address_is_a_reject_with_its_number(tmp_path: Path) -
     ]
     assert [r.detail.partition(":")[0] for r in rejects] == [f"row {n}" for n in range(1, 10)]
     assert all(r.uri.encode() for r in rejects)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:secret@host/a.jpg",
+        "HTTP://secret@host/a.jpg",
+        "http:/me:secret@host/a.jpg",
+        "http:me:secret@host/a.jpg",
+        "http://me:se/secret@host/a.jpg",
+        "ftp://me:secret@host/a.jpg",
+        "s3://me:secret@bucket/a.jpg",
+        "file://me:secret@host/a.jpg",
+        "http://me:secret@host/\x1b[31m.jpg",
+    ],
+)
+def test_a_name_and_password_in_an_address_are_neither_kept_nor_shown(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "urls.txt"
+    file.write_text(f"{address}\n")
+    with closing(UrlListSource(file, settings=settings())) as source:
+        (reject,) = source.list()
+    assert isinstance(reject, Reject)
+    assert reject.reason == "bad_address"
+    assert "secret" not in repr(reject)
+    assert "***@" in reject.uri
+    assert reject.uri.isprintable()
+    with pytest.raises(SourceError) as caught:
+        open_source(address, settings=settings())
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_cannot_have_its_words_act_on_a_terminal() -> None:
+    redirect = Answer(302, headers={"Location": "http://me:secret@host\x85\x9b2J/"})
+    with WebServer(lambda *_: redirect) as site, closing(UrlSource(f"{site.url}/a.jpg", settings=settings())) as source:
+        (reject,) = source.read(refs(source))
+    assert isinstance(reject, Reject)
+    assert reject.detail.isprintable()
+    assert "secret" not in reject.detail
 
 
 def test_a_list_may_name_objects_on_s3(s3: "S3Client", bucket: str, moto: str, tmp_path: Path) -> None:

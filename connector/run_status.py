@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connector.settings import QdrantSettings
-from connector.store.open import file_name_of
 
 State = Literal["running", "done", "stopped", "failed", "broken"]
 """``stopped`` by a person, ``failed`` with an error, ``broken``: it says it runs, but has not been heard of."""
@@ -28,7 +27,8 @@ SILENCE = timedelta(seconds=60)
 class RunStatus:
     """One run, as it last wrote. Times are UTC in ISO 8601; ``rate`` is images per second, ``eta_s`` seconds.
 
-    ``listed`` grows until ``listed_all``; ``busy`` is, by stage, the share of the time that its threads worked.
+    ``listed`` grows until ``listed_all``; ``busy`` is, by stage, the share of the time that its threads worked;
+    ``passed_over`` counts, by suffix, the files that were not listed.
     """
 
     run: str
@@ -45,6 +45,7 @@ class RunStatus:
     unchanged: int = 0
     rejected: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     rate: float = 0.0
     eta_s: float | None = None
     busy: Mapping[str, float] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class RejectedImage:
 
 def runs_of(qdrant: QdrantSettings, *, collection: str) -> Path:
     """The folder of all runs into one collection of one store."""
-    return qdrant.path / ".runs" / file_name_of(qdrant, collection=collection)
+    return qdrant.path / ".runs" / (collection if qdrant.url is None else f"{collection}@{digest(qdrant.url)}")
 
 
 def digest(text: str) -> str:

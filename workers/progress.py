@@ -1,6 +1,6 @@
 """What a person sees of a run: a bar while it works, the counts at its end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -71,7 +71,15 @@ def summary(report: RunReport) -> str:
     if report.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
         lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")
+    if report.passed_over:
+        lines.append(passed_over_line(report.passed_over))
     return "\n".join(lines)
+
+
+def passed_over_line(counts: Mapping[str, int]) -> str:
+    """What a listing left out, such as ``passed over: 14 (.dng 9, .mp4 5)``."""
+    kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in counts.items())
+    return f"passed over: {sum(counts.values()):,} ({kinds})"
 
 
 class _ProgressColumn(ProgressColumn):

@@ -92,7 +92,7 @@ def ingest(
     """
     from connector.errors import RunIncomplete
     from connector.settings import Settings
-    from workers.progress import summary
+    from workers.progress import passed_over_line, summary
 
     given = options.overrides(space=space, collection=collection, settings=settings)
     flags: dict[str, Any] = {
@@ -117,6 +117,8 @@ def ingest(
     report, resumed = done.report, done.resumed
     if not report.counts.listed:
         say(f"no images found in {', '.join(map(printable, sources))}; nothing was done.", err=True)
+        if report.passed_over and not as_json:
+            say(passed_over_line(report.passed_over), err=True)
     if as_json:
         earlier = {} if resumed is None else {"resumed": counts_of(resumed, collection=loaded.collection)}
         pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
@@ -232,6 +234,7 @@ def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
         "bottleneck": report.bottleneck,
         "copied": report.copied,
         "reasons": dict(report.reasons),
+        "passed_over": dict(report.passed_over),
     }
 
 

@@ -125,6 +125,10 @@ def _shown(status: "RunStatus") -> str:
     if status.busy:
         shares = ", ".join(f"{stage} {share:.0%}" for stage, share in status.busy.items())
         lines.append(f"         busy: {shares}; the bottleneck is {status.bottleneck}")
+    if status.passed_over:
+        from workers.progress import passed_over_line
+
+        lines.append("         " + passed_over_line(status.passed_over))
     if status.reasons:
         lines.append("         rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in status.reasons.items()))
     lines.append(f"         started {status.started_at}, last heard of {status.updated_at} on {printable(status.host)}")

@@ -22,7 +22,8 @@ class RunReport:
 
     ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
     ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored images of known content,
-    which were not embedded again; ``earlier`` those of the tally that an earlier attempt brought to their end.
+    which were not embedded again; ``earlier`` those of the tally that an earlier attempt brought to their end;
+    ``passed_over`` the files that the listing left out, by suffix.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -32,6 +33,7 @@ class RunReport:
     threads: Mapping[Stage, int] = field(default_factory=dict)
     copied: int = 0
     earlier: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[Stage, float]:
@@ -63,6 +65,7 @@ class RunReport:
             reasons=dict((Counter(self.reasons) + Counter(other.reasons)).most_common()),
             copied=self.copied + other.copied,
             earlier=self.earlier + other.earlier,
+            passed_over=dict((Counter(self.passed_over) + Counter(other.passed_over)).most_common()),
             seconds=self.seconds + other.seconds,
             busy={
                 s: self.busy.get(s, 0.0) + other.busy.get(s, 0.0) for s in STAGES if s in self.busy or s in other.busy

@@ -6,10 +6,11 @@ The rule: an unfinished run of a place is finished first, then the place is look
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +18,7 @@ from typing import Any, Literal, Self
 from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
 from connector.models.catalog import find_space
 from connector.settings import Settings
-from connector.store.open import capabilities_of, open_engine
+from connector.store.open import open_engine
 from workers.executors.executor import Executor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
@@ -26,7 +27,7 @@ from workers.run.prune import ListedIds, Pruned, prune_points
 from workers.run.shards import Manifest, RunFolder, exclusive
 from workers.run.status import now, publishing_status
 from workers.sources.open import open_source
-from workers.sources.source import Source
+from workers.sources.source import Source, passed_over
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ class Ingestion:
                     log.warning("run_begins_anew source=%s: %s", source.root, error)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
             items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
-            return Ingested(self._go(items, manifest=manifest, folder=folder), resumed)
+            report = self._go(items, manifest=manifest, folder=folder, passed_over=partial(passed_over, source))
+            return Ingested(report, resumed)
 
     def ingest_some(
         self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
@@ -115,7 +117,14 @@ class Ingestion:
         with exclusive(manifest.source, settings=self._settings):
             return self._go(items, manifest=manifest, folder=folder)
 
-    def _go(self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder) -> RunReport:
+    def _go(
+        self,
+        items: Callable[[], Iterator[Ref | Reject]],
+        *,
+        manifest: Manifest,
+        folder: RunFolder,
+        passed_over: Callable[[], Mapping[str, int]] = dict,
+    ) -> RunReport:
         run = Run(
             items,
             manifest=manifest,
@@ -125,6 +134,7 @@ class Ingestion:
             shard_size=self._settings.ingest.shard_size,
             attempts=self._settings.ingest.attempts,
         )
+        run.passed_over = passed_over
         with (
             publishing_status(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
             self._show(run.progress),
@@ -235,8 +245,8 @@ def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
 
 
 def _executor(settings: Settings) -> Executor:
-    workers, alone = settings.ingest.workers, not capabilities_of(settings.qdrant).many_processes
-    if alone and (settings.ingest.executor == "ray" or (workers or 0) > 1):
+    workers, embedded = settings.ingest.workers, settings.qdrant.url is None
+    if embedded and (settings.ingest.executor == "ray" or (workers or 0) > 1):
         asked = "a Ray cluster" if settings.ingest.executor == "ray" else f"ingest.workers = {workers}"
         raise ConfigError(
             f"{asked} needs a Qdrant server, named by qdrant.url: the embedded engine serves one process at a time."
@@ -256,11 +266,13 @@ def _executor(settings: Settings) -> Executor:
 
 
 def _bulk(settings: Settings) -> AbstractContextManager[object]:
-    """Put off the store's indexing for as long as the context lasts, where it can be put off."""
-    if not settings.ingest.bulk or not capabilities_of(settings.qdrant).bulk_load:
+    """Put off a server's indexing for as long as the context lasts; the embedded engine indexes at the end anyway."""
+    if not settings.ingest.bulk or settings.qdrant.url is None:
         return contextlib.nullcontext()
+    from connector.store.server.engine import ServerEngine
+
     stack = ExitStack()
-    engine = open_engine(settings.qdrant, collection=settings.collection)
+    engine = ServerEngine.connect(settings.qdrant, collection=settings.collection)
     stack.callback(engine.close)
     stack.enter_context(engine.bulk_load())
     return stack

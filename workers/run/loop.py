@@ -110,6 +110,7 @@ class Run:
     """One place on its way into one collection. ``progress`` may be asked from any thread.
 
     ``items`` lists the place. Where the folder holds this run with a complete listing, it goes on there instead.
+    ``passed_over`` tells what the listing left out, by suffix.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Run:
         self._threads = threads
         self._shard_size = shard_size
         self._attempts = attempts
+        self.passed_over: Callable[[], Mapping[str, int]] = dict
         self._events: queue.SimpleQueue[_Written | _ListingEnded | _Returned] = queue.SimpleQueue()
         self._lock = threading.Lock()  # a piece moves from its beats to what is done in one step
         self._done = RunReport()
@@ -157,7 +159,7 @@ class Run:
         if self._listing is not None:
             self._listed = _of_listing(self._listing.rejects, busy=self._listing.busy)
             self._total, self._listed_all = self._listing.count, self._listing.complete
-        report = report + self._listed
+        report = replace(report + self._listed, passed_over=self.passed_over())
         waiting: Counter[str] = Counter()
         for heartbeat in heartbeats:
             waiting.update(heartbeat.waiting)

@@ -86,6 +86,7 @@ def status_of(
         unchanged=report.counts.unchanged,
         rejected=report.counts.rejected,
         reasons=dict(report.reasons),
+        passed_over=dict(report.passed_over),
         rate=round(progress.rate, 2),
         eta_s=None if progress.eta_s is None else round(progress.eta_s, 1),
         busy={stage: round(share, 3) for stage, share in report.shares.items()},

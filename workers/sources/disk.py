@@ -21,6 +21,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from connector.errors import CannotRead, ReadFault, SourceError
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
+from workers.sources.passed_over import PassedOver
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
 
@@ -56,6 +57,12 @@ class DiskSource:
         self._top = os.fsencode(Path(os.path.abspath(where)))
         self._hidden = hidden
         self._max_bytes = max_bytes
+        self._passed_over = PassedOver()
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files the last listing left out for their name, by suffix."""
+        return self._passed_over.counts
 
     @property
     def root(self) -> str:
@@ -67,6 +74,7 @@ class DiskSource:
 
         Raises SourceError when the folder or file is missing or cannot be opened.
         """
+        self._passed_over = PassedOver()
         try:
             found = os.stat(self._top)
             if stat.S_ISREG(found.st_mode):
@@ -160,7 +168,7 @@ class DiskSource:
         here = _Folder(folder)
         with os.scandir(folder) as entries:
             for entry in entries:
-                here.add(entry, hidden=self._hidden)
+                here.add(entry, hidden=self._hidden, passed_over=self._passed_over)
         here.files.sort()
         here.folders.sort()
         return here
@@ -202,7 +210,7 @@ class _Folder:
     sidecars: set[bytes] = field(default_factory=set)
     broken: dict[bytes, CannotRead] = field(default_factory=dict)
 
-    def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool) -> None:
+    def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool, passed_over: PassedOver) -> None:
         if entry.name.startswith(b".") and not hidden:
             return
         extension = readable(os.path.splitext(entry.name)[1]).lower()
@@ -216,6 +224,8 @@ class _Folder:
             self.sidecars.add(entry.name)
         elif entry.is_symlink() and (fault := _broken(entry)):
             self.broken[entry.name] = fault
+        else:
+            passed_over.note(readable(entry.name))
 
 
 def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] | set[bytes]) -> Ref | Reject:

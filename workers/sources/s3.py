@@ -4,7 +4,7 @@ A listing comes in pages of a thousand keys, one after the other. To have severa
 stretches at the sub-prefixes of the top, and each stretch is listed from where the one before it ends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from connector.errors import CannotRead
 from connector.remote.s3 import Listed, Page, S3Store, split_uri
 from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
+from workers.sources.passed_over import PassedOver
 from workers.sources.source import is_hidden, is_image_name, rejected
 
 KEY_RANGES_PER_LISTER = 4
@@ -46,6 +47,12 @@ class S3Source:
         self._hidden = hidden
         self._max_bytes = max_bytes
         self._store = S3Store(settings, connections=threads + settings.listers)
+        self._passed_over = PassedOver()
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many objects the last listing left out for their name, by suffix."""
+        return self._passed_over.counts
 
     @property
     def root(self) -> str:
@@ -57,6 +64,7 @@ class S3Source:
 
         Raises SourceError, at the first step, where the bucket cannot be listed.
         """
+        self._passed_over = PassedOver()
         if self._exact and (found := self._store.find(self._bucket, self._key)):
             yield self._ref(found, top=self._key[: self._key.rfind("/") + 1])
             return
@@ -64,6 +72,8 @@ class S3Source:
             for listed in page:
                 if self._wanted(listed.key):
                     yield self._ref(listed, top=self._top)
+                elif self._visible(listed.key) and not listed.key.endswith("/"):
+                    self._passed_over.note(listed.key)
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
         """The bytes of each object, with the version and the user's metadata that came with them."""
@@ -94,8 +104,10 @@ class S3Source:
         return fetch(self._store, ref, limit=self._max_bytes)
 
     def _wanted(self, key: str) -> bool:
-        below = key[len(self._top) :]
-        return is_image_name(below) and (self._hidden or not is_hidden(below))
+        return is_image_name(key[len(self._top) :]) and self._visible(key)
+
+    def _visible(self, key: str) -> bool:
+        return self._hidden or not is_hidden(key[len(self._top) :])
 
     def _ref(self, listed: Listed, *, top: str) -> Ref:
         folder, _, name = listed.key[len(top) :].rpartition("/")

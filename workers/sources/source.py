@@ -1,9 +1,9 @@
 """Source: where images come from. Each kind lists refs and reads them; nothing else knows buckets or folders."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connector.errors import CannotRead, Stage
 from workers.records import Outcome, Ref, Reject
@@ -26,6 +26,20 @@ class Source(Protocol):
         """Let go of connections."""
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A source that lists files by their names, and counts by suffix those that the last listing left out."""
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many, by suffix, the most frequent first."""
+
+
+def passed_over(source: Source) -> Mapping[str, int]:
+    """How many files the last listing of a source left out, by suffix; none of one that lists by other means."""
+    return source.passed_over if isinstance(source, Selective) else {}
+
+
 def rejected(fault: CannotRead, uri: str, *, stage: Stage = "read") -> Reject:
     """The reject of the image at ``uri``."""
     return Reject(uri, stage=stage, reason=fault.reason, detail=str(fault))
@@ -34,7 +48,7 @@ def rejected(fault: CannotRead, uri: str, *, stage: Stage = "read") -> Reject:
 # fmt: off
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff", ".bmp",
-    ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".heic", ".heics", ".heif", ".heifs", ".hif",
+    ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl",
 })
 # fmt: on
 """What is listed, case-blind. What a file really is, its bytes decide later."""

@@ -21,6 +21,7 @@ from connector.remote.s3 import S3Store, split_uri
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.disk import opened, path_of, uri_of, version_of
+from workers.sources.passed_over import PassedOver
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
 from workers.sources.source import is_hidden, is_image_name, readable, rejected
 
@@ -144,6 +145,12 @@ class TarSource:
         self._tars = [where] if store is None and Path(where).exists() else expand(where)
         self._hidden = hidden
         self._max_bytes = max_bytes
+        self._passed_over = PassedOver()
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many members the last listing left out for their name, by suffix."""
+        return self._passed_over.counts
 
     @property
     def root(self) -> str:
@@ -156,6 +163,7 @@ class TarSource:
         A tar on disk is skipped through by its headers; one on S3 is streamed once to be listed. Raises SourceError
         when the only tar cannot be listed.
         """
+        self._passed_over = PassedOver()
         for tar in self._tars:
             uri = tar if self._store else uri_of(Path(os.path.abspath(tar)))  # noqa: PTH100
             listed = 0
@@ -243,6 +251,8 @@ class TarSource:
                     group.append((member, None))
                 elif member.regular and name.lower().endswith((".json", ".txt")):
                     group.append((member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))))
+                else:
+                    self._passed_over.note(name)
         except CannotRead:
             yield group  # what stood before the break is whole
             raise

@@ -4,6 +4,7 @@ The one rule: every field a filter may use is indexed before the first point is 
 its graph along payload indexes only then.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,8 +12,13 @@ from typing import Any
 from connector.errors import CollectionMismatch
 from connector.settings import FieldType
 
-PIXELS_VERSION = 1
-"""Raised whenever ``connector.images.decode`` turns the same bytes into other pixels."""
+log = logging.getLogger(__name__)
+
+PIXELS_VERSION = 2
+"""Raised whenever ``connector.images.decode`` turns the same bytes into other pixels.
+
+1: colour profiles are ignored. 2: they are applied.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,29 @@ class Fingerprint:
     weights: str | None = None
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """What tells the two apart, as readable pieces; unknown weights differ from nothing."""
+        """What tells the two apart, as readable pieces; unknown weights differ from nothing.
+
+        Another version of the pixels tells nothing apart: most images have the same ones, and ``pixels_advice`` says
+        which do not.
+        """
         pieces = []
         for name, ours in asdict(self).items():
             theirs = getattr(other, name)
-            if ours != theirs and None not in (ours, theirs):
+            if name != "pixels" and ours != theirs and None not in (ours, theirs):
                 pieces.append(f"{name}: {ours} here, {theirs} there")
         return pieces
+
+
+def pixels_advice(built: Fingerprint, *, collection: str) -> str | None:
+    """What to do about a collection that another version of the pixels built; None for one of this version."""
+    if built.pixels == PIXELS_VERSION:
+        return None
+    return (
+        f"collection {collection!r} was built with pixels version {built.pixels}; this polyglance makes version "
+        f"{PIXELS_VERSION}. Searching and ingesting go on; images with a colour profile other than sRGB that are "
+        "stored already keep their old vectors. To renew them, ingest again with --recreate, or into another "
+        "collection."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +126,9 @@ class CollectionSchema:
     def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
         """The schema that an existing collection (self) has once it also serves ``asked``.
 
-        Fields are only ever added: a meta field that is no longer asked for stays. Raises CollectionMismatch for
-        another fingerprint, or for a meta field of another type.
+        Fields are only ever added: a meta field that is no longer asked for stays. The version of the pixels stays
+        that of the first, which is said in the log. Raises CollectionMismatch for another fingerprint, or for a meta
+        field of another type.
         """
         clashes = asked.fingerprint.differences(self.fingerprint)
         for name, kind in asked.meta_fields.items():
@@ -119,6 +142,8 @@ class CollectionSchema:
                 f"({asked.fingerprint.dims}). What differs: {'; '.join(clashes)}. "
                 "Name another collection, or ingest again with --recreate."
             )
+        if advice := pixels_advice(self.fingerprint, collection=collection):
+            log.warning("pixels_differ %s", advice)
         weights = self.fingerprint.weights or asked.fingerprint.weights
         return CollectionSchema(
             fingerprint=replace(self.fingerprint, weights=weights),

@@ -29,7 +29,9 @@ from typing import Any, Literal, get_args
 
 from connector.printable import mask_credentials, printable
 
-ImageFault = Literal["not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty"]
+ImageFault = Literal[
+    "not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty", "decoder_error"
+]
 IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
 

@@ -116,7 +116,7 @@ class LimitsSettings(Section):
     """What one image may cost, for ingestion and for queries."""
 
     max_pixels: int = Field(default=120_000_000, ge=1)
-    """Width times height above which an image is not decoded."""
+    """Pixels that decoding an image may take memory for; a JPEG that is decoded smaller may have 16 times as many."""
     max_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Size of a file above which it is not read."""
 

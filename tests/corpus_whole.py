@@ -2,10 +2,12 @@
 
 import io
 import struct
+import zlib
 from functools import partial
 
 import numpy as np
 import pillow_heif
+import pillow_jxl  # noqa: F401  (so that Pillow writes JPEG XL)
 from PIL import Image, ImageCms, PngImagePlugin
 
 from tests import corpus_files as files
@@ -34,7 +36,7 @@ def _jpeg_cases() -> list[Case]:
         case("ycck.jpg", "YCCK", _ycck),
         case("burst.mpo", "several images in one (MPO): the first", _mpo),
         case("huge.jpg", "large, decoded smaller", lambda: saved(scene(1205, 903), "JPEG")),
-        case("profile.jpg", "colour profile (ignored)", _with_profile),
+        case("profile.jpg", "colour profile (applied)", _with_profile),
         case("noend.jpg", "without its end mark, all pixels there", lambda: _jpeg()[:-2]),
         case("halfend.jpg", "with half its end mark", lambda: _jpeg()[:-1]),
         case("tail.jpg", "with 100 kB of something behind it", lambda: _jpeg() + b"\0motion photo" * 8000),
@@ -80,6 +82,9 @@ def _png_cases() -> list[Case]:
         case("animated.png", "animated (APNG): the first", _apng),
         case("text.png", "text of 900 kB", _long_text),
         case("profile.png", "a broken colour profile", _bad_profile),
+        case("textcrc.png", "a text chunk with a bad check sum (left out)", _bad_text),
+        case("textbomb.png", "50 MB of text in 50 kB (left out)", _text_bomb),
+        case("sizecrc.png", "its size in print with a bad check sum (left out)", _bad_size),
         case("noend.png", "without its end chunk", lambda: saved(scene(W, H), "PNG")[:-12]),
         case("turned.png", "EXIF orientation 8", lambda: saved(scene(W, H), "PNG", exif=files.exif({0x0112: 8}))),
         case("dot.png", "1x1 pixel", lambda: saved(scene(1, 1), "PNG")),
@@ -158,9 +163,26 @@ def _other_cases() -> list[Case]:
     ]
 
 
+def _jpeg_xl_cases() -> list[Case]:
+    case = partial(_case, "jpegxl")
+    return [
+        case("lossy.jxl", "lossy", lambda: _jxl(scene(W, H))),
+        case("exact.jxl", "lossless", lambda: _jxl(scene(W, H), lossless=True)),
+        case("grey.jxl", "grey", lambda: _jxl(scene(W, H).convert("L"))),
+        case("alpha.jxl", "alpha", lambda: _jxl(scene_with_alpha(W, H))),
+        case("boxed.jxl", "in a container", lambda: _jxl(scene(W, H), use_container=True)),
+        case("turned.jxl", "EXIF orientation 6", lambda: _jxl(scene(W, H), exif=files.exif({0x0112: 6}).tobytes())),
+        case("tail.jxl", "with something behind it", lambda: _jxl(scene(W, H)) + b"\0behind" * 100),
+    ]
+
+
+def _jxl(image: Image.Image, **options: object) -> bytes:
+    return saved(image, "JXL", **options)
+
+
 def cases() -> list[Case]:
     """Every file that must be read."""
-    return [*_jpeg_cases(), *_png_cases(), *_web_cases(), *_tiff_cases(), *_other_cases()]
+    return [*_jpeg_cases(), *_png_cases(), *_web_cases(), *_tiff_cases(), *_other_cases(), *_jpeg_xl_cases()]
 
 
 def _case(kind: str, name: str, what: str, make: object) -> Case:
@@ -264,6 +286,20 @@ def _long_text() -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", "a cat " * 150_000, zip=True)
     return saved(scene(W, H), "PNG", pnginfo=info)
+
+
+def _text_bomb() -> bytes:
+    text = files.png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000), 9))
+    return files.png(_eight_bits(), colour=2, chunks=text)
+
+
+def _bad_text() -> bytes:
+    return files.png(_eight_bits(), colour=2, chunks=files.png_chunk(b"tEXt", b"Title\0x", crc=1))
+
+
+def _bad_size() -> bytes:
+    chunks = files.png_chunk(b"pHYs", b"\0\0\x0b\x13", crc=1) + files.png_chunk(b"cHRM", b"\0")
+    return files.png(_eight_bits(), colour=2, chunks=chunks)
 
 
 def _bad_profile() -> bytes:

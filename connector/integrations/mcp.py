@@ -3,10 +3,10 @@
 The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, Unpack
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -17,17 +17,14 @@ from connector.errors import PolyglanceError
 from connector.records import Hit
 from connector.search.classify import classify
 from connector.search.client import ImageSearch
-from connector.search.options import SearchArguments, search_options, with_parameters
 from connector.search.query import point
 
-T = TypeVar("T", bound=Callable[..., Any])
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
-OMITTED = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
+UNTOLD = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
 """Fields of a payload that tell an agent nothing more."""
 
-MAX_LIMIT = 100
-"""Hits in one answer: an agent reads them all."""
-
+Where = Annotated[str | None, Field(description='Filter, such as: width >= 1024 and "beach" in tags')]
+Limit = Annotated[int, Field(ge=1, le=100, description="How many at most.")]
 PointId = Annotated[str, Field(description="The id of an image that was found before.")]
 
 
@@ -63,21 +60,23 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("polyglance", instructions=_instructions(search), log_level="WARNING")
 
     @server.tool(name="search", annotations=READS)
-    @_takes_search_options
-    def by_text(
+    def by_words(
         text: Annotated[str, Field(description="What the image shows, in any language.")],
-        **options: Unpack[SearchArguments],
+        where: Where = None,
+        limit: Limit = 10,
+        diversity: Annotated[float, Field(ge=0, le=1, description="Above 0: hits less alike.")] = 0.0,
+        relevant: Annotated[bool, Field(description="Leave out what does not fit; nothing may come.")] = False,
     ) -> list[SearchResult]:
-        """Find images by text in any language, best first."""
+        """Find images by words in any language, best first."""
         with _errors_translated():
-            return [_result(hit) for hit in search.text(text, **options)]
+            hits = search.text(text, limit=limit, where=where, diversity=diversity, relevant=relevant)
+            return [_found(hit) for hit in hits]
 
     @server.tool(annotations=READS)
-    @_takes_search_options
-    def like(point_id: PointId, **options: Unpack[SearchArguments]) -> list[SearchResult]:
+    def like(point_id: PointId, where: Where = None, limit: Limit = 10) -> list[SearchResult]:
         """Find the images that look most like a stored one."""
         with _errors_translated():
-            return [_result(hit) for hit in search.like(point_id, **options)]
+            return [_found(hit) for hit in search.like(point_id, limit=limit, where=where)]
 
     @server.tool(name="classify", annotations=READS)
     def which_label(
@@ -91,25 +90,17 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
             return [Fit(each.name, round(each.probability, 4)) for each in ranked]
 
     @server.tool(annotations=READS)
-    @_takes_search_options
     def facets(
         field: Annotated[str, Field(description="A keyword, integer or bool field, such as folder.")],
-        of: Annotated[str | None, Field(description="Count among the 1,000 nearest to this text.")] = None,
-        **options: Unpack[SearchArguments],
+        of: Annotated[str | None, Field(description="Count among the 1,000 nearest to these words.")] = None,
+        where: Where = None,
+        limit: Limit = 10,
     ) -> list[Count]:
-        """Count the most frequent values of a field: in the collection, or among the images nearest to a text."""
+        """Count the most frequent values of a field: in the collection, or among the images nearest to words."""
         with _errors_translated():
-            return [Count(each.value, each.count) for each in search.facets(field, of=of, **options)]
+            return [Count(each.value, each.count) for each in search.facets(field, of=of, where=where, limit=limit)]
 
     return server
-
-
-def _takes_search_options(tool: T) -> T:
-    """A tool with ``**options`` whose schema has every field of ``SearchOptions``."""
-    parameters = {each.name: (each.annotation, each.default) for each in search_options()}
-    kind, default = parameters["limit"]
-    parameters["limit"] = (Annotated[kind, Field(le=MAX_LIMIT)], default)
-    return with_parameters(tool, parameters)
 
 
 def _instructions(search: ImageSearch) -> str:
@@ -123,8 +114,8 @@ def _instructions(search: ImageSearch) -> str:
     )
 
 
-def _result(hit: Hit) -> SearchResult:
-    known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in OMITTED}
+def _found(hit: Hit) -> SearchResult:
+    known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in UNTOLD}
     return SearchResult(hit.id, round(hit.score, 4), hit.relevance, hit.uri, dict(known))
 
 

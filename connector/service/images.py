@@ -8,10 +8,11 @@ from typing import Annotated
 from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Path, Request, Response
 
-from connector.errors import InvalidQuery
+from connector.errors import InvalidQuery, UnreadableImage
 from connector.records import StoredPoint
 from connector.search.async_client import AsyncImageSearch
-from connector.service.answers import PointAnswer, TagsRequest
+from connector.search.client import ImageSearch
+from connector.service.answers import PointAnswer, Tags
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Originals, answer
@@ -26,9 +27,9 @@ class Images:
     """Shows the images of one collection."""
 
     def __init__(
-        self, search: AsyncImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
+        self, search: ImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
     ) -> None:
-        self._search = search
+        self._search = AsyncImageSearch(search)
         self._originals = originals
         self._thumbnails = thumbnails
         self._keys = keys
@@ -39,7 +40,7 @@ class Images:
         """One stored image with all that is known of it."""
         return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
 
-    async def tag(self, point_id: PointId, tags: TagsRequest) -> PointAnswer:
+    async def tag(self, point_id: PointId, tags: Tags) -> PointAnswer:
         """Give an image these tags, in place of those it has; needs a key of ``serve.api_keys``."""
         found = await self._found(point_id)
         await self._search.set_payload(found.id, {"tags": [*dict.fromkeys(tags.tags)]})
@@ -58,7 +59,10 @@ class Images:
         headers = {"ETag": etag, "Cache-Control": "private, max-age=300"}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        made = await to_thread.run_sync(self._thumbnails.get, found.id, found.payload, limiter=self._threads)
+        try:
+            made = await to_thread.run_sync(self._thumbnails.get, found.id, found.payload, limiter=self._threads)
+        except UnreadableImage as error:
+            raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
         self._metrics.thumbnails.labels(made.origin).inc()
         return Response(made.data, media_type="image/webp", headers=headers)
 

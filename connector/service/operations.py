@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from connector.errors import OriginalError, PolyglanceError, UnreadableImage
 from connector.run_status import RejectedImage, RunStatus, read_rejects, read_runs
 from connector.search.async_client import AsyncImageSearch
+from connector.search.client import ImageSearch
 from connector.service.answers import (
     CollectionAnswer,
     CollectionsAnswer,
@@ -21,6 +22,7 @@ from connector.service.answers import (
     RejectAnswer,
     RejectsAnswer,
 )
+from connector.service.batching import TextBatcher
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Originals
@@ -38,14 +40,16 @@ class Operations:
 
     def __init__(
         self,
-        search: AsyncImageSearch,
+        search: ImageSearch,
         *,
+        batcher: TextBatcher,
         originals: Originals,
         keys: Keys,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        self._search = search
+        self._search = AsyncImageSearch(search)
+        self._batcher = batcher
         self._originals = originals
         self._keys = keys
         self._metrics = metrics
@@ -108,7 +112,8 @@ class Operations:
         """Ask a first question, so that nobody waits for the model to load; then the service is ready, or says why."""
         try:
             await self._search.info()
-            await self._search.text("warm-up", limit=1)  # learns what is relevant here, too
+            vector = await self._batcher.vector_of("warm-up")
+            await self._search.nearest(vector[None], limit=1, asked="words")  # learns what is relevant here
         except PolyglanceError as error:
             log.error("not_ready %s", error)
             self._unready = error
@@ -160,7 +165,9 @@ class Operations:
         try:
             original = self._originals.find({"uri": found.uri})
             return shrink(original, size=self._settings.serve.thumbnail_px, max_pixels=self._settings.limits.max_pixels)
-        except (OriginalError, UnreadableImage) as error:
+        except UnreadableImage as error:
+            raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
+        except OriginalError as error:
             raise HTTPException(404, f"no thumbnail can be made: {error}") from error
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from connector.errors import OriginalUnavailable
 from connector.images.decode import upright
+from connector.images.faults import one_image
 from connector.process import private_folder
 from connector.records import Payload
 from connector.service.originals import Original, Originals
@@ -102,10 +103,11 @@ def shrink(original: Original, *, size: int, max_pixels: int) -> bytes:
     data = b"".join(original.blocks(0, original.size))
     if len(data) != original.size:
         raise OriginalUnavailable("the file ended before its end; ask again.")
-    small = upright(data, size=size, max_pixels=max_pixels)
-    small.thumbnail((size, size), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    small.save(out, "WEBP", quality=82, method=4)
+    with one_image("thumbnail", b""):
+        small = upright(data, size=size, max_pixels=max_pixels)
+        small.thumbnail((size, size), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        small.save(out, "WEBP", quality=82, method=4)
     return out.getvalue()
 
 

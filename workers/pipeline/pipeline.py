@@ -20,6 +20,7 @@ import torch
 
 from connector.errors import ItemsLost, ModelError, StageFailed, UnreadableImage
 from connector.images.decode import decode
+from connector.images.faults import one_image
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
 from connector.records import Pixels, Point, Vector
@@ -231,9 +232,10 @@ class Pipeline:
         blob = hashed.blob
         try:
             decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
+            with one_image(decoded.format, b""):
+                payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
         except UnreadableImage as error:
             return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
-        payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
         return Image(blob.ref, decoded.pixels, payload)
 
     def _reject(self, reject: Reject, content_hash: str, *, queues: StageQueues) -> None:

@@ -84,12 +84,12 @@ def _towers(engine: Engine, *, twins: Any, vectors: Any) -> Iterator[tuple[str, 
         started = time.perf_counter()
         search.embed_texts(["to begin with"])
         loaded = time.perf_counter() - started
-        search.nearest(vectors[:1], asked="words")
+        search.nearest(vectors[:1], modality="text")
         calibrated = time.perf_counter() - started - loaded
         said, found = [], []
         for text, vector in zip(texts, np.concatenate([vectors[:WARM_UP], vectors]), strict=True):
             said.append(_timed(partial(search.embed_texts, [text])))
-            found.append(_timed(partial(search.nearest, vector[None], asked="words")))
+            found.append(_timed(partial(search.nearest, vector[None], modality="text")))
         whole = [text + search for text, search in zip(said, found, strict=True)]
         yield (
             runtime,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from connector.records import FacetCount, Hit, HitGroup
     from connector.search.async_client import AsyncImageSearch
     from connector.search.client import ImageSearch
+    from connector.search.options import SearchOptions
     from connector.search.query import Query, image, point, text
     from connector.settings import Settings
 
@@ -46,6 +47,7 @@ __all__ = [
     "Overloaded",
     "PolyglanceError",
     "Query",
+    "SearchOptions",
     "Settings",
     "StoreError",
     "StoreFull",
@@ -64,6 +66,7 @@ _LAZY = {
     "Hit": "connector.records",
     "HitGroup": "connector.records",
     "ImageSearch": "connector.search.client",
+    "SearchOptions": "connector.search.options",
     "Settings": "connector.settings",
     "image": "connector.search.query",
     "point": "connector.search.query",

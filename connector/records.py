@@ -1,11 +1,17 @@
-"""The values that travel between our modules: frozen, slotted, and free of behaviour."""
+"""The values that travel between our modules: frozen, slotted, hashable by what names them, and short to print.
 
+The rule: a repr is for logs and notebooks. It shows no vector, no payload, no password and no signed address.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from connector.printable import mask_credentials
 
 Vector: TypeAlias = NDArray[np.float32]
 """One embedding: (dims,) float32, L2-normalised."""
@@ -20,7 +26,22 @@ Payload: TypeAlias = Mapping[str, Any]
 """What a point knows about its image: plain JSON values, documented in ``connector.store.schema``."""
 
 
-@dataclass(frozen=True, slots=True)
+MAX_SHOWN = 120
+"""Characters of an address in a repr."""
+_QUERY_STRING = re.compile(r"\?[^#]*")
+_FILES = ("file://", "s3://")
+"""Addresses in which a question mark is part of a name."""
+
+
+def masked_uri(uri: str) -> str:
+    """An address for logs and pages: without user and password, without its query string, shortened where long."""
+    text = mask_credentials(uri)
+    if "://" in text and not text.startswith(_FILES):
+        text = _QUERY_STRING.sub("?…", text, count=1)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]}…{text[-MAX_SHOWN // 2 :]}"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Point:
     """An image as the store keeps it."""
 
@@ -28,8 +49,19 @@ class Point:
     vector: Vector
     payload: Payload
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Point):
+            return NotImplemented
+        return self.id == other.id and _alike(self.payload, other.payload) and _alike(self.vector, other.vector)
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Point(id={self.id!r}, uri={_shown_uri(self.payload)}, vector={_shown_vector(self.vector)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StoredPoint:
     """A point read back; ``vector`` is None unless it was asked for."""
 
@@ -37,8 +69,19 @@ class StoredPoint:
     payload: Payload
     vector: Vector | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredPoint):
+            return NotImplemented
+        return self.id == other.id and _alike(self.payload, other.payload) and _alike(self.vector, other.vector)
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"StoredPoint(id={self.id!r}, uri={_shown_uri(self.payload)}, vector={_shown_vector(self.vector)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Hit:
     """One answer to a query, best first; ``score`` is the cosine between query and image.
 
@@ -51,6 +94,19 @@ class Hit:
     score: float
     payload: Payload
     relevance: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hit):
+            return NotImplemented
+        mine, others = (self.id, self.score, self.relevance), (other.id, other.score, other.relevance)
+        return mine == others and _alike(self.payload, other.payload)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.score, self.relevance))
+
+    def __repr__(self) -> str:
+        relevance = "" if self.relevance is None else f", relevance={self.relevance:.2f}"
+        return f"Hit(id={self.id!r}, score={self.score:.3f}{relevance}, uri={_shown_uri(self.payload)})"
 
     @property
     def uri(self) -> str:
@@ -65,6 +121,10 @@ class HitGroup:
     value: str | int | float | bool
     hits: tuple[Hit, ...]
 
+    def __repr__(self) -> str:
+        value = masked_uri(self.value) if isinstance(self.value, str) else self.value
+        return f"HitGroup(value={value!r}, hits={self.hits!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class FacetCount:
@@ -72,3 +132,23 @@ class FacetCount:
 
     value: str | int | bool
     count: int
+
+
+def _shown_uri(payload: Payload) -> str:
+    uri = payload.get("uri")
+    return repr(masked_uri(uri)) if isinstance(uri, str) else "None"
+
+
+def _shown_vector(vector: Vector | None) -> str:
+    return "None" if vector is None else f"<{np.size(vector)} numbers>"
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equality that arrays take part in, wherever they lie: a payload may hold what its maker put in."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return bool(np.array_equal(one, other)) if one is not None and other is not None else False
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one is other or one == other)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connector.settings import QdrantSettings
+from connector.store.open import file_name_of
 
 State = Literal["running", "done", "stopped", "failed", "broken"]
 """``stopped`` by a person, ``failed`` with an error, ``broken``: it says it runs, but has not been heard of."""
@@ -85,7 +86,7 @@ class RejectedImage:
 
 def runs_of(qdrant: QdrantSettings, *, collection: str) -> Path:
     """The folder of all runs into one collection of one store."""
-    return qdrant.path / ".runs" / (collection if qdrant.url is None else f"{collection}@{digest(qdrant.url)}")
+    return qdrant.path / ".runs" / file_name_of(qdrant, collection=collection)
 
 
 def digest(text: str) -> str:

@@ -57,13 +57,13 @@ FLOORS = (
     ("connector.cli",),
     ("connector.integrations", "connector.service"),
     ("connector.search",),
-    ("connector.filters", "connector.images", "connector.models"),
+    ("connector.filters", "connector.images", "connector.models", "connector.run_status"),
     ("connector.store",),
-    ("connector.remote", "connector.run_status"),
+    ("connector.remote",),
     ("connector.settings",),
     ("connector.process", "connector.records", "connector.settings_sources"),
     ("connector.errors",),
-    ("connector.printable",),
+    ("connector.printable", "connector.version"),
 )
 """The house from the roof down: a room imports only what stands below it, never one of its own floor."""
 
@@ -149,6 +149,54 @@ def test_no_module_imports_the_tests_or_the_workshop() -> None:
 
     assert len(sources) > 30
     assert not [path for path in sources if roots(path) & {"tests", "benchmarks", "demo", "conftest"}]
+
+
+def test_only_the_store_knows_which_engine_it_is() -> None:
+    """Everybody else asks ``capabilities`` and opens engines by ``connector.store.open``."""
+    inside = ROOT / "connector/store"
+    outside = [
+        path
+        for path in [*modules("connector"), *modules("workers"), ROOT / "polyglance.py"]
+        if not path.is_relative_to(inside)
+    ]
+    importing = [
+        path
+        for path in outside
+        if any(name.startswith(("connector.store.edge", "connector.store.server")) for name in imports(path))
+    ]
+    asking = [
+        f"{path}:{node.lineno}"
+        for path in outside
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name | ast.Attribute)
+        and (f".{ast.unparse(node)}").endswith((".qdrant.url", ".EmbeddedEngine", ".ServerEngine"))
+    ]
+
+    assert len(outside) > 100
+    assert not importing
+    assert not asking
+
+
+TAKING_APART = {"split", "rsplit", "partition", "rpartition", "removesuffix", "removeprefix", "startswith", "endswith"}
+
+
+def test_only_one_module_makes_versions_and_takes_them_apart() -> None:
+    def is_version(node: ast.expr) -> bool:
+        return ast.unparse(node).rpartition(".")[2].strip("()") in {"version", "stored_version", "ref.version"}
+
+    guilty = []
+    for path in [*modules("connector"), *modules("workers")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Attribute(value=value, attr=attr) if attr in TAKING_APART and "version" in ast.unparse(value):
+                    guilty.append(f"{path}:{node.lineno}")
+                case ast.BinOp(left=left, right=right, op=ast.Add()) if is_version(left) or is_version(right):
+                    guilty.append(f"{path}:{node.lineno}")
+                case ast.FormattedValue(value=value) if is_version(value):
+                    guilty.append(f"{path}:{node.lineno}")
+                case ast.keyword(arg="version", value=ast.JoinedStr() | ast.Constant(value=str())):
+                    guilty.append(f"{path}:{node.value.lineno}")
+    assert not guilty
 
 
 def loaded_after(code: str) -> set[str]:

@@ -7,7 +7,6 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
-from connector.errors import ConfigError
 from connector.printable import printable
 
 if TYPE_CHECKING:
@@ -84,12 +83,8 @@ def alias(
 
     polyglance collection alias images --collection images-2026
     """
-    from connector.store.server.engine import ServerEngine
-
     loaded = _load(space, collection, settings)
-    if loaded.qdrant.url is None:
-        raise ConfigError("the embedded engine has no aliases; name a server: --set qdrant.url=http://localhost:6333.")
-    with closing(ServerEngine.connect(loaded.qdrant, collection=loaded.collection)) as engine:
+    with closing(_open(loaded)) as engine:
         engine.point_alias(name)
     say(f"{name} now means collection {loaded.collection}.")
 
@@ -134,16 +129,14 @@ def push(
     from rich.console import Console
     from rich.progress import Progress
 
-    from connector.store.edge.engine import EmbeddedEngine
+    from connector.store.open import open_embedded, open_server
     from connector.store.push import push as copy
-    from connector.store.server.engine import ServerEngine
 
     loaded = _load(space, collection, settings)
-    there = loaded.qdrant.model_copy(update={"url": to})
     console = Console(stderr=True)
     with (
-        closing(EmbeddedEngine.open(loaded.qdrant.path, collection=loaded.collection)) as origin,
-        closing(ServerEngine.connect(there, collection=target or loaded.collection)) as server,
+        closing(open_embedded(loaded.qdrant, collection=loaded.collection)) as origin,
+        closing(open_server(loaded.qdrant, url=to, collection=target or loaded.collection)) as server,
         Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
     ):
         task = bar.add_task("pushing", total=origin.info().points)

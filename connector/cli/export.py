@@ -1,32 +1,36 @@
 """The command ``polyglance export``."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
-from connector.cli.search import question_of
+from connector.cli.search import query_of
 from connector.errors import InvalidQuery
 from connector.printable import printable
+from connector.search.options import SearchArguments, SearchOptions
 
 app = typer.Typer()
+LIMIT = 1_000
+"""Hits that are written where a question says nothing else."""
 
 
 @app.command()
+@options.takes_search_options(before="vectors", limit=LIMIT)
 def export(
     file: Annotated[Path, typer.Argument(help="The Parquet file to write; one that is there is replaced.")],
-    text: Annotated[str | None, typer.Argument(help="Only the nearest to these words, with their score.")] = None,
+    text: Annotated[str | None, typer.Argument(help="Only the nearest to this text, with their score.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Only those nearest to this file or address.")] = None,
     like: Annotated[str | None, typer.Option("--like", help="Only those nearest to this point, by its id.")] = None,
-    where: Annotated[str | None, typer.Option("--where", help="Only images that this filter matches.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many of the nearest: 1,000.")] = None,
     vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Write the vectors, too.")] = True,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
     as_json: options.AsJson = False,
+    **given: Unpack[SearchArguments],
 ) -> None:
     """Write a collection, or the images that answer a question, to a Parquet file: vectors and all that is known.
 
@@ -40,21 +44,22 @@ def export(
     from connector.search.client import ImageSearch
     from connector.search.export import export, export_hits
 
-    question = question_of(text, image=image, like=like, without=[])
-    if question is None and limit is not None:
-        raise InvalidQuery("--limit needs a question; without one every image that matches is written.")
+    query = query_of(text, image=image, like=like, without=[])
+    wanted = SearchOptions(**given)
+    if query is None and (needless := _needs_query(wanted)):
+        raise InvalidQuery(f"{needless} needs a question; without one every image that matches is written.")
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as search:
-        if question is not None:
-            hits = search.query(question, limit=1000 if limit is None else limit, where=where)
+        if query is not None:
+            hits = search.query(query, **given)
             written = export_hits(search, hits, file, vectors=vectors)
         else:
             with Progress(console=Console(stderr=True), transient=True) as progress:
-                task = progress.add_task("images", total=search.count(where=where))
+                task = progress.add_task("images", total=search.count(where=wanted.where))
                 written = export(
                     search,
                     file,
-                    where=where,
+                    where=wanted.where,
                     vectors=vectors,
                     on_progress=lambda done: progress.update(task, completed=done),
                 )
@@ -62,3 +67,10 @@ def export(
         say_json({"file": str(file), "rows": written})
     else:
         say(f"{printable(file)} has {written:,} images.")
+
+
+def _needs_query(wanted: SearchOptions) -> str | None:
+    """The first option given that means nothing where nothing is asked."""
+    usual = SearchOptions(limit=LIMIT, where=wanted.where)
+    changed = (each.name for each in fields(wanted) if getattr(wanted, each.name) != getattr(usual, each.name))
+    return next((f"--{name.replace('_', '-')}" for name in changed), None)

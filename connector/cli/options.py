@@ -1,11 +1,20 @@
-"""The command-line options that every command shares, and what they override in the settings."""
+"""The command-line options that many commands share, and what they override in the settings.
+
+The rule: the options of a search are the fields of ``SearchOptions``; a command writes ``**given`` in their place.
+"""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
 from connector.errors import ConfigError
+from connector.search.options import search_options, with_parameters
+
+C = TypeVar("C", bound=Callable[..., Any])
+SHORT = {"limit": ("-n",)}
+"""The short forms of options."""
 
 Space = Annotated[
     str | None, typer.Option("--space", help="Embedding space: clip-vit-b-32 (default) or mini (bundled).")
@@ -18,6 +27,20 @@ SetAny = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as qdrant.url=http://localhost:6333."),
 ]
+
+
+def takes_search_options(*, before: str, **defaults: Any) -> Callable[[C], C]:
+    """Give a command with ``**given`` an option for every field of ``SearchOptions``, before the parameter named."""
+
+    def with_options(command: C) -> C:
+        parameters = {}
+        for each in search_options():
+            flags = (f"--{each.name.replace('_', '-')}", *SHORT.get(each.name, ()))
+            kind: Any = Annotated[get_args(each.annotation)[0], typer.Option(*flags, help=each.description)]
+            parameters[each.name] = (kind, defaults.get(each.name, each.default))
+        return with_parameters(command, parameters, before=before)
+
+    return with_options
 
 
 def overrides(*, space: str | None, collection: str | None, settings: list[str] | None) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def check_reach(serve: "ServeSettings") -> None:
 
 def check_workers(settings: "Settings") -> None:
     """Raise ConfigError for several processes over data that one process opens at a time."""
-    if settings.serve.workers > 1 and settings.qdrant.url is None:
+    from connector.store.open import capabilities_of
+
+    if settings.serve.workers > 1 and not capabilities_of(settings.qdrant).many_processes:
         raise ConfigError(
             f"serve.workers is {settings.serve.workers}, and the embedded engine's data is open in one process at a "
             "time. Set qdrant.url to a Qdrant server, or take one worker: it answers many callers at once."

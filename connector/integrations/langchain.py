@@ -4,10 +4,11 @@ ImageRetriever(search=search, limit=4).invoke("ein Hund im Schnee")
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Unpack
 
 from connector.records import Hit
 from connector.search.client import ImageSearch
+from connector.search.options import SearchArguments, SearchOptions
 from connector.search.retrieval import field_of
 
 try:
@@ -19,34 +20,39 @@ except ImportError as error:
         "connector.integrations.langchain needs one more package: pip install 'polyglance[langchain]'"
     ) from error
 
+LIMIT = 4
+"""Documents where nothing else is said: what a prompt holds."""
+
 
 class ImageRetriever(BaseRetriever):
-    """Finds images by words in any language; each is a document.
+    """Finds images by text in any language; each is a document.
 
     A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score`` and
     ``relevance``. Its text is what the payload has under ``content``, such as ``meta.caption``, or else the image's
-    address. Raises InvalidQuery as ``ImageSearch.text`` does.
+    address. Takes the options of ``SearchOptions``, and raises InvalidQuery as ``ImageSearch.text`` does.
     """
 
     search: ImageSearch
-    limit: int = 4
-    where: str | None = None
-    min_score: float | None = None
-    diversity: float = 0.0
-    relevant: bool = False
     content: str = "uri"
+    options: SearchOptions
+
+    def __init__(
+        self,
+        *,
+        search: ImageSearch,
+        content: str = "uri",
+        name: str | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **options: Unpack[SearchArguments],
+    ) -> None:
+        options.setdefault("limit", LIMIT)
+        fields = {"search": search, "content": content, "name": name, "tags": tags, "metadata": metadata}
+        super().__init__(**fields, options=SearchOptions(**options))
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager  # no step here has steps of its own
-        hits = self.search.text(
-            query,
-            limit=self.limit,
-            where=self.where,
-            min_score=self.min_score,
-            diversity=self.diversity,
-            relevant=self.relevant,
-        )
-        return [self._document(hit) for hit in hits]
+        return [self._document(hit) for hit in self.search.text(query, **self.options.arguments())]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun

@@ -3,10 +3,10 @@
 The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, Unpack
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -17,14 +17,17 @@ from connector.errors import PolyglanceError
 from connector.records import Hit
 from connector.search.classify import classify
 from connector.search.client import ImageSearch
+from connector.search.options import SearchArguments, search_options, with_parameters
 from connector.search.query import point
 
+T = TypeVar("T", bound=Callable[..., Any])
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
-UNTOLD = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
+OMITTED = ("uri", "object_key", "source", "version", "content_hash", "ingested_at", "thumbnail_url", "labels")
 """Fields of a payload that tell an agent nothing more."""
 
-Where = Annotated[str | None, Field(description='Filter, such as: width >= 1024 and "beach" in tags')]
-Limit = Annotated[int, Field(ge=1, le=100, description="How many at most.")]
+MAX_LIMIT = 100
+"""Hits in one answer: an agent reads them all."""
+
 PointId = Annotated[str, Field(description="The id of an image that was found before.")]
 
 
@@ -60,23 +63,21 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("polyglance", instructions=_instructions(search), log_level="WARNING")
 
     @server.tool(name="search", annotations=READS)
-    def by_words(
+    @_takes_search_options
+    def by_text(
         text: Annotated[str, Field(description="What the image shows, in any language.")],
-        where: Where = None,
-        limit: Limit = 10,
-        diversity: Annotated[float, Field(ge=0, le=1, description="Above 0: hits less alike.")] = 0.0,
-        relevant: Annotated[bool, Field(description="Leave out what does not fit; nothing may come.")] = False,
+        **options: Unpack[SearchArguments],
     ) -> list[SearchResult]:
-        """Find images by words in any language, best first."""
+        """Find images by text in any language, best first."""
         with _errors_translated():
-            hits = search.text(text, limit=limit, where=where, diversity=diversity, relevant=relevant)
-            return [_found(hit) for hit in hits]
+            return [_result(hit) for hit in search.text(text, **options)]
 
     @server.tool(annotations=READS)
-    def like(point_id: PointId, where: Where = None, limit: Limit = 10) -> list[SearchResult]:
+    @_takes_search_options
+    def like(point_id: PointId, **options: Unpack[SearchArguments]) -> list[SearchResult]:
         """Find the images that look most like a stored one."""
         with _errors_translated():
-            return [_found(hit) for hit in search.like(point_id, limit=limit, where=where)]
+            return [_result(hit) for hit in search.like(point_id, **options)]
 
     @server.tool(name="classify", annotations=READS)
     def which_label(
@@ -90,17 +91,25 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
             return [Fit(each.name, round(each.probability, 4)) for each in ranked]
 
     @server.tool(annotations=READS)
+    @_takes_search_options
     def facets(
         field: Annotated[str, Field(description="A keyword, integer or bool field, such as folder.")],
-        of: Annotated[str | None, Field(description="Count among the 1,000 nearest to these words.")] = None,
-        where: Where = None,
-        limit: Limit = 10,
+        of: Annotated[str | None, Field(description="Count among the 1,000 nearest to this text.")] = None,
+        **options: Unpack[SearchArguments],
     ) -> list[Count]:
-        """Count the most frequent values of a field: in the collection, or among the images nearest to words."""
+        """Count the most frequent values of a field: in the collection, or among the images nearest to a text."""
         with _errors_translated():
-            return [Count(each.value, each.count) for each in search.facets(field, of=of, where=where, limit=limit)]
+            return [Count(each.value, each.count) for each in search.facets(field, of=of, **options)]
 
     return server
+
+
+def _takes_search_options(tool: T) -> T:
+    """A tool with ``**options`` whose schema has every field of ``SearchOptions``."""
+    parameters = {each.name: (each.annotation, each.default) for each in search_options()}
+    kind, default = parameters["limit"]
+    parameters["limit"] = (Annotated[kind, Field(le=MAX_LIMIT)], default)
+    return with_parameters(tool, parameters)
 
 
 def _instructions(search: ImageSearch) -> str:
@@ -114,8 +123,8 @@ def _instructions(search: ImageSearch) -> str:
     )
 
 
-def _found(hit: Hit) -> SearchResult:
-    known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in UNTOLD}
+def _result(hit: Hit) -> SearchResult:
+    known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in OMITTED}
     return SearchResult(hit.id, round(hit.score, 4), hit.relevance, hit.uri, dict(known))
 
 

@@ -1,24 +1,37 @@
-"""ImageSearch: ask a collection of images, in words of any language or by an image.
+"""ImageSearch: ask a collection of images, by text in any language, by images, or by both.
 
-The rule: opening loads no model. The first question in words loads the text tower, the first by image the image
+The rule: opening loads no model. The first question by text loads the text tower, the first by image the image
 tower, and both stay until the search is closed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 
 import numpy as np
 
 from connector.errors import InvalidQuery, StoreRefused
 from connector.models.catalog import find_space
-from connector.records import FacetCount, Hit, HitGroup, StoredPoint, Vector, Vectors
-from connector.search.encoder import QueryEncoder, no_point
-from connector.search.options import GROUPED, MAX_LIMIT, QueryKind, Reach, as_point_id, check_between, check_texts
+from connector.records import FacetCount, Hit, StoredPoint, Vector, Vectors
+from connector.search.checks import as_point_id, check_between, check_texts, shown
+from connector.search.encoder import QueryEncoder, check_queries, no_point
+from connector.search.hits import HitGroups, Hits
+from connector.search.options import (
+    GROUPED,
+    MAX_LIMIT,
+    Modality,
+    PageArguments,
+    PageOptions,
+    SearchArguments,
+    SearchOptions,
+    Where,
+)
 from connector.search.query import Query, as_query
 from connector.search.query import image as image_query
 from connector.search.query import point as point_query
+from connector.search.query import text as text_query
 from connector.search.relevance import RelevanceModel
 from connector.search.retrieval import Retriever, counted, grouped
 from connector.search.text_encoder import TextEncoder
@@ -29,7 +42,6 @@ from connector.store.points import check_facet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from qdrant_client.models import Filter
 
 
 class ImageSearch:
@@ -40,7 +52,7 @@ class ImageSearch:
         self._text_encoder = TextEncoder(settings.model)
         self._relevance = RelevanceModel(engine, text_encoder=self._text_encoder)
         self._encoder = QueryEncoder(settings, engine=engine, text_encoder=self._text_encoder)
-        self._retriever = Retriever(engine, relevance=self._relevance)
+        self.retriever = Retriever(engine, relevance=self._relevance)
 
     @classmethod
     def open(
@@ -65,267 +77,158 @@ class ImageSearch:
         find_space(settings.model.space)  # before anything is opened
         search = cls(settings=settings, engine=open_engine(settings.qdrant, collection=settings.collection))
         try:
-            search._encoder.refuse_another()
+            search._encoder.check_collection()
         except BaseException:
             search.close()
             raise
         return search
 
-    def text(
-        self,
-        text: str,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-        language: str | None = None,
-    ) -> list[Hit]:
+    def text(self, text: str, **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to a text in any language, best first. Raises InvalidQuery.
 
-        ``diversity`` from 0 to 1 trades nearness for hits that do not repeat one another. ``relevant`` leaves out what
-        does not fit (``Hit.relevance`` below 0.5): nothing comes where nothing fits. ``language``, such as ``en``, lets
-        the text tower speak that knows that one best.
+        The options are those of ``SearchOptions``, here as in every method that takes a question.
         """
-        return self.texts(
-            [text],
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            diversity=diversity,
-            relevant=relevant,
-            language=language,
-        )[0]
+        return self.texts([text], **options)[0]
 
-    def texts(
-        self,
-        texts: Sequence[str],
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-        language: str | None = None,
-    ) -> list[list[Hit]]:
+    def texts(self, texts: Sequence[str], **options: Unpack[SearchArguments]) -> list[Hits]:
         """An answer to each text, in one pass through the model and one call to the store. Raises InvalidQuery."""
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
         check_texts(texts)
-        condition = self._retriever.condition(where)
-        vectors = self.embed_texts(texts, language=language)
-        by = [self._text_encoder.tower_for(language)] * len(texts)
-        return self._retriever.nearest(vectors, reach=reach, where=[condition] * len(texts), by=by)
+        return self.queries([text_query(each) for each in texts], **options)
 
-    def image(
-        self,
-        image: "str | Path | bytes | Image",
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-    ) -> list[Hit]:
+    def image(self, image: "str | Path | bytes | Image", **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to an image: a path, an http(s) address, a file's bytes or a PIL image.
 
         Raises InvalidQuery for what cannot be read, and its subclass UnreadableImage for what is no image. Addresses
         that are not public are refused, also behind a redirect, unless ``web.allow_networks`` names them; how long a
         fetch may take and what it may cost is what the settings ``web.*`` and ``limits.max_bytes`` say.
         """
-        return self.queries(
-            [image_query(image)],
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            diversity=diversity,
-            relevant=relevant,
-        )[0]
+        return self.query(image_query(image), **options)
 
-    def like(
-        self,
-        point_id: str,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-    ) -> list[Hit]:
+    def like(self, point_id: str, **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to a stored one, itself left out. Raises InvalidQuery for an id that is not there."""
-        return self.query(
-            point_query(point_id),
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            diversity=diversity,
-            relevant=relevant,
+        return self.query(point_query(point_id), **options)
+
+    def query(self, query: Query | str, **options: Unpack[SearchArguments]) -> Hits:
+        """The images nearest to weighted texts, images and stored points, these points left out.
+
+        Such as ``text("a beach") + image(photo) - 0.5 * text("people")``; a string stands for ``text(...)``. Raises
+        InvalidQuery, also where the parts cancel one another out.
+        """
+        return self.queries([query], **options)[0]
+
+    def queries(self, queries: Sequence[Query | str], **options: Unpack[SearchArguments]) -> list[Hits]:
+        """An answer to each of many queries of any parts, in one call to the store. Raises InvalidQuery.
+
+        All their texts go through the model together. ``language`` is that of the texts that name none.
+        """
+        wanted = SearchOptions(**options)
+        made = self._checked(queries, language=wanted.language)
+        condition = self.retriever.condition(wanted.where)
+        vectors = self._encoder.queries(made)
+        return self.retriever.nearest(
+            vectors,
+            options=wanted,
+            where=[self.retriever.excluding_parts(each, where=condition) for each in made],
+            calibrations=[self._relevance.calibration_for(each) for each in made],
         )
 
-    def query(
-        self,
-        query: Query,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-    ) -> list[Hit]:
-        """The images nearest to a mixture of texts, images and stored points, these points left out.
+    def check(self, queries: Sequence[Query | str], **options: Unpack[SearchArguments]) -> list[Query]:
+        """The queries that ``queries`` would answer, each text with its language. Raises InvalidQuery as it would.
 
-        Such as ``text("a beach") + image(photo) - 0.5 * text("people")``. Raises InvalidQuery, also where the
-        parts cancel one another out.
+        No model is asked, and the store only for the fields of a filter that it was not asked for before.
         """
-        return self.queries(
-            [query],
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            diversity=diversity,
-            relevant=relevant,
-        )[0]
-
-    def queries(
-        self,
-        queries: Sequence[Query | str],
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-    ) -> list[list[Hit]]:
-        """An answer to each of many questions of any kind, in one call to the store. Raises InvalidQuery.
-
-        All their words go through the model together. A text stands for ``text(...)``.
-        """
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
-        condition = self._retriever.condition(where)
-        made = [as_query(each) for each in queries]
-        vectors = self.embed_queries(made)
-        where_each = [self._retriever.others(each, where=condition) for each in made]
-        return self._retriever.nearest(
-            vectors, reach=reach, where=where_each, by=[self._relevance.made_by(each) for each in made]
-        )
+        wanted = SearchOptions(**options)
+        made = self._checked(queries, language=wanted.language)
+        self.retriever.condition(wanted.where)
+        return made
 
     def nearest(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-        min_score: float | None = None,
-        diversity: float = 0.0,
-        relevant: bool = False,
-        asked: QueryKind | None = None,
-        language: str | None = None,
-    ) -> list[list[Hit]]:
+        self, vectors: Vectors, *, modality: Modality | None = None, **options: Unpack[SearchArguments]
+    ) -> list[Hits]:
         """An answer to each vector, (n, dims) float32, in one call to the store.
 
-        ``asked`` says whether they were made of words (of a ``language``, where it was given for them) or of images;
-        without it hits have no relevance.
+        ``modality`` says whether they were made of texts (in a ``language``, where it was given for them) or of
+        images; without it hits have no relevance.
         """
-        reach = Reach(limit, offset=offset, min_score=min_score, diversity=diversity, relevant=relevant)
-        conditions = [self._retriever.condition(where)] * len(vectors)
-        by = self._text_encoder.tower_for(language) if asked == "words" else asked
-        return self._retriever.nearest(vectors, reach=reach, where=conditions, by=[by] * len(vectors))
+        wanted = SearchOptions(**options)
+        if modality not in (None, *get_args(Modality)):
+            raise InvalidQuery(f"modality is {shown(modality)}; 'text', 'image' or None is wanted.")
+        calibration = self._text_encoder.tower_for(wanted.language) if modality == "text" else modality
+        return self.retriever.nearest(
+            vectors,
+            options=wanted,
+            where=[self.retriever.condition(wanted.where)] * len(vectors),
+            calibrations=[calibration] * len(vectors),
+        )
 
-    def exact(self, vectors: Vectors, *, limit: int = 10, where: "str | Filter | None" = None) -> list[list[Hit]]:
+    def exact(self, vectors: Vectors, **options: Unpack[PageArguments]) -> list[Hits]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
-        check_between("limit", limit, 1, MAX_LIMIT)
-        query = NearestQuery(np.empty(0, dtype=np.float32), limit=limit, exact=True)
-        return self._retriever.answers(query, vectors, where=[self._retriever.condition(where)] * len(vectors))
+        wanted = PageOptions(**options)
+        query = NearestQuery(np.empty(0, dtype=np.float32), limit=wanted.limit, offset=wanted.offset, exact=True)
+        where = [self.retriever.condition(wanted.where)] * len(vectors)
+        return [*map(Hits, self.retriever.answers(query, vectors, where=where))]
 
     def each(
-        self, *, where: "str | Filter | None" = None, fields: Sequence[str] | None = None, vectors: bool = False
+        self, *, where: Where = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
         """Every image that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
-        condition, start = self._retriever.condition(where), None
+        condition, start = self.retriever.condition(where), None
         while True:
             page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields, vectors=vectors)
             yield from page.points
             if (start := page.next) is None:
                 return
 
-    def groups(
-        self,
-        query: Query | str,
-        *,
-        by: str,
-        limit: int = 10,
-        size: int = 3,
-        where: "str | Filter | None" = None,
-        relevant: bool = False,
-    ) -> list[HitGroup]:
+    def groups(self, query: Query | str, *, by: str, size: int = 3, **options: Unpack[SearchArguments]) -> HitGroups:
         """The nearest images by the value of a field, such as ``by="folder"``: the group with the best hit first.
 
-        At most ``limit`` groups of at most ``size`` hits, out of the ``GROUPED`` nearest images; an image with
-        several values stands in several groups. A text stands for ``text(...)``.
+        ``limit`` and ``offset`` count groups, of at most ``size`` hits, out of the ``GROUPED`` nearest images; an image
+        with several values stands in several groups. A string stands for ``text(...)``.
         """
-        check_between("limit", limit, 1, MAX_LIMIT)
+        wanted = SearchOptions(**options)
         check_between("size", size, 1, MAX_LIMIT)
         check_facet(by, indexes=self._engine.info().schema.indexes)
-        asked = as_query(query)
-        hits = self.query(asked, limit=GROUPED, where=where, relevant=relevant)
-        return grouped(hits, by=by, limit=limit, size=size)
+        hits: Sequence[Hit] = self._grouped_hits(query, options=wanted)
+        if wanted.diversity:
+            hits = self.retriever.diverse(hits, diversity=wanted.diversity, count=len(hits))
+        return grouped(hits, by=by, size=size)[wanted.offset : wanted.offset + wanted.limit]
 
     def facets(
-        self,
-        field: str,
-        *,
-        of: Query | str | None = None,
-        where: "str | Filter | None" = None,
-        limit: int = 10,
-        relevant: bool = False,
+        self, field: str, *, of: Query | str | None = None, **options: Unpack[SearchArguments]
     ) -> list[FacetCount]:
         """The most frequent values of a field and their counts: in the collection, or among the nearest images.
 
-        With ``of``, a text or a blend, the ``GROUPED`` nearest images are counted, or those of them that are
-        ``relevant``. Raises InvalidQuery.
+        With ``of``, a text or a query, the ``GROUPED`` nearest images are counted, or those of them that are
+        ``relevant``; without it only ``where`` chooses the images. ``limit`` and ``offset`` count values. Raises
+        InvalidQuery.
         """
-        check_between("limit", limit, 1, MAX_LIMIT)
+        wanted = SearchOptions(**options)
+        end = wanted.offset + wanted.limit
         if of is None:
-            return self._engine.facet(field, where=self._retriever.condition(where), limit=limit)
-        check_facet(field, indexes=self._engine.info().schema.indexes)
-        asked = as_query(of)
-        hits = self.query(asked, limit=GROUPED, where=where, relevant=relevant)
-        return counted(hits, field=field, limit=limit)
+            counts = self._engine.facet(field, where=self.retriever.condition(wanted.where), limit=end)
+        else:
+            check_facet(field, indexes=self._engine.info().schema.indexes)
+            counts = counted(self._grouped_hits(of, options=wanted), field=field)
+        return counts[wanted.offset : end]
 
-    def count(self, *, where: "str | Filter | None" = None) -> int:
+    def count(self, *, where: Where = None) -> int:
         """How many images match, exactly."""
-        return self._engine.count(where=self._retriever.condition(where))
+        return self._engine.count(where=self.retriever.condition(where))
 
-    def sample(self, limit: int = 10, *, where: "str | Filter | None" = None) -> list[StoredPoint]:
+    def sample(self, limit: int = 10, *, where: Where = None) -> list[StoredPoint]:
         """Images picked at random, others each time."""
-        check_between("limit", limit, 1, MAX_LIMIT)
-        return self._engine.sample(limit, where=self._retriever.condition(where))
+        wanted = PageOptions(limit=limit, where=where)
+        return self._engine.sample(wanted.limit, where=self.retriever.condition(wanted.where))
 
-    def ordered(
-        self,
-        by: str,
-        *,
-        descending: bool = True,
-        limit: int = 10,
-        offset: int = 0,
-        where: "str | Filter | None" = None,
-    ) -> list[StoredPoint]:
+    def ordered(self, by: str, *, descending: bool = True, **options: Unpack[PageArguments]) -> list[StoredPoint]:
         """Images in the order of a number or a date, such as ``by="taken_at"``; those without it are left out."""
-        check_between("limit", limit, 1, MAX_LIMIT)
-        check_between("offset", offset, 0, MAX_LIMIT)
+        wanted = PageOptions(**options)
         return self._engine.ordered(
-            by, descending=descending, limit=limit, offset=offset, where=self._retriever.condition(where)
+            by,
+            descending=descending,
+            limit=wanted.limit,
+            offset=wanted.offset,
+            where=self.retriever.condition(wanted.where),
         )
 
     def points(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
@@ -351,12 +254,12 @@ class ImageSearch:
         return self._encoder.images(images)
 
     def embed_query(self, query: Query) -> Vector:
-        """The vector of a mixture: (dims,) float32, L2-normalised. Raises InvalidQuery."""
+        """The vector of a query: (dims,) float32, L2-normalised. Raises InvalidQuery."""
         vector: Vector = self._encoder.queries([query])[0]
         return vector
 
     def embed_queries(self, queries: Sequence[Query]) -> Vectors:
-        """The vectors of mixtures: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
+        """The vectors of queries: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
         return self._encoder.queries(queries)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
@@ -381,6 +284,18 @@ class ImageSearch:
         """Close the connections to the store and to the web."""
         self._encoder.close()
         self._engine.close()
+
+    def _checked(self, queries: Sequence[Query | str], *, language: str | None) -> list[Query]:
+        if isinstance(queries, str | Query):
+            raise InvalidQuery("queries is a single one, not a list of them; for that there is query().")
+        made = [as_query(each, language=language) for each in queries]
+        check_queries(made)
+        return made
+
+    def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
+        """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""
+        nearest = replace(options, limit=GROUPED, offset=0, diversity=0.0)
+        return self.query(query, **nearest.arguments())
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
-"""Embedding: texts, images and mixtures of them -> vectors, in the space of one collection.
+"""QueryEncoder: texts, images and weighted queries of them -> vectors, in the space of one collection.
 
-The rule: no model is loaded before somebody asks for its half of the space; then it stays.
+The rule: no model is loaded before a question needs its half of the space; then it stays.
 """
 
 import logging
@@ -15,7 +15,7 @@ from connector.errors import CollectionMismatch, InvalidQuery
 from connector.images.load import IMAGES, ImageLoader
 from connector.models.catalog import find_space
 from connector.records import Vector, Vectors
-from connector.search.options import as_point_id, check_texts, is_number, shown
+from connector.search.checks import as_point_id, check_language, check_texts, is_number, shown
 from connector.search.query import ImagePart, Part, PointPart, Query, TextPart
 from connector.search.text_encoder import TextEncoder
 from connector.settings import Settings
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class QueryEncoder:
-    """Makes the vectors of questions: (n, dims) float32, L2-normalised. Safe to use from many threads."""
+    """Makes the vectors of queries: (n, dims) float32, L2-normalised. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, *, engine: Engine, text_encoder: TextEncoder) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class QueryEncoder:
         self._loader = ImageLoader(limits=settings.limits, web=settings.web)
         self._text_encoder = text_encoder
         self._loading = threading.Lock()
-        self._looking = threading.Lock()  # a tower serves one caller at a time
+        self._image_lock = threading.Lock()  # a tower serves one caller at a time
         self._image_tower: ImageTower | None = None
         self._advised = False
 
@@ -52,14 +52,13 @@ class QueryEncoder:
         check_texts(texts)
         return self._text_encoder.embed(texts, tower=self._text_encoder.tower_for(language))
 
-    def words(self, said: Sequence[TextPart]) -> Vectors:
+    def text_parts(self, parts: Sequence[TextPart]) -> Vectors:
         """The vectors of texts that may have a language each: all of one tower go through it together."""
-        check_texts([each.text for each in said])
-        towers = [self._text_encoder.tower_for(each.language) for each in said]
-        vectors = np.empty((len(said), self._space.dims), dtype=np.float32)
+        towers = [self._text_encoder.tower_for(each.language) for each in parts]
+        vectors = np.empty((len(parts), self._space.dims), dtype=np.float32)
         for tower in {*towers}:
             rows = [number for number, each in enumerate(towers) if each == tower]
-            vectors[rows] = self._text_encoder.embed([said[number].text for number in rows], tower=tower)
+            vectors[rows] = self._text_encoder.embed([parts[number].text for number in rows], tower=tower)
         return vectors
 
     def images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
@@ -70,15 +69,16 @@ class QueryEncoder:
             some = images[start : start + IMAGES]
             pixels = np.stack([self._loader.read(each, size=size) for each in some])
             tower = self._tower()
-            with self._looking:
+            with self._image_lock:
                 found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
         return np.concatenate(found)
 
     def queries(self, queries: Sequence[Query]) -> Vectors:
-        """The vectors of mixtures. Raises InvalidQuery."""
-        return mixed(queries, said=self.words, images=self.images, stored=self.stored)
+        """The vectors of queries of any parts. Raises InvalidQuery."""
+        check_queries(queries)
+        return weighted_sums(queries, texts=self.text_parts, images=self.images, points=self.points)
 
-    def stored(self, ids: Sequence[str]) -> Vectors:
+    def points(self, ids: Sequence[str]) -> Vectors:
         """The vectors of points. Raises InvalidQuery for one that is not there."""
         found = {each.id: each.vector for each in self._engine.retrieve([*set(ids)], fields=[], vectors=True)}
         for each in ids:
@@ -90,10 +90,10 @@ class QueryEncoder:
         """Close the connections that images are fetched by."""
         self._loader.close()
 
-    def refuse_another(self) -> None:
+    def check_collection(self) -> None:
         """Raise CollectionMismatch where the collection was built by another space than the settings ask for."""
         space = self._space
-        self._refuse(Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size))
+        self._check_fingerprint(Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size))
 
     def _tower(self) -> "ImageTower":
         with self._loading:
@@ -101,17 +101,17 @@ class QueryEncoder:
                 from connector.models.image_tower import ImageTower
 
                 tower = ImageTower.load(self._settings.model)
-                self._refuse(tower.fingerprint)
+                self._check_fingerprint(tower.fingerprint)
                 self._image_tower = tower
             return self._image_tower
 
-    def _refuse(self, asked: Fingerprint) -> None:
+    def _check_fingerprint(self, wanted: Fingerprint) -> None:
         built = self._engine.info().schema.fingerprint
-        differences = asked.differences(built)
+        differences = wanted.differences(built)
         if differences:
             raise CollectionMismatch(
                 f"collection {self._engine.collection!r} was built by space {built.space} ({built.dims} dims); the "
-                f"settings ask for {asked.space} ({asked.dims}). What differs: {'; '.join(differences)}. "
+                f"settings ask for {wanted.space} ({wanted.dims}). What differs: {'; '.join(differences)}. "
                 "Name another collection, or the space that built this one."
             )
         if not self._advised and (advice := pixels_advice(built, collection=self._engine.collection)):
@@ -127,26 +127,24 @@ def no_point(point_id: str, *, collection: str) -> InvalidQuery:
 P = TypeVar("P", TextPart, ImagePart, PointPart)
 
 
-def mixed(
+def weighted_sums(
     queries: Sequence[Query],
     *,
-    said: Callable[[Sequence[TextPart]], Vectors],
+    texts: Callable[[Sequence[TextPart]], Vectors],
     images: "Callable[[Sequence[str | Path | bytes | Image]], Vectors]",
-    stored: Callable[[Sequence[str]], Vectors],
+    points: Callable[[Sequence[str]], Vectors],
 ) -> Vectors:
-    """One vector for each blend: (blends, dims) float32, L2-normalised. Raises InvalidQuery.
+    """One vector for each query: (queries, dims) float32, L2-normalised. Raises InvalidQuery.
 
     The three callables make the vectors of the parts: (n, dims) for n of them.
     """
     if not queries:
-        return said([])
-    for query in queries:
-        _check(query)
+        return texts([])
     parts = [one.part for query in queries for one in query.parts]
     vectors: dict[int, Vector] = {
-        **_each(parts, TextPart, said),
+        **_each(parts, TextPart, texts),
         **_each(parts, ImagePart, lambda some: images([each.image for each in some])),
-        **_each(parts, PointPart, lambda some: stored([as_point_id(each.point_id) for each in some])),
+        **_each(parts, PointPart, lambda some: points([as_point_id(each.point_id) for each in some])),
     }
     start, rows = 0, []
     for query in queries:
@@ -157,18 +155,34 @@ def mixed(
 
 
 def named_points(query: Query) -> list[str]:
-    """The ids of the stored points that a blend is made of."""
+    """The ids of the stored points among a query's parts."""
     return [as_point_id(one.part.point_id) for one in query.parts if isinstance(one.part, PointPart)]
 
 
-def _check(query: Query) -> None:
+def check_queries(queries: Sequence[Query]) -> None:
+    """Raise InvalidQuery for queries without parts, texts that ask nothing, malformed ids, and weights that are none.
+
+    What only a file, a model or the store can tell is not looked at.
+    """
+    for query in queries:
+        _check_query(query)
+    parts = [one.part for query in queries for one in query.parts]
+    check_texts([part.text for part in parts if isinstance(part, TextPart)])
+    for part in parts:
+        if isinstance(part, TextPart):
+            check_language(part.language)
+        elif isinstance(part, PointPart):
+            as_point_id(part.point_id)
+
+
+def _check_query(query: Query) -> None:
     if not isinstance(query, Query):
-        raise InvalidQuery(f"the question is {type(query).__name__}; a text or a blend of words and images is wanted.")
+        raise InvalidQuery(f"the query is {type(query).__name__}; a text, or text(), image() and point() is wanted.")
     if not query.parts:
-        raise InvalidQuery("the blend has no parts; give words, an image or a point.")
+        raise InvalidQuery("the query has no parts; give a text, an image or a point.")
     for one in query.parts:
         if not is_number(one.weight):
-            raise InvalidQuery(f"a part of the blend has the weight {shown(one.weight)}; a finite number is wanted.")
+            raise InvalidQuery(f"a part of the query has the weight {shown(one.weight)}; a finite number is wanted.")
 
 
 def _each(parts: Sequence[Part], kind: type[P], embed: Callable[[Sequence[P]], Vectors]) -> dict[int, Vector]:
@@ -179,11 +193,11 @@ def _each(parts: Sequence[Part], kind: type[P], embed: Callable[[Sequence[P]], V
 
 
 def _sum(query: Query, vectors: Vectors) -> Vector:
-    """The weighted sum of a blend's parts, (parts, dims), at length 1."""
+    """The weighted sum of a query's parts, (parts, dims), at length 1."""
     weights = np.array([float(one.weight) for one in query.parts])
     weights /= max(float(np.abs(weights).max()), np.finfo(float).tiny)  # only their ratios count; none overflows
     total = weights @ vectors.astype(np.float64)
     length = float(np.linalg.norm(total))
     if length < SHORTEST:
-        raise InvalidQuery("the parts of the blend cancel one another out; change a weight.")
+        raise InvalidQuery("the parts of the query cancel one another out; change a weight.")
     return np.asarray(total / length, dtype=np.float32)

@@ -1,107 +1,135 @@
-"""What one may ask for: texts, ids and the stretch of an answer, checked before any model or store is troubled."""
+"""SearchOptions: what may be asked for beside the question itself, defined, documented and checked once.
 
-import math
-import unicodedata
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeGuard
+The rule: Python, REST, the command line, MCP and LangChain all read these fields. A new option is a new field here and
+its type in ``SearchArguments``, which is what type checkers and editors know of it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict, TypeVar, cast, get_type_hints
+
+from pydantic import Field
 
 from connector.errors import InvalidQuery
-from connector.search.diversity import CANDIDATES, LEAST
+from connector.search.checks import check_between, check_language, is_number, shown
 
-MAX_TEXT = 10_000
-"""Characters in one question; the text towers read far fewer."""
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter
+
+    Where: TypeAlias = str | Filter | None
+else:
+    Where = str | None  # all that travels as JSON; to name Filter here would load qdrant-client
+
 MAX_LIMIT = 10_000
 """Hits in one answer, and the deepest offset."""
 GROUPED = 1_000
 """Nearest images that groups and the facets of a question are made of."""
 
-QueryKind: TypeAlias = Literal["words", "image"]
-"""What a question's vector was made of: cosines of words and of images to images are not of one kind."""
-IMAGE: QueryKind = "image"
+Modality: TypeAlias = Literal["text", "image"]
+"""What a query's vector was made of: cosines of texts and of images to images are not of one kind."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Which part of an answer is wanted. Raises InvalidQuery for numbers that do not fit."""
+class PageArguments(TypedDict, total=False):
+    """The fields of ``PageOptions`` as keyword arguments."""
 
     limit: int
-    offset: int = 0
-    min_score: float | None = None
-    diversity: float = 0.0
-    relevant: bool = False
+    offset: int
+    where: Where
+
+
+class SearchArguments(PageArguments, total=False):
+    """The fields of ``SearchOptions`` as keyword arguments."""
+
+    min_score: float | None
+    diversity: float
+    relevant: bool
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions:
+    """Which images of a list are wanted. Raises InvalidQuery for what does not fit."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many images, groups or values.")] = 10
+    offset: Annotated[int, Field(ge=0, le=MAX_LIMIT, description="How many to pass over.")] = 0
+    where: Annotated[
+        Where, Field(description="Filter, such as 'width >= 1024 and folder == \"holiday\"'.", examples=["width >= 64"])
+    ] = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         check_between("limit", self.limit, 1, MAX_LIMIT)
         check_between("offset", self.offset, 0, MAX_LIMIT)
+
+    def page_arguments(self) -> PageArguments:
+        """Limit, offset and filter as keyword arguments, for what takes no question."""
+        return cast("PageArguments", {each.name: getattr(self, each.name) for each in fields(PageOptions)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions(PageOptions):
+    """What is wanted of the answer to a question. Raises InvalidQuery for what does not fit."""
+
+    min_score: Annotated[float | None, Field(ge=-1, le=1, description="Leave out hits below this cosine.")] = None
+    diversity: Annotated[
+        float, Field(ge=0, le=1, description="From 0 to 1: trade nearness for hits that do not repeat one another.")
+    ] = 0.0
+    relevant: Annotated[
+        bool,
+        Field(description="Leave out what does not fit (relevance below 0.5): nothing comes where nothing fits."),
+    ] = False
+    language: Annotated[
+        str | None,
+        Field(max_length=35, description="Language of the text, such as en, where it is known.", examples=["de"]),
+    ] = None
+
+    def __post_init__(self) -> None:
+        PageOptions.__post_init__(self)  # slots give the class anew, and super() would look for the old one
         if self.min_score is not None and not (is_number(self.min_score) and -1 <= self.min_score <= 1):
             raise InvalidQuery(f"min_score is {shown(self.min_score)}; a cosine lies between -1 and 1.")
         if not (is_number(self.diversity) and 0 <= self.diversity <= 1):
             raise InvalidQuery(f"diversity is {shown(self.diversity)}; it must be between 0 and 1.")
+        if not isinstance(self.relevant, bool):
+            raise InvalidQuery(f"relevant is {shown(self.relevant)}; True or False is wanted.")
+        check_language(self.language)
+
+    def arguments(self) -> SearchArguments:
+        """These options as keyword arguments of ``ImageSearch``."""
+        return cast("SearchArguments", {each.name: getattr(self, each.name) for each in fields(SearchOptions)})
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A field of ``SearchOptions`` as the doors need it; ``annotation`` carries its bounds and description."""
+
+    name: str
+    annotation: Any
+    default: Any
 
     @property
-    def candidates(self) -> int:
-        """How many of the nearest are looked at to find diverse ones."""
-        return min(MAX_LIMIT, max(LEAST, CANDIDATES * (self.offset + self.limit)))
+    def description(self) -> str:
+        """What the option is for, in one sentence."""
+        return str(self.annotation.__metadata__[0].description)
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Raise InvalidQuery for the first text that asks nothing, with the character that is wrong."""
-    if isinstance(texts, str):
-        raise InvalidQuery("texts is one string, not a list of them; for a single text there is text().")
-    for number, text in enumerate(texts):
-        check_text("the text" if len(texts) == 1 else f"text {number + 1} of {len(texts)}", text)
+def search_options() -> Iterator[Option]:
+    """Every option of a search, in the order of the fields."""
+    hints = get_type_hints(SearchOptions, include_extras=True)
+    return (Option(each.name, hints[each.name], each.default) for each in fields(SearchOptions))
 
 
-def check_text(what: str, text: str) -> None:
-    """Raise InvalidQuery unless the text says something, is Unicode, and is no longer than MAX_TEXT."""
-    if not isinstance(text, str):
-        raise InvalidQuery(f"{what} is {type(text).__name__}, not a string.")
-    if len(text) > MAX_TEXT:
-        raise InvalidQuery(f"{what} has {len(text)} characters; {MAX_TEXT} are allowed.")
-    for place, letter in enumerate(text, 1):
-        if (unicodedata.category(letter) == "Cc" and not letter.isspace()) or "\ud800" <= letter <= "\udfff":
-            raise InvalidQuery(f"character {place} of {what} is {_named(letter)}; words are wanted.", position=place)
-    if all(unicodedata.category(letter) in _SILENT for letter in text):
-        raise InvalidQuery(f"{what} is empty; say what the image shows.")
+def with_parameters(function: F, parameters: Mapping[str, tuple[Any, Any]], *, before: str = "") -> F:
+    """The function, its ``**options`` written out for frameworks that read signatures.
 
-
-_SILENT = ("Cc", "Cf", "Mn", "Zl", "Zp", "Zs")
-"""Categories of characters that say nothing alone: spaces, joiners, direction marks, variation selectors."""
-
-
-def _named(letter: str) -> str:
-    kind = "half a surrogate pair, so no Unicode" if "\ud800" <= letter <= "\udfff" else "a control character"
-    return f"U+{ord(letter):04X}, {kind}"
-
-
-def as_point_id(text: str) -> str:
-    """The id in the one form that the store knows it by."""
-    try:
-        return str(uuid.UUID(text))
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidQuery(f"{shown(text)} is no point id; one looks like {uuid.UUID(int=0)}.") from None
-
-
-def check_between(name: str, value: int, least: int, greatest: int) -> None:
-    """Raise InvalidQuery unless ``value`` is a whole number within the bounds."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidQuery(f"{name} is {shown(value)}; a whole number between {least} and {greatest} is wanted.")
-    if not least <= value <= greatest:
-        raise InvalidQuery(f"{name} is {shown(value)}; it must be between {least} and {greatest}.")
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether this is a finite number, and no boolean."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 10**300 if isinstance(value, int) else math.isfinite(value)  # larger ones are no floats
-
-
-def shown(value: object) -> str:
-    """The value as a message repeats it, shortened where it is long."""
-    if isinstance(value, int) and abs(value) >= 10**30:
-        return "a number of more than 30 digits"  # Python itself refuses to print one of 5,000
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    ``parameters`` maps names to annotation and default; they stand before the parameter named, or last.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    kept = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    made = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+        for name, (annotation, default) in parameters.items()
+    ]
+    at = next((number for number, each in enumerate(kept) if each.name == before), len(kept))
+    function.__signature__ = signature.replace(parameters=[*kept[:at], *made, *kept[at:]])  # type: ignore[attr-defined]
+    return function

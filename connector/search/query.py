@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from connector.records import masked_uri
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -26,6 +28,11 @@ class ImagePart:
     """An image: a path, an http(s) address, a file's bytes or a PIL image."""
 
     image: "str | Path | bytes | Image"
+
+    def __repr__(self) -> str:
+        if isinstance(self.image, bytes):
+            return f"ImagePart(<{len(self.image):,} bytes>)"
+        return f"ImagePart({masked_uri(self.image)!r})" if isinstance(self.image, str) else f"ImagePart({self.image!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,13 @@ def point(point_id: str) -> Query:
     return Query((WeightedPart(PointPart(point_id)),))
 
 
-def as_query(query: "Query | str") -> Query:
-    """A text stands for ``text(query)``."""
-    return text(query) if isinstance(query, str) else query
+def as_query(query: "Query | str", *, language: str | None = None) -> Query:
+    """A text stands for ``text(query)``; ``language`` is that of the texts that name none."""
+    made = text(query) if isinstance(query, str) else query
+    if language is None or not isinstance(made, Query):  # what is no query is told where queries are checked
+        return made
+    return Query(tuple(replace(one, part=_in_language(one.part, language)) for one in made.parts))
+
+
+def _in_language(part: Part, language: str) -> Part:
+    return replace(part, language=language) if isinstance(part, TextPart) and part.language is None else part

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery
 from connector.records import Hit, Vector, Vectors
-from connector.search.options import IMAGE
 from connector.search.query import Query, TextPart
 from connector.search.relevance_cohort import cohort_of
 from connector.search.text_encoder import TextEncoder
@@ -43,6 +42,9 @@ REFRESH_S = 60.0
 """How often the collection's size is looked at."""
 GROWN = 1.5
 """Growing or shrinking by this factor makes a new calibration."""
+
+IMAGE = "image"
+"""The calibration of queries by images; those by texts are named by their text tower."""
 
 Numbers = NDArray[np.float64]
 
@@ -68,9 +70,9 @@ class Background:
         The deviation lies between the question's own and that of any direction: what has much kin in the collection
         has a wide one of its own, and would lose by it.
         """
-        there = (questions @ self.sample.T).astype(np.float64)  # (n, sample)
-        variance = (there.var(axis=1, keepdims=True) + self.deviation**2) / 2
-        return np.asarray((cosines - there.mean(axis=1, keepdims=True)) / np.sqrt(variance))
+        background = (questions @ self.sample.T).astype(np.float64)  # (n, sample)
+        variance = (background.var(axis=1, keepdims=True) + self.deviation**2) / 2
+        return np.asarray((cosines - background.mean(axis=1, keepdims=True)) / np.sqrt(variance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,12 @@ class Calibration:
 
 
 def fits(hit: Hit) -> bool:
-    """Whether a hit that was weighed fits its question rather than not."""
+    """Whether a hit with a relevance fits its question rather than not."""
     return hit.relevance is not None and hit.relevance >= RELEVANT
 
 
 def calibrate_text(engine: Engine, cohort: Vectors) -> Calibration | None:
-    """The calibration for questions in words; ``cohort`` (n, dims) are the vectors of unanswerable ones.
+    """The calibration for questions by text; ``cohort`` (n, dims) are the vectors of unanswerable ones.
 
     None where the collection holds too few images.
     """
@@ -223,40 +225,44 @@ class RelevanceModel:
         self._exclusive = threading.Lock()
         self._calibrations: dict[str, KeptCalibration] = {}
 
-    def with_relevance(self, hits: Sequence[Hit], *, vector: Vector, by: str | None, relevant: bool) -> list[Hit]:
+    def with_relevance(
+        self, hits: Sequence[Hit], *, vector: Vector, calibration: str | None, relevant: bool
+    ) -> list[Hit]:
         """Hits of a question, (dims,), with their relevance where it can be told; only those that fit, if wanted.
 
-        ``by`` is a text tower or ``IMAGE``, None where it is not known. Raises InvalidQuery where only those that
-        fit are wanted and nothing tells them.
+        ``calibration`` is a text tower or ``IMAGE``, None where what made the vector is not known. Raises InvalidQuery
+        where only those that fit are wanted and nothing tells them.
         """
         if not hits:
             return []
-        calibration = self._calibration(by).now() if by is not None else None
-        if calibration is not None:
-            found = calibration.with_relevance(vector, hits)
+        made = self._calibration(calibration).now() if calibration is not None else None
+        if made is not None:
+            found = made.with_relevance(vector, hits)
             return [hit for hit in found if fits(hit)] if relevant else found
         if not relevant:
             return [*hits]
-        if by is None:
-            raise InvalidQuery("which hits are relevant depends on asked; give asked='words' or asked='image'.")
+        if calibration is None:
+            raise InvalidQuery(
+                "which hits are relevant depends on what made the vectors; give modality='text' or modality='image'."
+            )
         raise InvalidQuery(
             f"which hits are relevant is told from {LEAST_SAMPLE} images on, not all alike; collection "
             f"{self._engine.collection!r} holds {self._engine.count()}. Ask without relevant."
         )
 
-    def made_by(self, query: Query) -> str:
-        """What a blend is weighed by: the tower of its first words; where it is all images, as an image."""
-        said = (one.part for one in query.parts if isinstance(one.part, TextPart))
-        first = next(said, None)
+    def calibration_for(self, query: Query) -> str:
+        """The calibration that fits a query: that of its first text's tower; of images, where it has no text."""
+        texts = (one.part for one in query.parts if isinstance(one.part, TextPart))
+        first = next(texts, None)
         return IMAGE if first is None else self._text_encoder.tower_for(first.language)
 
-    def _calibration(self, by: str) -> KeptCalibration:
+    def _calibration(self, name: str) -> KeptCalibration:
         with self._exclusive:
-            if by not in self._calibrations:
-                self._calibrations[by] = KeptCalibration(lambda: self._calibrate(by), count=self._engine.count)
-            return self._calibrations[by]
+            if name not in self._calibrations:
+                self._calibrations[name] = KeptCalibration(lambda: self._calibrate(name), count=self._engine.count)
+            return self._calibrations[name]
 
-    def _calibrate(self, by: str) -> Calibration | None:
-        if by == IMAGE:
+    def _calibrate(self, name: str) -> Calibration | None:
+        if name == IMAGE:
             return calibrate_images(self._engine)
-        return calibrate_text(self._engine, self._text_encoder.embed(cohort_of(by), tower=by))
+        return calibrate_text(self._engine, self._text_encoder.embed(cohort_of(name), tower=name))

@@ -1,4 +1,4 @@
-"""Finding: vectors and conditions -> hits, with their relevance and, where it is wanted, diverse."""
+"""Retriever: vectors and filters -> hits, with their relevance and, where it is wanted, diverse."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,10 @@ import numpy as np
 from connector.errors import InvalidQuery
 from connector.filters.parse import as_filter
 from connector.records import FacetCount, Hit, HitGroup, Payload, Vectors
-from connector.search.diversity import diverse_order
+from connector.search.diversity import CANDIDATES, LEAST, diverse_order
 from connector.search.encoder import named_points
-from connector.search.options import Reach
+from connector.search.hits import HitGroups, Hits
+from connector.search.options import MAX_LIMIT, SearchOptions
 from connector.search.query import Query
 from connector.search.relevance import RelevanceModel
 from connector.settings import FieldType
@@ -20,6 +21,9 @@ from connector.store.engine import Engine, NearestQuery
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
+
+QUICK = 500
+"""Characters of a filter that is read in a moment, some tenths of a millisecond."""
 
 
 class Retriever:
@@ -34,16 +38,27 @@ class Retriever:
         """The Qdrant filter of a question. Raises InvalidQuery for a field that the collection does not index."""
         if where is None:
             return None
+        known = self._indexes
         try:
-            return as_filter(where, indexes=self._indexes or {})
+            return as_filter(where, indexes=known or {})
         except InvalidQuery:  # the fields are asked for once, and again where one is missing: it may be new
-            self._indexes, before = self._engine.info().schema.indexes, self._indexes
-            if self._indexes == before:
+            self._indexes = indexes = self._engine.info().schema.indexes
+            if indexes == known:
                 raise
-            return as_filter(where, indexes=self._indexes)
+            return as_filter(where, indexes=indexes)
 
-    def others(self, query: Query, *, where: "Filter | None") -> "Filter | None":
-        """The condition that also leaves out the points that the blend itself names."""
+    def is_quick(self, where: "str | Filter | None") -> bool:
+        """Whether ``condition`` takes a filter at once: a short one, of fields that the store was asked for before."""
+        if where is None or self._indexes is None or not isinstance(where, str) or len(where) > QUICK:
+            return where is None
+        try:
+            as_filter(where, indexes=self._indexes)
+        except InvalidQuery:  # the field may be new, which the store has to tell
+            return False
+        return True
+
+    def excluding_parts(self, query: Query, *, where: "Filter | None") -> "Filter | None":
+        """The condition that also leaves out the points that the query itself names."""
         named = named_points(query)
         if not named:
             return where
@@ -52,20 +67,29 @@ class Retriever:
         return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=list(named))])
 
     def nearest(
-        self, vectors: Vectors, *, reach: Reach, where: "Sequence[Filter | None]", by: Sequence[str | None]
-    ) -> list[list[Hit]]:
-        """An answer to each vector under its own condition; ``by`` says what made each, for ``RelevanceModel``."""
+        self,
+        vectors: Vectors,
+        *,
+        options: SearchOptions,
+        where: "Sequence[Filter | None]",
+        calibrations: Sequence[str | None],
+    ) -> list[Hits]:
+        """An answer to each vector under its own condition, and by its own calibration of ``RelevanceModel``."""
         query = NearestQuery(
-            np.empty(0, dtype=np.float32), limit=reach.limit, offset=reach.offset, min_score=reach.min_score
+            np.empty(0, dtype=np.float32), limit=options.limit, offset=options.offset, min_score=options.min_score
         )
-        if reach.diversity:
-            query = replace(query, limit=reach.candidates, offset=0)
-        found = zip(vectors, by, self.answers(query, vectors, where=where), strict=True)
+        if options.diversity:
+            query = replace(query, limit=_candidates(options), offset=0)
+        found = zip(vectors, calibrations, self.answers(query, vectors, where=where), strict=True)
         answers = [
-            self._relevance.with_relevance(hits, vector=vector, by=each, relevant=reach.relevant)
+            self._relevance.with_relevance(hits, vector=vector, calibration=each, relevant=options.relevant)
             for vector, each, hits in found
         ]
-        return [self._diverse(hits, reach=reach) for hits in answers] if reach.diversity else answers
+        if not options.diversity:
+            return [Hits(hits) for hits in answers]
+        count = options.offset + options.limit
+        diverse = (self.diverse(hits, diversity=options.diversity, count=count) for hits in answers)
+        return [Hits(hits[options.offset :]) for hits in diverse]
 
     def answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
         """What the store answers to ``query`` with each vector under its own condition."""
@@ -74,38 +98,44 @@ class Retriever:
         pairs = zip(vectors, where, strict=True)
         return self._engine.query([replace(query, vector=vector, where=condition) for vector, condition in pairs])
 
-    def _diverse(self, hits: list[Hit], *, reach: Reach) -> list[Hit]:
+    def diverse(self, hits: Sequence[Hit], *, diversity: float, count: int) -> list[Hit]:
+        """At most ``count`` of the hits, in an order in which they do not repeat one another."""
         stored = self._engine.retrieve([hit.id for hit in hits], fields=[], vectors=True)
         vectors = {each.id: each.vector for each in stored if each.vector is not None}
-        there = [hit for hit in hits if hit.id in vectors]  # one may be deleted meanwhile
-        if not there:
+        left = [hit for hit in hits if hit.id in vectors]  # one may be deleted meanwhile
+        if not left:
             return []
         order = diverse_order(
-            np.stack([vectors[hit.id] for hit in there]),
-            scores=np.array([hit.score for hit in there], dtype=np.float32),
-            diversity=reach.diversity,
-            count=reach.offset + reach.limit,
+            np.stack([vectors[hit.id] for hit in left]),
+            scores=np.array([hit.score for hit in left], dtype=np.float32),
+            diversity=diversity,
+            count=count,
         )
-        return [there[row] for row in order[reach.offset :]]
+        return [left[row] for row in order]
+
+
+def _candidates(options: SearchOptions) -> int:
+    """How many of the nearest are looked at to find diverse ones."""
+    return min(MAX_LIMIT, max(LEAST, CANDIDATES * (options.offset + options.limit)))
 
 
 Value: TypeAlias = str | int | bool
 
 
-def grouped(hits: Sequence[Hit], *, by: str, limit: int, size: int) -> list[HitGroup]:
-    """At most ``limit`` groups of at most ``size`` hits, the group with the best hit first."""
+def grouped(hits: Sequence[Hit], *, by: str, size: int) -> HitGroups:
+    """The hits by the values of a field, at most ``size`` in a group: the group with the best hit first."""
     groups: dict[Value, list[Hit]] = {}
     for hit in hits:
         for value in values_of(hit.payload, by):
             groups.setdefault(value, []).append(hit)
-    return [HitGroup(value, tuple(members[:size])) for value, members in [*groups.items()][:limit]]
+    return HitGroups(HitGroup(value, tuple(members[:size])) for value, members in groups.items())
 
 
-def counted(hits: Sequence[Hit], *, field: str, limit: int) -> list[FacetCount]:
-    """The most frequent values among the hits, largest first; equal counts in order of the value."""
+def counted(hits: Sequence[Hit], *, field: str) -> list[FacetCount]:
+    """The values among the hits, the most frequent first; equal counts in order of the value."""
     counts = Counter(value for hit in hits for value in values_of(hit.payload, field))
     ranked = sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))
-    return [FacetCount(value, count) for value, count in ranked[:limit]]
+    return [FacetCount(value, count) for value, count in ranked]
 
 
 def values_of(payload: Payload, field: str) -> list[Value]:

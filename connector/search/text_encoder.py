@@ -1,9 +1,8 @@
-"""Speaking: the text towers of one space, loaded when first wanted, and the vectors they gave last.
+"""TextEncoder: the text towers of one space, loaded when first wanted, and the vectors they gave last.
 
 The rule: a vector is remembered by its tower and its text, so that nothing is embedded twice while it is remembered.
 """
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from cachetools import LRUCache
 
-from connector.errors import InvalidQuery
 from connector.models.catalog import BEST_TOWERS, find_space
 from connector.records import Vector, Vectors
+from connector.search.checks import check_language
 from connector.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4_096
 """Vectors that are remembered: some 10 MB at 512 dims."""
-_TAG = re.compile(r"([A-Za-z]{2,3})(-[A-Za-z0-9]{1,8})*")
 
 
 class TextEncoder:
@@ -32,7 +30,7 @@ class TextEncoder:
         self._load = load or self._from_weights
         self._space = find_space(settings.space)
         self._loading = threading.Lock()
-        self._talking = threading.Lock()
+        self._embedding = threading.Lock()
         self._remembering = threading.Lock()
         self._towers: dict[str, TextTower] = {}
         self._choices: dict[str, str] = {}
@@ -46,10 +44,8 @@ class TextEncoder:
         """
         if language is None:
             return self._settings.text_tower
-        tag = _TAG.fullmatch(language) if isinstance(language, str) else None
-        if tag is None:
-            raise InvalidQuery(f"language is {language!r}; a tag such as en, de or zh-TW is wanted.")
-        best = BEST_TOWERS.get(tag.group(1).lower())
+        check_language(language)
+        best = BEST_TOWERS.get(language.split("-")[0].lower())
         if best is None:
             return self._settings.text_tower
         with self._loading:
@@ -63,9 +59,9 @@ class TextEncoder:
             known = {text: vector for text in texts if (vector := self._vectors.get((tower, text))) is not None}
         new = [*dict.fromkeys(text for text in texts if text not in known)]
         if new:
-            speaker = self._tower(tower)
-            with self._talking:
-                vectors = speaker.embed(new)
+            loaded = self._tower(tower)
+            with self._embedding:
+                vectors = loaded.embed(new)
             made = dict(zip(new, vectors, strict=True))
             known |= made
             with self._remembering:

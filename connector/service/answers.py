@@ -1,12 +1,14 @@
 """What goes over the wire: requests and answers of the REST interface, as documented in its OpenAPI page."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from connector.records import Hit, StoredPoint
-from connector.search.options import MAX_LIMIT, MAX_TEXT
+from connector.search.checks import MAX_TEXT
+from connector.search.options import SearchOptions
 
 Scalar = str | int | float | bool
 Sign = Callable[[str], str]
@@ -21,7 +23,7 @@ _POINT = {
 }
 
 
-def _like(example: dict[str, Any]) -> ConfigDict:
+def _example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": example})
 
 
@@ -31,48 +33,33 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Options(RequestModel):
-    """Which part of the answer is wanted."""
-
-    where: str | None = Field(default=None, examples=["width >= 64"])
-    """A filter expression; docs/filters.md has the language."""
-    limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
-    """How many hits."""
-    offset: int = Field(default=0, ge=0, le=MAX_LIMIT)
-    """How many to pass over."""
-    min_score: float | None = Field(default=None, ge=-1, le=1)
-    """Leave out hits below this cosine."""
-    diversity: float = Field(default=0.0, ge=0, le=1)
-    """Above 0: hits that do not repeat one another."""
-    relevant: bool = False
-    """Leave out hits that do not fit: those whose relevance is below 0.5."""
-
-
-class Part(RequestModel):
-    """A weighted part of a blend: either a text or a stored point."""
+class WeightedPartRequest(RequestModel):
+    """A weighted part of a query: either a text or a stored point."""
 
     weight: float = Field(default=1.0, ge=-1000, le=1000)
-    """How much it counts; below zero it leads away."""
+    """How much it counts; below zero it pushes away."""
     text: str | None = Field(default=None, max_length=MAX_TEXT)
-    """Words in any language."""
-    like: str | None = Field(default=None, max_length=100)
-    """The id of a point."""
+    """A text in any language."""
+    language: str | None = Field(default=None, max_length=35)
+    """The language of this text, where it is not that of the others."""
+    point: str | None = Field(default=None, max_length=100)
+    """The id of a stored point."""
 
 
-class Tags(RequestModel):
+class TagsRequest(RequestModel):
     """Labels of an image."""
 
     tags: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(max_length=100, examples=[["dog", "beach"]])
     """The tags, in place of those it has."""
 
 
-class Classify(RequestModel):
+class ClassifyRequest(RequestModel):
     """Labels to choose from."""
 
     labels: list[Annotated[str, Field(max_length=MAX_TEXT)]] = Field(
         min_length=2, max_length=1000, examples=[["Hund", "Katze", "Strand"]]
     )
-    """Words of any language; one alone would always fit."""
+    """Texts in any language; one alone would always fit."""
     language: str | None = Field(default=None, max_length=35, examples=["de"])
     """Code of the labels' language, to put them into a few sentences of it; none takes the labels alone."""
     templates: list[Annotated[str, Field(max_length=MAX_TEXT)]] | None = Field(
@@ -81,34 +68,42 @@ class Classify(RequestModel):
     """Sentences of your own, each with one {} where the label goes."""
 
 
-class ClassifyStored(Classify):
+class ClassifyStoredRequest(ClassifyRequest):
     """Stored images, and labels to choose from."""
 
     ids: list[str] = Field(min_length=1, max_length=100, examples=[[_ID]])
     """The ids of the images' points."""
 
 
-class Search(Options):
-    """A question: exactly one of ``text``, ``like`` and ``query``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest(SearchOptions):
+    """A question, exactly one of ``text``, ``like`` and ``query``, and what is wanted of its answer."""
 
-    text: str | None = Field(default=None, max_length=MAX_TEXT, examples=["ein Hund im Schnee"])
-    """Words in any language."""
-    language: str | None = Field(default=None, max_length=35, examples=["de"])
-    """The language of the words, such as en, where it is known."""
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    text: Annotated[str | None, Field(max_length=MAX_TEXT, examples=["ein Hund im Schnee"])] = None
+    """A text in any language."""
     like: str | None = None
-    """The id of a point whose image to go by."""
-    query: list[Part] | None = Field(default=None, min_length=1, max_length=64)
-    """Several of these, mixed by weight."""
-    group_by: str | None = Field(default=None, max_length=200, examples=["folder"])
+    """The id of a stored point to find the nearest of."""
+    query: Annotated[list[WeightedPartRequest] | None, Field(min_length=1, max_length=64)] = None
+    """Texts and stored points, mixed by weight."""
+    group_by: Annotated[str | None, Field(max_length=200, examples=["folder"])] = None
     """Group the hits by this field; ``limit`` then counts groups."""
-    group_size: int = Field(default=3, ge=1, le=1000)
+    group_size: Annotated[int, Field(ge=1, le=1000)] = 3
     """Hits in one group at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSearchRequest(SearchOptions):
+    """What is wanted of the answer to an image that is sent along."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
 
 class PointAnswer(BaseModel):
     """A stored image and where its bytes are."""
 
-    model_config = _like(_POINT)
+    model_config = _example(_POINT)
 
     id: str
     uri: str
@@ -117,21 +112,21 @@ class PointAnswer(BaseModel):
     thumbnail_url: str
 
     @classmethod
-    def of(cls, found: StoredPoint, *, sign: Sign) -> "PointAnswer":
+    def of(cls, stored: StoredPoint, *, sign: Sign) -> "PointAnswer":
         """The answer for a point."""
         return cls(
-            id=found.id,
-            uri=str(found.payload.get("uri", "")),
-            payload=dict(found.payload),
-            image_url=sign(f"/images/{found.id}"),
-            thumbnail_url=sign(f"/thumbnails/{found.id}.webp"),
+            id=stored.id,
+            uri=str(stored.payload.get("uri", "")),
+            payload=dict(stored.payload),
+            image_url=sign(f"/images/{stored.id}"),
+            thumbnail_url=sign(f"/thumbnails/{stored.id}.webp"),
         )
 
 
 class HitAnswer(PointAnswer):
     """A hit; ``score`` is the cosine between question and image."""
 
-    model_config = _like({**_POINT, "score": 0.31})
+    model_config = _example({**_POINT, "score": 0.31})
 
     score: float
     relevance: float | None
@@ -169,7 +164,7 @@ class CountAnswer(BaseModel):
 class FacetAnswer(BaseModel):
     """A field's most frequent values."""
 
-    model_config = _like({"field": "folder", "counts": [{"value": "2024", "count": 812}]})
+    model_config = _example({"field": "folder", "counts": [{"value": "2024", "count": 812}]})
 
     field: str
     counts: list[CountAnswer]
@@ -193,7 +188,7 @@ class Classification(BaseModel):
 class ClassifyAnswer(BaseModel):
     """The images in the order they were asked for."""
 
-    model_config = _like({"images": [{"id": _ID, "labels": [{"name": "Hund", "probability": 0.97, "score": 0.29}]}]})
+    model_config = _example({"images": [{"id": _ID, "labels": [{"name": "Hund", "probability": 0.97, "score": 0.29}]}]})
 
     images: list[Classification]
 
@@ -261,7 +256,7 @@ class CollectionsAnswer(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong: a word for programs, a sentence for people."""
+    """What went wrong: a code for programs, a sentence for people."""
 
     code: str
     message: str
@@ -272,7 +267,7 @@ class Problem(BaseModel):
 class ProblemAnswer(BaseModel):
     """The one shape of every error."""
 
-    model_config = _like(
+    model_config = _example(
         {
             "error": {
                 "code": "invalid_query",

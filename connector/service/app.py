@@ -7,6 +7,7 @@ embedded together by ``TextBatcher``; ``Guard`` stands around every request.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from connector.search.async_client import AsyncImageSearch, embed_parts
+from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
 from connector.service.answers import ProblemAnswer
-from connector.service.batching import TextBatcher
 from connector.service.guard import Guard
 from connector.service.images import Images
 from connector.service.keys import Keys
@@ -64,20 +66,25 @@ class Service:
 
     def __init__(self, search: ImageSearch, *, settings: Settings) -> None:
         serve = settings.serve
-        self._search = search
         self._settings = settings
         self.metrics = Metrics()
         self.keys = Keys(serve)
         self._originals = Originals(settings)
-        self._batcher = TextBatcher(search.embed_texts, queue=serve.queue, batch=serve.batch, metrics=self.metrics)
+        batcher = TextBatcher(
+            partial(embed_parts, search),
+            queue=serve.queue,
+            batch=serve.batch,
+            on_batch=self.metrics.note_batch,
+            on_depth=self.metrics.waiting.set,
+        )
+        self._search = AsyncImageSearch(search, batcher=batcher)
         thumbnails = Thumbnails(self._originals, serve=serve, limits=settings.limits)
-        self.questions = Questions(search, batcher=self._batcher, keys=self.keys, serve=serve)
+        self.questions = Questions(search, async_search=self._search, keys=self.keys, serve=serve)
         self.images = Images(
-            search, originals=self._originals, thumbnails=thumbnails, keys=self.keys, metrics=self.metrics
+            self._search, originals=self._originals, thumbnails=thumbnails, keys=self.keys, metrics=self.metrics
         )
         self.operations = Operations(
-            search,
-            batcher=self._batcher,
+            self._search,
             originals=self._originals,
             keys=self.keys,
             metrics=self.metrics,
@@ -90,19 +97,18 @@ class Service:
 
         A lone process answers at once and says that it is not ready; one of many takes no caller before it is.
         """
-        async with self._batcher:
-            warming = asyncio.create_task(self.operations.warm_up())
-            measuring = asyncio.create_task(self.operations.measure_lag())
-            try:
-                if self._settings.serve.workers > 1:
-                    await warming
-                yield
-            finally:
-                warming.cancel()
-                measuring.cancel()
-                await asyncio.wait([warming, measuring])
-        self._originals.close()
-        await asyncio.to_thread(self._search.close)
+        warming = asyncio.create_task(self.operations.warm_up())
+        measuring = asyncio.create_task(self.operations.measure_lag())
+        try:
+            if self._settings.serve.workers > 1:
+                await warming
+            yield
+        finally:
+            warming.cancel()
+            measuring.cancel()
+            await asyncio.wait([warming, measuring])
+            self._originals.close()
+            await self._search.close()
 
 
 def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:

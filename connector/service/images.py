@@ -11,8 +11,7 @@ from fastapi import HTTPException, Path, Request, Response
 from connector.errors import InvalidQuery, UnreadableImage
 from connector.records import StoredPoint
 from connector.search.async_client import AsyncImageSearch
-from connector.search.client import ImageSearch
-from connector.service.answers import PointAnswer, Tags
+from connector.service.answers import PointAnswer, TagsRequest
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Originals, answer
@@ -27,9 +26,9 @@ class Images:
     """Shows the images of one collection."""
 
     def __init__(
-        self, search: ImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
+        self, search: AsyncImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
     ) -> None:
-        self._search = AsyncImageSearch(search)
+        self._search = search
         self._originals = originals
         self._thumbnails = thumbnails
         self._keys = keys
@@ -40,7 +39,7 @@ class Images:
         """One stored image with all that is known of it."""
         return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
 
-    async def tag(self, point_id: PointId, tags: Tags) -> PointAnswer:
+    async def tag(self, point_id: PointId, tags: TagsRequest) -> PointAnswer:
         """Give an image these tags, in place of those it has; needs a key of ``serve.api_keys``."""
         found = await self._found(point_id)
         await self._search.set_payload(found.id, {"tags": [*dict.fromkeys(tags.tags)]})

@@ -49,6 +49,11 @@ class Metrics:
             registry=registry,
         )
 
+    def note_batch(self, texts: int, seconds: float) -> None:
+        """One pass of this many texts through the model was done."""
+        self.batches.observe(texts)
+        self.passes.observe(seconds)
+
     def exposition(self) -> bytes:
         """All counts in Prometheus' text format."""
         if not os.environ.get(FOLDER):

@@ -12,7 +12,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from connector.errors import OriginalError, PolyglanceError, UnreadableImage
 from connector.run_status import RejectedImage, RunStatus, read_rejects, read_runs
 from connector.search.async_client import AsyncImageSearch
-from connector.search.client import ImageSearch
 from connector.service.answers import (
     CollectionAnswer,
     CollectionsAnswer,
@@ -22,7 +21,6 @@ from connector.service.answers import (
     RejectAnswer,
     RejectsAnswer,
 )
-from connector.service.batching import TextBatcher
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Originals
@@ -40,16 +38,14 @@ class Operations:
 
     def __init__(
         self,
-        search: ImageSearch,
+        search: AsyncImageSearch,
         *,
-        batcher: TextBatcher,
         originals: Originals,
         keys: Keys,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        self._search = AsyncImageSearch(search)
-        self._batcher = batcher
+        self._search = search
         self._originals = originals
         self._keys = keys
         self._metrics = metrics
@@ -112,8 +108,7 @@ class Operations:
         """Ask a first question, so that nobody waits for the model to load; then the service is ready, or says why."""
         try:
             await self._search.info()
-            vector = await self._batcher.vector_of("warm-up")
-            await self._search.nearest(vector[None], limit=1, asked="words")  # learns what is relevant here
+            await self._search.text("warm-up", limit=1)  # learns what is relevant here, too
         except PolyglanceError as error:
             log.error("not_ready %s", error)
             self._unready = error

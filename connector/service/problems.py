@@ -36,7 +36,7 @@ STATUSES: Mapping[type[PolyglanceError], tuple[int, str]] = {
     ModelError: (503, "model_error"),
     ConfigError: (500, "config_error"),
 }
-"""The status and the word for each kind of error; a kind beneath another counts as that."""
+"""The status and the code for each kind of error; a kind beneath another counts as that."""
 
 _HTTP_CODES = {
     401: "unauthorized",
@@ -49,7 +49,7 @@ _HTTP_CODES = {
 
 
 def status_of(error: PolyglanceError) -> tuple[int, str]:
-    """Status and word of an error."""
+    """Status and code of an error."""
     return next((found for kind, found in STATUSES.items() if isinstance(error, kind)), (500, "internal"))
 
 
@@ -66,8 +66,8 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        said = "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
-        return problem(request, 422, "invalid_request", said)
+        message = "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
+        return problem(request, 422, "invalid_request", message)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -85,6 +85,6 @@ def problem(
     position: int | None = None,
 ) -> JSONResponse:
     """An error in the one shape, with the request's id."""
-    said = Problem(code=code, message=message, request_id=str(request.state.request_id), position=position)
-    answer = ProblemAnswer(error=said).model_dump(exclude_none=True)
+    found = Problem(code=code, message=message, request_id=str(request.state.request_id), position=position)
+    answer = ProblemAnswer(error=found).model_dump(exclude_none=True)
     return JSONResponse(answer, status_code=status, headers=dict(headers or {}))

@@ -1,10 +1,12 @@
 """Engine: the few operations polyglance needs of Qdrant, for one collection.
 
-Two real implementations: ``embedded.EmbeddedEngine`` (Qdrant Edge, in this process) and ``server.ServerEngine``.
-Filters are ``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
+Two real implementations: ``edge.engine`` (Qdrant Edge, in this process) and ``server.engine`` (a server or cluster).
+The one rule: nobody outside ``connector.store`` asks which of them it is, only for its ``capabilities``. Filters are
+``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +15,29 @@ from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do. ``connector.store.open.capabilities_of`` tells it before an engine is open.
+
+    ``in_process``: it works in this process, so its memory and its processor time are ours, the search graph's too.
+    ``many_processes``: several processes may have a collection open at a time. ``aliases``: another name may mean a
+    collection. ``bulk_load``: indexing can be put off while many points arrive. ``seal_points``: how many points are
+    written before the first of them are packed for good; None where nobody here notices.
+    """
+
+    in_process: bool
+    many_processes: bool
+    aliases: bool
+    bulk_load: bool
+    seal_points: int | None
+
+
+SEAL_LEAST = 5_000
+"""Points that the embedded engine collects, at least, before it seals them: see ``connector.store.edge.engine``."""
+EMBEDDED = Capabilities(in_process=True, many_processes=False, aliases=False, bulk_load=False, seal_points=SEAL_LEAST)
+SERVER = Capabilities(in_process=False, many_processes=True, aliases=True, bulk_load=True, seal_points=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,10 @@ class Engine(Protocol):
     @property
     def collection(self) -> str:
         """The collection's name."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
 
     def create(self, schema: CollectionSchema) -> None:
         """Create the collection with its indexes; one that exists alike gets the indexes it lacks.
@@ -114,6 +143,15 @@ class Engine(Protocol):
 
     def optimize(self) -> None:
         """Build the search graph over what is not covered yet; returns when it is done."""
+
+    def bulk_load(self) -> AbstractContextManager[None]:
+        """Put off indexing while the block runs; does nothing where there is no ``bulk_load`` capability."""
+
+    def point_alias(self, alias: str) -> None:
+        """Let ``alias`` mean this collection, and no longer another, in one step.
+
+        Raises ConfigError where there are no aliases.
+        """
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""

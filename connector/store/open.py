@@ -1,7 +1,17 @@
-"""Open the engine that the settings ask for."""
+"""The doors of the store: open an engine, and ask of the settings what is known before one is open.
 
+The one rule: which engine the settings mean is decided here and nowhere else.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from connector.process import private_folder
 from connector.settings import QdrantSettings
-from connector.store.engine import Engine
+from connector.store.engine import EMBEDDED, SERVER, Capabilities, Engine
 
 
 def open_engine(settings: QdrantSettings, *, collection: str) -> Engine:
@@ -10,9 +20,51 @@ def open_engine(settings: QdrantSettings, *, collection: str) -> Engine:
     The embedded engine touches no file before it is first used.
     """
     if settings.url is None:
-        from connector.store.edge.engine import EmbeddedEngine
+        return open_embedded(settings, collection=collection)
+    return open_server(settings, url=settings.url, collection=collection)
 
-        return EmbeddedEngine.open(settings.path, collection=collection)
+
+def open_embedded(settings: QdrantSettings, *, collection: str) -> Engine:
+    """The embedded engine in ``settings.path``, whatever server is set."""
+    from connector.store.edge.engine import EmbeddedEngine
+
+    return EmbeddedEngine.open(settings.path, collection=collection)
+
+
+def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engine:
+    """The server at ``url``, reached as the settings say. Raises ConfigError for what is no http(s) address."""
     from connector.store.server.engine import ServerEngine
 
-    return ServerEngine.connect(settings, collection=collection)
+    return ServerEngine.connect(settings.model_copy(update={"url": url}), collection=collection)
+
+
+@contextmanager
+def open_scratch(settings: QdrantSettings, *, collection: str) -> Iterator[Engine]:
+    """An engine of the kind that is set; the collection is dropped afterwards. Embedded data lie beside the other's."""
+    beside = settings.path if settings.url is None else None
+    if beside is not None:
+        private_folder(beside)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as folder:
+        section = settings.model_copy(update={"path": Path(folder)})
+        with closing(open_engine(section, collection=collection)) as engine:
+            try:
+                yield engine
+            finally:
+                engine.drop()
+
+
+def capabilities_of(settings: QdrantSettings) -> Capabilities:
+    """What the engine that ``open_engine`` would open can do."""
+    return EMBEDDED if settings.url is None else SERVER
+
+
+def describe(settings: QdrantSettings) -> str:
+    """The store that the settings mean, for a sentence."""
+    return "the embedded engine" if settings.url is None else f"the server at {settings.url}"
+
+
+def file_name_of(settings: QdrantSettings, *, collection: str) -> str:
+    """A name for files about a collection, which no collection of the same name in another store has."""
+    if settings.url is None:
+        return collection
+    return f"{collection}@{hashlib.blake2b(settings.url.encode(), digest_size=6).hexdigest()}"

@@ -75,7 +75,9 @@ def _lines(
     hints: list[str],
     settings: "Settings",
 ) -> Iterator[str]:
-    where = "the embedded engine" if found.embedded else f"the server at {settings.qdrant.url}"
+    from connector.store.open import describe
+
+    where = describe(settings.qdrant)
     yield f"{found.images} images of {found.bytes_each / 1000:,.0f} kB on average; {found.cores} cores; {where}."
     yield f"{settings.model.space} in {found.precision} on {found.device}, {found.batch_size} images at a time.\n"
     yield "stage    alone, a second   processor time each   threads"

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
 from connector.models.catalog import find_space
 from connector.settings import Settings
-from connector.store.open import open_engine
+from connector.store.open import capabilities_of, open_engine
 from workers.executors.executor import Executor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
@@ -245,8 +245,8 @@ def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
 
 
 def _executor(settings: Settings) -> Executor:
-    workers, embedded = settings.ingest.workers, settings.qdrant.url is None
-    if embedded and (settings.ingest.executor == "ray" or (workers or 0) > 1):
+    workers, alone = settings.ingest.workers, not capabilities_of(settings.qdrant).many_processes
+    if alone and (settings.ingest.executor == "ray" or (workers or 0) > 1):
         asked = "a Ray cluster" if settings.ingest.executor == "ray" else f"ingest.workers = {workers}"
         raise ConfigError(
             f"{asked} needs a Qdrant server, named by qdrant.url: the embedded engine serves one process at a time."
@@ -266,13 +266,11 @@ def _executor(settings: Settings) -> Executor:
 
 
 def _bulk(settings: Settings) -> AbstractContextManager[object]:
-    """Put off a server's indexing for as long as the context lasts; the embedded engine indexes at the end anyway."""
-    if not settings.ingest.bulk or settings.qdrant.url is None:
+    """Put off the store's indexing for as long as the context lasts, where it can be put off."""
+    if not settings.ingest.bulk or not capabilities_of(settings.qdrant).bulk_load:
         return contextlib.nullcontext()
-    from connector.store.server.engine import ServerEngine
-
     stack = ExitStack()
-    engine = ServerEngine.connect(settings.qdrant, collection=settings.collection)
+    engine = open_engine(settings.qdrant, collection=settings.collection)
     stack.callback(engine.close)
     stack.enter_context(engine.bulk_load())
     return stack

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from connector.models.catalog import Space, find_space
 from connector.settings import Settings
+from connector.store.open import capabilities_of
 from workers.sizing.plan import CODE_BITS, CODE_EXTRA, ID_BYTES
 
 MIB = 1024 * 1024
@@ -58,7 +59,8 @@ def footprint(settings: Settings, *, cores: int) -> Footprint:
     files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
     ordinary = LIBRARIES + max(round(LOADING * weights), working + files // 4 + decoders * ORDINARY)
     most = LIBRARIES + max(round(LOADING * weights), working + files + decoders * WORST * settings.limits.max_pixels)
-    point = 0 if settings.qdrant.url is not None else space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES
+    here = capabilities_of(settings.qdrant).in_process
+    point = space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES if here else 0
     return Footprint(ordinary=ordinary, most=most, point=point)
 
 

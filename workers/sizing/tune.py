@@ -10,7 +10,6 @@ and reach r_i images a second alone reach min(C / sum of c_i, r_i) together, sin
 import hashlib
 import itertools
 import os
-import tempfile
 import threading
 import time
 import uuid
@@ -19,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -28,12 +26,11 @@ import torch
 from connector.errors import SourceError, UnreadableImage
 from connector.images.decode import decode
 from connector.models.image_tower import ImageTower
-from connector.process import private_folder, usable_cores
+from connector.process import usable_cores
 from connector.records import Payload, Pixels, Point, Vectors
 from connector.settings import Settings
-from connector.store.edge.engine import SEAL_LEAST, EmbeddedEngine
 from connector.store.engine import Engine
-from connector.store.open import open_engine
+from connector.store.open import capabilities_of, open_scratch
 from connector.store.schema import CollectionSchema
 from connector.version import Version
 from workers.pipeline.deduplication import ContentDeduplicator, Hashed, hash_of
@@ -109,7 +106,7 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
         pixels = np.stack([each for each, _ in images])
         embedding, vectors = _encoder(tower, pixels, batch_size=batch_size, cores=cores, seconds=seconds)
         with _scratch(settings, tower=tower) as engine:
-            points = SEAL_LEAST if isinstance(engine, EmbeddedEngine) else 2 * UPSERT_POINTS
+            points = engine.capabilities.seal_points or 2 * UPSERT_POINTS
             storing = _storing(engine, vectors, [payload for _, payload in images], points=points)
             graph_s = _graph_seconds(engine)
     return Measurements(
@@ -122,7 +119,7 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
         device=tower.device,
         precision=tower.precision,
         batch_size=batch_size,
-        embedded=settings.qdrant.url is None,
+        embedded=capabilities_of(settings.qdrant).in_process,
         stages=(reading, decoding, embedding, storing),
         start_s=start_s,
         graph_s=graph_s,
@@ -245,7 +242,7 @@ def _hashed(point: Point) -> Hashed:
 
 def _graph_seconds(engine: Engine) -> float:
     """The time to build the search graph, where that is this machine's work; a server builds it while points arrive."""
-    if not isinstance(engine, EmbeddedEngine):
+    if not engine.capabilities.in_process:
         return 0.0
     started = time.perf_counter()
     engine.optimize()
@@ -256,17 +253,9 @@ def _graph_seconds(engine: Engine) -> float:
 def _scratch(settings: Settings, *, tower: ImageTower) -> Iterator[Engine]:
     """A collection like the one that is set, on the same engine, which is gone afterwards."""
     name = f"polyglance-tune-{uuid.uuid4().hex[:8]}"
-    if settings.qdrant.url is None:
-        private_folder(settings.qdrant.path)
-    beside = settings.qdrant.path if settings.qdrant.url is None else None
-    with tempfile.TemporaryDirectory(prefix=".tune-", dir=beside) as folder:
-        section = settings.qdrant.model_copy(update={"path": Path(folder)})
-        with closing(open_engine(section, collection=name)) as engine:
-            try:
-                engine.create(CollectionSchema(tower.fingerprint, meta_fields=settings.qdrant.meta_fields))
-                yield engine
-            finally:
-                engine.drop()
+    with open_scratch(settings.qdrant, collection=name) as engine:
+        engine.create(CollectionSchema(tower.fingerprint, meta_fields=settings.qdrant.meta_fields))
+        yield engine
 
 
 # --------------------------------------------------------------------------------------------------------------- timing

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from connector.errors import IngestError, PolyglanceError
 from connector.settings import Settings
-from connector.store.open import open_engine
+from connector.store.open import capabilities_of, open_engine
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject
 from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, prune_source
@@ -202,7 +202,7 @@ class Watcher:
 
     def _remove(self, uris: Sequence[str], *, since: datetime) -> Pruned:
         """Remove the points of images that are not there any more, within reason."""
-        if self._settings.qdrant.url is None:
+        if not capabilities_of(self._settings.qdrant).many_processes:
             self._send_home()  # they hold the store
         source, collection = self._source.root, self._settings.collection
         with (

@@ -27,11 +27,11 @@ function searchByImage(image, options, signal) {
   return call("v1/search/image", { method: "POST", body: form, signal });
 }
 
-function questionFor({ words, terms }) {
-  if (!terms.length) return { text: words };
-  if (!words && terms.length === 1 && terms[0].sign === "more") return { like: terms[0].id };
-  const liked = terms.map(({ sign, id }) => ({ weight: sign === "more" ? 1 : LESS, like: id }));
-  return { blend: words ? [{ weight: 1, text: words }, ...liked] : liked };
+function questionFor({ text, terms }) {
+  if (!terms.length) return { text };
+  if (!text && terms.length === 1 && terms[0].sign === "more") return { like: terms[0].id };
+  const points = terms.map(({ sign, id }) => ({ weight: sign === "more" ? 1 : LESS, point: id }));
+  return { query: text ? [{ weight: 1, text }, ...points] : points };
 }
 
 export function facets(field, { where, limit, signal }) {

@@ -36,8 +36,8 @@ function slide(next) {
 function render(next) {
   state = next;
   document.body.dataset.stage = isAsking(state) || whereOf(state) ? "asking" : "start";
-  document.title = state.words ? `${state.words} · polyglance` : "polyglance";
-  byId("words").value = state.words;
+  document.title = state.text ? `${state.text} · polyglance` : "polyglance";
+  byId("words").value = state.text;
   byId("where").value = state.where;
   renderTerms();
   renderFilters();
@@ -205,7 +205,7 @@ function chip({ sign, label, image, remove }) {
   return element("li", { className: `chip ${sign}` }, image, element("span", { dir: "auto" }, label), button);
 }
 
-/** More or less like an image. An image of one's own cannot be blended: the stored one takes its place. */
+/** More or less like an image. An image of one's own cannot be part of a query: the stored one takes its place. */
 function nudge(sign, hit) {
   known.set(hit.id, hit);
   const base = sign === "more" ? { ...state, image: "" } : state;
@@ -214,7 +214,7 @@ function nudge(sign, hit) {
 }
 
 async function takeImage(file) {
-  go({ ...state, words: "", terms: [], image: await addressOf(file), open: "", shown: PAGE });
+  go({ ...state, text: "", terms: [], image: await addressOf(file), open: "", shown: PAGE });
 }
 
 // ---- filters -----------------------------------------------------------------------------------------------------
@@ -280,8 +280,8 @@ function stepViewer(by) {
 function watchForm() {
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
-    const words = byId("words").value.trim();
-    go({ ...state, words, image: words ? "" : state.image, open: "", shown: PAGE });
+    const text = byId("words").value.trim();
+    go({ ...state, text, image: text ? "" : state.image, open: "", shown: PAGE });
   });
   byId("expression").addEventListener("submit", (event) => {
     event.preventDefault();

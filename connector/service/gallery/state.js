@@ -1,18 +1,18 @@
 // What is asked, as a value. The address is its only store, so every state can be linked to, left and come back to.
 //
-//   ?q=words  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #image=BASE64URL
+//   ?q=TEXT  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #image=BASE64URL
 //
 // An image stands in the fragment, which browsers do not send: links carry it, the server's log does not.
 
 export const PAGE = 48;
 
-export const EMPTY = Object.freeze({ words: "", image: "", terms: [], chosen: [], where: "", open: "", shown: PAGE });
+export const EMPTY = Object.freeze({ text: "", image: "", terms: [], chosen: [], where: "", open: "", shown: PAGE });
 
 export function readAddress(address) {
   const given = address.searchParams;
   const terms = [...given].filter(([name]) => name === "more" || name === "less");
   return {
-    words: given.get("q") ?? "",
+    text: given.get("q") ?? "",
     image: new URLSearchParams(address.hash.slice(1)).get("image") ?? "",
     terms: terms.map(([sign, id]) => ({ sign, id })),
     chosen: given.getAll("is").map(readChoice).filter(Boolean),
@@ -23,14 +23,14 @@ export function readAddress(address) {
 }
 
 export function writeAddress(state) {
-  const said = new URLSearchParams();
-  if (state.words) said.set("q", state.words);
-  for (const { sign, id } of state.terms) said.append(sign, id);
-  for (const { field, value } of state.chosen) said.append("is", `${field}=${JSON.stringify(value)}`);
-  if (state.where) said.set("where", state.where);
-  if (state.open) said.set("open", state.open);
-  if (state.shown > PAGE) said.set("shown", state.shown);
-  const search = said.size ? `?${said}` : location.pathname;
+  const parameters = new URLSearchParams();
+  if (state.text) parameters.set("q", state.text);
+  for (const { sign, id } of state.terms) parameters.append(sign, id);
+  for (const { field, value } of state.chosen) parameters.append("is", `${field}=${JSON.stringify(value)}`);
+  if (state.where) parameters.set("where", state.where);
+  if (state.open) parameters.set("open", state.open);
+  if (state.shown > PAGE) parameters.set("shown", state.shown);
+  const search = parameters.size ? `?${parameters}` : location.pathname;
   return state.image ? `${search}#image=${state.image}` : search;
 }
 
@@ -43,11 +43,11 @@ function readChoice(text) {
   }
 }
 
-/** Whether anything is asked: words, an image or a term. */
-export const isAsking = (state) => Boolean(state.words || state.image || state.terms.length);
+/** Whether anything is asked: a text, an image or a term. */
+export const isAsking = (state) => Boolean(state.text || state.image || state.terms.length);
 
 /** What the answer depends on; states of one question differ only in what is open and how much is shown. */
-export const questionOf = (state) => JSON.stringify([state.words, state.image, state.terms, state.chosen, state.where]);
+export const questionOf = (state) => JSON.stringify([state.text, state.image, state.terms, state.chosen, state.where]);
 
 export const sameChoice = (a, b) => a.field === b.field && a.value === b.value;
 

@@ -11,20 +11,20 @@ points move out of memory, so that neither grows with the collection.
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import qdrant_edge as edge
 
-from connector.errors import StoreError, StoreRefused
+from connector.errors import ConfigError, StoreError, StoreRefused
 from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vector
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.optimize import optimize_apart
-from connector.store.engine import CollectionInfo, NearestQuery, Page
+from connector.store.engine import EMBEDDED, SEAL_LEAST, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
     check_facet,
     check_ids,
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEAL_LEAST, SEAL_MOST = 5_000, 25_000
-"""Points between two seals: a quarter of the collection, but no fewer and no more. Their indexes take some 5 KB each in
-memory until then, and a restart after a crash writes them anew, in a few seconds. Every seal opens all segments twice,
-some 30 ms each time: seals of one size for all would take ever longer."""
+SEAL_MOST = 25_000
+"""Points between two seals: a quarter of the collection, but no fewer than ``SEAL_LEAST`` and no more than this. Their
+indexes take some 5 KB each in memory until then, and a restart after a crash writes them anew, in a few seconds. Every
+seal opens all segments twice, some 30 ms each time: seals of one size for all would take ever longer."""
 SEAL_SHARE = 4
 
 CANDIDATES = 100
@@ -60,6 +60,8 @@ _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParam
 
 class EmbeddedEngine:
     """One collection in a folder of this machine; ``connector.store.engine.Engine`` says what each call promises."""
+
+    capabilities = EMBEDDED
 
     def __init__(self, folder: CollectionFolder) -> None:
         self._folder = folder
@@ -213,6 +215,17 @@ class EmbeddedEngine:
             self._close_shard()  # the child opens it; our lock keeps others out, and the next call opens it again
             optimize_apart(self._folder.path, kind="graph")
             self._folder.remember_sealed(0)
+
+    def bulk_load(self) -> AbstractContextManager[None]:
+        """Nothing to put off: the search graph is built by ``optimize`` and never before."""
+        return nullcontext()
+
+    def point_alias(self, alias: str) -> None:
+        """Raises ConfigError: folders have no aliases."""
+        raise ConfigError(
+            f"the embedded engine has no aliases, so {alias!r} cannot be one; "
+            "name a server: --set qdrant.url=http://localhost:6333."
+        )
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""

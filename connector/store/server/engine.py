@@ -29,7 +29,7 @@ from urllib3.util import Url
 from connector.errors import CollectionMissing, StoreRefused, StoreUnavailable
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
-from connector.store.engine import CollectionInfo, NearestQuery, Page
+from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
     check_facet,
     check_ids,
@@ -55,6 +55,8 @@ BATCH = 256
 
 class ServerEngine:
     """One collection on a server. Safe to use from many threads; ``close`` ends every wait."""
+
+    capabilities = SERVER
 
     def __init__(self, settings: QdrantSettings, *, collection: str, address: Url) -> None:
         self._settings = settings
@@ -246,7 +248,7 @@ class ServerEngine:
         self._end_bulk_load(self._info("reading the schema"))
         self._trigger_optimizers()
         info = Retrying(
-            retry=retry_if_result(_still_optimizing),
+            retry=retry_if_result(server_schema.still_optimizing),
             wait=wait_exponential(multiplier=self._settings.retry_first_s, max=10.0),
             stop=stop_any(stop_after_delay(self._settings.optimize_wait_s), stop_when_event_set(self._closing)),
             sleep=sleep_using_event(self._closing),
@@ -254,11 +256,13 @@ class ServerEngine:
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )(self._info, "waiting for the optimizers")
         if info.status is models.CollectionStatus.RED:
-            raise StoreRefused(f"the optimizer of collection {self._collection!r} failed: {_optimizer_error(info)}")
-        if _still_optimizing(info):
+            raise StoreRefused(
+                f"the optimizer of collection {self._collection!r} failed: {server_schema.optimizer_error(info)}"
+            )
+        if server_schema.still_optimizing(info):
             raise StoreUnavailable(
                 f"collection {self._collection!r} was still {info.status.value} after "
-                f"{self._settings.optimize_wait_s:g} s, {_progress(info)}. The server goes on by itself; "
+                f"{self._settings.optimize_wait_s:g} s, {server_schema.progress(info)}. The server goes on by itself; "
                 "`polyglance collection optimize` waits again."
             )
 
@@ -270,7 +274,7 @@ class ServerEngine:
         """
         info = self._info("reading the schema")
         threshold = info.config.optimizer_config.indexing_threshold
-        if not _bulk_load_of(info):
+        if not server_schema.bulk_load_of(info):
             self._update(
                 models.OptimizersConfigDiff(indexing_threshold=0),
                 metadata={server_schema.BULK_LOAD: {"indexing_threshold": threshold}},
@@ -369,7 +373,7 @@ class ServerEngine:
         self._call(update, doing=doing)
 
     def _end_bulk_load(self, info: models.CollectionInfo) -> None:
-        put_off = _bulk_load_of(info)
+        put_off = server_schema.bulk_load_of(info)
         if put_off:
             self._update(
                 models.OptimizersConfigDiff(indexing_threshold=put_off.get("indexing_threshold")),
@@ -387,25 +391,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
-def _bulk_load_of(info: models.CollectionInfo) -> dict[str, Any]:
-    """What the collection remembers of a bulk load that has not ended; empty when there is none."""
-    return (info.config.metadata or {}).get(server_schema.BULK_LOAD) or {}
-
-
-def _still_optimizing(info: models.CollectionInfo) -> bool:
-    return info.status in (models.CollectionStatus.YELLOW, models.CollectionStatus.GREY)
-
-
-def _progress(info: models.CollectionInfo) -> str:
-    return f"with {info.indexed_vectors_count or 0} of {info.points_count or 0} vectors in the graph"
-
-
-def _optimizer_error(info: models.CollectionInfo) -> str:
-    status = info.optimizer_status
-    return status.error if isinstance(status, models.OptimizersStatusOneOf1) else "the server gives no reason"
-
-
 def _say_progress(state: RetryCallState) -> None:
     assert state.outcome is not None
     info = state.outcome.result()
-    log.info("collection_optimizing status=%s progress=%r", info.status.value, _progress(info))
+    log.info("collection_optimizing status=%s progress=%r", info.status.value, server_schema.progress(info))

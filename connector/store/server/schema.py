@@ -124,6 +124,27 @@ def join_schema(asked: CollectionSchema, info: models.CollectionInfo, *, collect
     return joined
 
 
+def bulk_load_of(info: models.CollectionInfo) -> dict[str, Any]:
+    """What the collection remembers of a bulk load that has not ended; empty when there is none."""
+    return (info.config.metadata or {}).get(BULK_LOAD) or {}
+
+
+def still_optimizing(info: models.CollectionInfo) -> bool:
+    """Whether the search graph does not cover everything yet."""
+    return info.status in (models.CollectionStatus.YELLOW, models.CollectionStatus.GREY)
+
+
+def progress(info: models.CollectionInfo) -> str:
+    """How far the search graph is, for a sentence."""
+    return f"with {info.indexed_vectors_count or 0} of {info.points_count or 0} vectors in the graph"
+
+
+def optimizer_error(info: models.CollectionInfo) -> str:
+    """What the optimizers failed on, in the server's words."""
+    status = info.optimizer_status
+    return status.error if isinstance(status, models.OptimizersStatusOneOf1) else "the server gives no reason"
+
+
 def _vector_differences(wanted: CollectionSchema, info: models.CollectionInfo) -> list[str]:
     vectors = info.config.params.vectors
     if not isinstance(vectors, dict):

@@ -98,9 +98,9 @@ def test_no_hit_says_what_the_usual_reason_is(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give words, --image FILE or --like ID"),
-        (["--group-by", "folder"], "give words, --image FILE or --like ID"),
-        (["--without", "people"], "--without needs something to lead away from"),
+        ([], "give a text, --image FILE or --like ID"),
+        (["--group-by", "folder"], "give a text, --image FILE or --like ID"),
+        (["--without", "people"], "--without needs something to push away from"),
         (["dog", "--sample"], "--sample takes no question"),
         (["--facet", "folder", "--sample"], "--facet and --sample exclude one another"),
         (["dog", "--diversity", "2"], "diversity is 2.0; it must be between 0 and 1"),

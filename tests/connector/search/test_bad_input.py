@@ -17,8 +17,8 @@ from PIL import Image
 from connector import ImageSearch, InvalidQuery, Query, Settings, image, point
 from connector import text as text_query
 from connector.filters.grammar import DEEPEST, MOST_TERMS
+from connector.search.checks import MAX_TEXT, check_text
 from connector.search.classify import classify
-from connector.search.options import MAX_TEXT, check_text
 from connector.search.query import TextPart, WeightedPart
 from tests.conftest import CommandLine
 from tests.images import image as numbered_image
@@ -167,7 +167,7 @@ def test_what_is_no_filter_is_told(search: ImageSearch, where: Any) -> None:
         search.text("dog", where=where)
 
 
-# points, fields, blends, vectors
+# points, fields, queries, vectors
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "7", 7, None, b"x", "\x00", "\ud83d", "0" * 10_000, uuid.UUID(int=1)])

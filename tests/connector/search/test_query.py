@@ -23,6 +23,7 @@ from connector import (
     point,
     text,
 )
+from connector.search.hits import Hits
 from connector.search.query import TextPart, WeightedPart
 from workers.demo import tour
 
@@ -72,14 +73,14 @@ def test_a_negative_part_pushes_away(search: ImageSearch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("blend", "says"),
+    ("query", "says"),
     [
-        (Query(()), "the blend has no parts"),
+        (Query(()), "the query has no parts"),
         (text("Hund") - text("Hund"), "cancel one another out"),
         (text("Hund") * float("nan"), "has the weight nan"),
         (Query((WeightedPart(TextPart("Hund"), 10**5000),)), "has the weight a number of more than 30 digits"),
         (text("Hund") + text("  "), "text 2 of 2 is empty"),
-        (3, "the question is int; a text or a blend"),
+        (3, "the query is int; a text, or text"),
         (text("Hund") + point("no-id"), "'no-id' is no point id"),
         (text("Hund") + point(str(uuid.UUID(int=5))), "has no point 00000000"),
         (text("Hund") + image("nowhere.png"), "'nowhere.png' cannot be read"),
@@ -242,7 +243,7 @@ def test_limits_have_their_bounds_everywhere(search: ImageSearch, limit: int) ->
 
 
 def test_async_answers_are_the_sync_ones_and_the_loop_stays_free(search: ImageSearch) -> None:
-    async def ask() -> tuple[list[list[Hit]], int]:
+    async def ask() -> tuple[list[Hits], int]:
         opened, ticks = AsyncImageSearch(search), 0
 
         async def tick() -> None:

@@ -105,7 +105,7 @@ def test_a_hits_relevance_is_its_own_whatever_else_is_asked_for(search: ImageSea
         search.text("fruit", where=ANIMALS),
         search.text("fruit", diversity=0.3),
         search.query(text("fruit")),
-        search.nearest(search.embed_texts(["fruit"]), asked="words")[0],
+        search.nearest(search.embed_texts(["fruit"]), modality="text")[0],
     ):
         assert hits
         assert {hit.id: hit.relevance for hit in hits}.items() <= plain.items()

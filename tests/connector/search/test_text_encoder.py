@@ -85,7 +85,7 @@ def test_what_was_asked_before_is_not_embedded_again(tiny_twins: Twins) -> None:
     np.testing.assert_array_equal(first[[1, 0]], again[:2])
 
 
-def test_the_parts_of_a_blend_are_spoken_by_the_towers_of_their_languages(tiny_twins: Twins, tmp_path: Path) -> None:
+def test_the_parts_of_a_query_are_embedded_by_the_towers_of_their_languages(tiny_twins: Twins, tmp_path: Path) -> None:
     names = {"model.image_model": str(tiny_twins.image), "model.text_model": str(tiny_twins.text)}
     settings = Settings.load({**names, "model.device": "cpu"})
     with ImageSearch(settings=settings, engine=EmbeddedEngine.open(tmp_path, collection="none")) as search:

@@ -52,7 +52,7 @@ def test_stored_images_and_mixtures_can_be_asked_by(client: httpx.Client) -> Non
     dog, boat = (ask(client, text=text, limit=1)["hits"][0]["id"] for text in ("Hund", "Segelboot"))
     duplicates = [hit["id"] for hit in ask(client, like=dog)["hits"]]
     assert dog not in duplicates
-    mixed = ask(client, query=[{"like": dog}, {"like": boat, "weight": -0.5}, {"text": "Tier"}], limit=5)["hits"]
+    mixed = ask(client, query=[{"point": dog}, {"point": boat, "weight": -0.5}, {"text": "Tier"}], limit=5)["hits"]
     assert len(mixed) == 5
     groups = ask(client, text="fruit", group_by="folder", limit=2, group_size=1)["groups"]
     assert [len(group["hits"]) for group in groups] == [1, 1]
@@ -86,14 +86,14 @@ def test_facets_points_and_collections_are_told(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        ({}, 422, "exactly one of text, like and blend"),
+        ({}, 422, "exactly one of text, like and query"),
         ({"text": "a", "like": "b"}, 422, "text and like"),
         ({"text": "  "}, 422, "the text is empty"),
         ({"text": "dog", "limit": 0}, 422, "limit"),
         ({"text": "dog", "limti": 3}, 422, "limti"),
         ({"like": "no-id"}, 422, "no point id"),
         ({"like": str(uuid.UUID(int=3))}, 422, "has no point"),
-        ({"blend": [{"weight": 1}]}, 422, "part 1 of the blend needs either text or like"),
+        ({"query": [{"weight": 1}]}, 422, "part 1 of the query needs either text or point"),
         ({"text": "dog", "group_by": "nonsense"}, 422, "cannot be counted"),
     ],
 )

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from connector.errors import CollectionMismatch, CollectionMissing, InvalidQuery, StoreRefused
+from connector.errors import (
+    CollectionMismatch,
+    CollectionMissing,
+    ConfigError,
+    InvalidQuery,
+    StoreRefused,
+    StoreUnavailable,
+)
 from connector.filters.parse import parse_filter
 from connector.records import FacetCount, Point, Vector
 from connector.settings import FieldType
@@ -593,6 +600,35 @@ def test_a_dropped_collection_is_gone_and_can_be_made_anew(engine: Engine) -> No
         engine.count()
     engine.create(CollectionSchema(Fingerprint("other", dims=8, image_size=32)))
     assert engine.count() == 0
+
+
+def test_a_second_engine_may_open_a_collection_where_many_processes_may(
+    engine: Engine, open_engine: EngineFactory
+) -> None:
+    engine.upsert(points(3))
+    second = open_engine()
+    if engine.capabilities.many_processes:
+        assert second.count() == 3
+    else:
+        with pytest.raises(StoreUnavailable):
+            second.count()
+
+
+def test_an_alias_means_the_collection_where_there_are_aliases(engine: Engine) -> None:
+    name = f"{engine.collection}-too"
+    if engine.capabilities.aliases:
+        engine.point_alias(name)
+    else:
+        with pytest.raises(ConfigError, match=f"no aliases, so '{name}' cannot be one"):
+            engine.point_alias(name)
+
+
+def test_what_a_bulk_load_wrote_is_there_afterwards(engine: Engine) -> None:
+    with engine.bulk_load():
+        engine.upsert(points(5))
+    assert engine.count() == 5
+    engine.optimize()
+    assert engine.count() == 5
 
 
 def test_closing_twice_is_harmless(engine: Engine) -> None:

@@ -63,12 +63,13 @@ class Breaking:
     def __init__(self, engine: Engine, *, after: int) -> None:
         self._engine = engine
         self._left = after
-        self.collection = engine.collection
+        self.collection, self.capabilities = engine.collection, engine.capabilities
         self.create, self.info, self.retrieve = engine.create, engine.info, engine.retrieve
         self.query, self.scroll, self.count, self.facet = engine.query, engine.scroll, engine.count, engine.facet
         self.sample, self.ordered = engine.sample, engine.ordered
         self.set_payload, self.delete = engine.set_payload, engine.delete
         self.optimize, self.drop, self.close = engine.optimize, engine.drop, engine.close
+        self.bulk_load, self.point_alias = engine.bulk_load, engine.point_alias
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._left -= len(points)

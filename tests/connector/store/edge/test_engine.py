@@ -29,11 +29,11 @@ from connector.errors import (
 from connector.filters.parse import parse_filter
 from connector.records import Point
 from connector.settings import QdrantSettings
-from connector.store.edge.engine import SEAL_LEAST, EmbeddedEngine
+from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.folder import RESERVE
 from connector.store.edge.optimize import optimize_apart
-from connector.store.engine import NearestQuery
+from connector.store.engine import SEAL_LEAST, NearestQuery
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.scratch import scratch_folder

@@ -85,7 +85,7 @@ WAYS: Mapping[str, Way] = {
     "texts": lambda search: [seen(hits) for hits in search.texts(["boat", "яблоко", "猫"], limit=5)],
     "image": lambda search: seen(search.image(SAILBOAT, limit=20)),
     "like": lambda search: seen(search.like(first(search), limit=20, where="width > 10")),
-    "blend": lambda search: seen(search.query(text("boat") + image(SAILBOAT) - 0.5 * text("person"), limit=20)),
+    "query": lambda search: seen(search.query(text("boat") + image(SAILBOAT) - 0.5 * text("person"), limit=20)),
     "mixed kinds": lambda search: [
         seen(hits) for hits in search.queries(["boat", image(SAILBOAT), point(first(search)) + text("sea")], where=FOOD)
     ],

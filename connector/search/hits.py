@@ -1,0 +1,119 @@
+"""Hits and HitGroups: lists of answers that a notebook shows as thumbnails.
+
+The rule: showing fetches nothing. Only images in local files are read, by the one decoder and within its limits; the
+others show their names.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import SupportsIndex, overload
+from urllib.parse import unquote, unquote_to_bytes
+
+from connector.errors import InvalidQuery
+from connector.printable import printable
+from connector.records import Hit, HitGroup, masked_uri
+
+THUMBNAIL_PX = 160
+"""The longer side of a thumbnail."""
+MAX_THUMBNAILS = 60
+"""Images that one page shows; more would make a notebook heavy."""
+_FILES = ("file:///", "file://localhost/")
+
+
+class Hits(list[Hit]):
+    """The hits of one question, best first."""
+
+    @overload
+    def __getitem__(self, at: SupportsIndex, /) -> Hit: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> "Hits": ...
+    def __getitem__(self, at: "SupportsIndex | slice", /) -> "Hit | Hits":
+        return Hits(super().__getitem__(at)) if isinstance(at, slice) else super().__getitem__(at)
+
+    def _repr_html_(self) -> str:
+        return _page([("", self)])
+
+
+class HitGroups(list[HitGroup]):
+    """The groups of one question's hits, the group with the best hit first."""
+
+    @overload
+    def __getitem__(self, at: SupportsIndex, /) -> HitGroup: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> "HitGroups": ...
+    def __getitem__(self, at: "SupportsIndex | slice", /) -> "HitGroup | HitGroups":
+        return HitGroups(super().__getitem__(at)) if isinstance(at, slice) else super().__getitem__(at)
+
+    def _repr_html_(self) -> str:
+        return _page([(str(each.value), each.hits) for each in self])
+
+
+def _page(sections: Iterable[tuple[str, Sequence[Hit]]]) -> str:
+    """Sections under their headings, ``MAX_THUMBNAILS`` images of them at most."""
+    made, left, hidden = [], MAX_THUMBNAILS, 0
+    for heading, hits in sections:
+        shown = [*islice(hits, left)]
+        left, hidden = left - len(shown), hidden + len(hits) - len(shown)
+        if shown or not hits:
+            made.append(_section(heading, shown))
+    more = f"<p>{hidden:,} more hits.</p>" if hidden else ""
+    return "".join(made) + more or "<p>No hits.</p>"
+
+
+def _section(heading: str, hits: Sequence[Hit]) -> str:
+    title = f"<h4>{_text(masked_uri(heading))}</h4>" if heading else ""
+    figures = "".join(map(_figure, hits)) or "<p>No hits.</p>"
+    return f'{title}<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
+
+
+def _figure(hit: Hit) -> str:
+    uri = str(hit.payload.get("uri", ""))
+    address = masked_uri(uri)
+    name = _text(unquote(address.rsplit("/", 1)[-1]) or hit.id)
+    thumbnail = _thumbnail(uri)
+    image = (
+        f'<img src="{thumbnail}" alt="{name}" style="max-width:100%">' if thumbnail else "<div>(no local file)</div>"
+    )
+    relevance = "" if hit.relevance is None else f", fits {hit.relevance:.0%}"
+    caption = f"{name}<br>{hit.score:.3f}{relevance}"
+    return (
+        f'<figure title="{_text(address)}" style="margin:0;width:{THUMBNAIL_PX}px;overflow-wrap:anywhere">'
+        f"{image}<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _thumbnail(uri: str) -> str | None:
+    """A ``data:`` URI of a small WebP, None for what is no image in a local file."""
+    if not uri.startswith(_FILES):
+        return None
+    from PIL.Image import Resampling
+
+    from connector.images.decode import upright
+    from connector.images.load import read_file
+    from connector.settings import LimitsSettings
+
+    limits = LimitsSettings()
+    try:
+        data = read_file(_path_of(uri), limits=limits)
+        small = upright(data, size=THUMBNAIL_PX, max_pixels=limits.max_pixels)
+    except InvalidQuery:  # gone, changed, a member of a tar: the name is shown alone
+        return None
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+
+
+def _path_of(uri: str) -> Path:
+    """The path of a ``file://`` address, whose name may be no Unicode."""
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://localhost").removeprefix("file://"))))
+
+
+def _text(text: str) -> str:
+    """Text for a page: escaped, and with a mark in place of what is not printable."""
+    return escape(printable(text), quote=True)

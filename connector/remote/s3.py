@@ -1,28 +1,29 @@
-"""The few requests we make of S3, or of a store that speaks its language, with typed answers.
+"""The one S3 client: the few requests we make of S3, or of a store that speaks its language, with typed answers.
 
-The one rule: what boto3 raises is translated here and nowhere else. A fault of one object becomes ``CannotRead``,
-what would stop every object becomes ``SourceError`` with what to do. boto3 repeats requests, we repeat broken bodies.
-Where obstore is installed it reads the objects that nothing is wrong with: see ``s3_quick``.
+The one rule: sources, run folders and the service's originals all come through ``S3Store``, so keys, retries and time
+limits are set in one place. boto3 repeats requests, we repeat broken bodies; ``s3_errors`` translates. Where obstore is
+installed it reads the objects that nothing is wrong with: see ``s3_read``.
 """
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as botocore
-import urllib3.exceptions
 from botocore import UNSIGNED
 from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from connector.errors import CannotRead, ConfigError, ReadFault, SourceError
+from connector.errors import CannotRead, ConfigError, SourceError
 from connector.printable import mask_credentials
+from connector.remote.s3_errors import FOREIGN, error_code, object_error, object_fault, source_error
 from connector.remote.s3_read import QuickReader, S3Object
 from connector.settings import S3Settings
 from connector.version import Version
@@ -62,60 +63,8 @@ def open_client(session: boto3.Session, settings: S3Settings, *, connections: in
         raise ConfigError(f"the S3 settings cannot be used: {error}. Check s3.endpoint_url and s3.region.") from error
 
 
-_FOREIGN = (botocore.BotoCoreError, botocore.ClientError, urllib3.exceptions.HTTPError, OSError)
 _URI = re.compile(r"s3://(?P<bucket>[\w.-]+|arn:[^/@]+)(?:/(?P<key>.*))?", re.ASCII | re.IGNORECASE | re.DOTALL)
-_SIGN_IN = "Sign in again or set new keys, then run the same command: what is stored stays stored."
-_KEYS = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile (s3.profile), "
-    "or send requests unsigned to a public bucket (s3.anonymous)."
-)
-_RIGHTS = (
-    "The key needs s3:ListBucket and s3:GetObject here. Other keys come from s3.profile; a public bucket may want "
-    "s3.anonymous, one that bills the reader s3.requester_pays."
-)
-_NAME = "Check the bucket's name, s3.endpoint_url and s3.profile."
-_REGION = "Set s3.region to the region that the bucket is in."
-_CLOCK = "Set this machine's clock right, then run the same command."
-_NETWORK = "Check s3.endpoint_url and the network, then run the same command: what is stored stays stored."
-
-_FATAL: Mapping[str, str] = {
-    "ExpiredToken": _SIGN_IN,
-    "ExpiredTokenException": _SIGN_IN,
-    "TokenRefreshRequired": _SIGN_IN,
-    "RequestExpired": _SIGN_IN,
-    "InvalidToken": _SIGN_IN,
-    "InvalidAccessKeyId": _KEYS,
-    "SignatureDoesNotMatch": _KEYS,
-    "AuthorizationHeaderMalformed": _REGION,
-    "PermanentRedirect": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-    "RequestTimeTooSkewed": _CLOCK,
-    "NoSuchBucket": _NAME,
-    "InvalidBucketName": _NAME,
-}
-"""Answers that every other object would get too, and what to do about them."""
-
-_FAULTS: Mapping[str, ReadFault] = {
-    "NoSuchKey": "missing",
-    "NoSuchVersion": "missing",
-    "404": "missing",
-    "AccessDenied": "permission_denied",
-    "AllAccessDisabled": "permission_denied",
-    "403": "permission_denied",
-    "InvalidObjectState": "archived",
-    "PreconditionFailed": "changed_meanwhile",
-    "412": "changed_meanwhile",
-    "SlowDown": "throttled",
-    "Throttling": "throttled",
-    "ThrottlingException": "throttled",
-    "RequestLimitExceeded": "throttled",
-    "TooManyRequests": "throttled",
-    "ServiceUnavailable": "throttled",
-    "429": "throttled",
-    "503": "throttled",
-    "RequestTimeout": "timeout",
-}
-"""Answers that concern one object."""
+"""The bucket as boto3 takes it: a name or an ARN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +94,15 @@ class Fetched:
     meta: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectRange:
+    """Some of an object's bytes, the size of the whole, and the ETag that later ranges must insist on."""
+
+    data: bytes
+    size: int
+    etag: str
+
+
 class _BodyBroken(Exception):
     """An answer that began well and ended too early or not at all; worth asking again."""
 
@@ -167,17 +125,17 @@ class S3Store:
         self, bucket: str, *, prefix: str, after: str = "", token: str | None = None, delimiter: str = ""
     ) -> Page:
         """The next objects under ``prefix`` whose key comes after ``after``. Raises SourceError."""
-        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **self._payer}
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **self._payer}
         if token is not None:
-            asked["ContinuationToken"] = token
+            request["ContinuationToken"] = token
         elif after:
-            asked["StartAfter"] = after
+            request["StartAfter"] = after
         if delimiter:
-            asked["Delimiter"] = delimiter
+            request["Delimiter"] = delimiter
         try:
-            answer = self._client.list_objects_v2(**asked)
-        except _FOREIGN as error:
-            _stop(error, where=f"s3://{bucket}/{prefix}", doing="list")
+            answer = self._client.list_objects_v2(**request)
+        except FOREIGN as error:
+            raise source_error(error, where=f"s3://{bucket}/{prefix}", doing="list") from error
         return Page(
             objects=tuple(
                 Listed(item["Key"], item["Size"], Version.of_object(etag=item.get("ETag"), size=item["Size"]))
@@ -191,10 +149,10 @@ class S3Store:
         """The object of exactly this key, None where there is none or we may not know. Raises SourceError."""
         try:
             answer = self._client.head_object(Bucket=bucket, Key=key, **self._payer)
-        except _FOREIGN as error:
-            if _code(error) in ("404", "403", "400", "NoSuchKey", "AccessDenied"):
+        except FOREIGN as error:
+            if error_code(error) in ("404", "403", "400", "NoSuchKey", "AccessDenied"):
                 return None  # an answer to HEAD has no body to say more; listing will
-            _stop(error, where=f"s3://{bucket}/{key}", doing="look at")
+            raise source_error(error, where=f"s3://{bucket}/{key}", doing="look at") from error
         size = answer["ContentLength"]
         return Listed(key, size, Version.of_object(etag=answer.get("ETag"), size=size))
 
@@ -207,45 +165,67 @@ class S3Store:
         got = self._quick and self._quick.get(bucket, key, limit=limit, etag=etag)
         if got:
             return _fetched(got, limit=limit)
-        asked: dict[str, Any] = {"Bucket": bucket, "Key": key, **self._payer}
+        request: dict[str, Any] = {"Bucket": bucket, "Key": key, **self._payer}
         if etag is not None:
-            asked["IfNoneMatch"] = etag
-        return self._repeat(asked, limit=limit)
+            request["IfNoneMatch"] = etag
+        return self._repeat(request, limit=limit)
 
     def fetch_span(self, bucket: str, key: str, *, start: int, stop: int, version: Version) -> bytes:
         """The bytes ``start:stop`` of an object while it is of ``version``. Raises CannotRead and SourceError."""
-        asked = {
-            "Bucket": bucket,
-            "Key": key,
-            "Range": f"bytes={start}-{stop - 1}",
-            "IfMatch": version.object_etag,
-            **self._payer,
-        }
-        fetched = self._repeat(asked, limit=stop - start)
+        request = self._range_request(bucket, key, start=start, stop=stop, etag=version.object_etag)
+        fetched = self._repeat(request, limit=stop - start)
         if fetched is None or len(fetched.data) != stop - start:
             raise CannotRead(f"bytes {start} to {stop} of s3://{bucket}/{key} are not there", reason="read_error")
         return fetched.data
+
+    def fetch_range(self, bucket: str, key: str, *, start: int, stop: int, etag: str | None = None) -> ObjectRange:
+        """Up to ``stop`` of an object's bytes, from ``start``; of exactly this ``etag`` where one is given.
+
+        Raises CannotRead, whatever the fault is.
+        """
+        request = self._range_request(bucket, key, start=start, stop=stop, etag=etag)
+        try:
+            answer = self._client.get_object(**request)
+            with closing(answer["Body"]) as body:
+                data = body.read()
+        except FOREIGN as error:
+            raise object_fault(error) from error
+        size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
+        return ObjectRange(data, size=size, etag=answer["ETag"])
+
+    def stream_range(self, bucket: str, key: str, *, start: int, stop: int, etag: str, block: int) -> Iterator[bytes]:
+        """The bytes ``start:stop`` of an object of exactly this ``etag``, in blocks as they come. Raises CannotRead."""
+        request = self._range_request(bucket, key, start=start, stop=stop, etag=etag)
+        try:
+            with closing(self._client.get_object(**request)["Body"]) as body:
+                yield from body.iter_chunks(block)
+        except FOREIGN as error:
+            raise object_fault(error) from error
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Write an object, in place of one of this key. Raises SourceError."""
         try:
             self._client.put_object(Bucket=bucket, Key=key, Body=data, **self._payer)
-        except _FOREIGN as error:
-            _stop(error, where=f"s3://{bucket}/{key}", doing="write")
+        except FOREIGN as error:
+            raise source_error(error, where=f"s3://{bucket}/{key}", doing="write") from error
 
     def remove(self, bucket: str, key: str) -> None:
         """Delete an object; harmless where there is none. Raises SourceError."""
         try:
             self._client.delete_object(Bucket=bucket, Key=key, **self._payer)
-        except _FOREIGN as error:
-            _stop(error, where=f"s3://{bucket}/{key}", doing="remove")
+        except FOREIGN as error:
+            raise source_error(error, where=f"s3://{bucket}/{key}", doing="remove") from error
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _repeat(self, asked: dict[str, Any], *, limit: int) -> Fetched | None:
-        where = f"s3://{asked['Bucket']}/{asked['Key']}"
+    def _range_request(self, bucket: str, key: str, *, start: int, stop: int, etag: str | None) -> dict[str, Any]:
+        condition = {} if etag is None else {"IfMatch": etag}
+        return {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}", **condition, **self._payer}
+
+    def _repeat(self, request: dict[str, Any], *, limit: int) -> Fetched | None:
+        where = f"s3://{request['Bucket']}/{request['Key']}"
         attempts = Retrying(
             stop=stop_after_attempt(self._settings.attempts),
             wait=wait_random_exponential(multiplier=0.05, max=5),
@@ -253,19 +233,17 @@ class S3Store:
             reraise=True,
         )
         try:
-            fetched: Fetched | None = attempts(self._fetch_once, asked, limit=limit)
+            fetched: Fetched | None = attempts(self._fetch_once, request, limit=limit)
         except _BodyBroken as broken:
-            raise CannotRead(str(broken), reason=_fault(broken.cause)) from broken.cause
-        except _FOREIGN as error:
-            if _code(error) == "304":
+            raise object_fault(broken.cause) from broken.cause
+        except FOREIGN as error:
+            if error_code(error) == "304":
                 return None
-            if _is_fatal(error):
-                _stop(error, where=where, doing="read")
-            raise CannotRead(_message(error), reason=_fault(error)) from error
+            raise object_error(error, where=where) from error
         return fetched
 
-    def _fetch_once(self, asked: dict[str, Any], *, limit: int) -> Fetched:
-        answer = self._client.get_object(**asked)
+    def _fetch_once(self, request: dict[str, Any], *, limit: int) -> Fetched:
+        answer = self._client.get_object(**request)
         body = answer["Body"]
         with body:
             size = answer.get("ContentLength", 0)
@@ -273,15 +251,15 @@ class S3Store:
                 raise _too_large(size, limit=limit)
             try:
                 data = body.read()
-            except _FOREIGN as error:
+            except FOREIGN as error:
                 raise _BodyBroken(error) from error
         meta: dict[str, Any] = {name: _decoded(value) for name, value in answer.get("Metadata", {}).items()}
         if self._settings.tags and answer.get("TagCount"):
-            meta["object_tags"] = self._tags(asked)
+            meta["object_tags"] = self._tags(request)
         return Fetched(data, Version.of_object(etag=answer.get("ETag"), size=len(data)), meta)
 
-    def _tags(self, asked: Mapping[str, Any]) -> dict[str, str]:
-        answer = self._client.get_object_tagging(Bucket=asked["Bucket"], Key=asked["Key"], **self._payer)
+    def _tags(self, request: Mapping[str, Any]) -> dict[str, str]:
+        answer = self._client.get_object_tagging(Bucket=request["Bucket"], Key=request["Key"], **self._payer)
         return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
 
@@ -333,51 +311,3 @@ def _decoded(value: str) -> str:
         return str(make_header(decode_header(value)))
     except (HeaderParseError, LookupError, ValueError):
         return value
-
-
-# ---- translation
-
-
-def _code(error: Exception) -> str:
-    if not isinstance(error, botocore.ClientError):
-        return type(error).__name__
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _is_fatal(error: Exception) -> bool:
-    """Whether every other object would meet this too."""
-    if isinstance(error, botocore.ClientError):
-        return _code(error) in _FATAL
-    if isinstance(error, botocore.BotoCoreError):
-        return not isinstance(error, botocore.HTTPClientError | botocore.FlexibleChecksumError)
-    return False
-
-
-def _fault(error: Exception) -> ReadFault:
-    if isinstance(error, botocore.ClientError):
-        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-        return _FAULTS.get(_code(error)) or _FAULTS.get(status, "read_error")
-    if isinstance(error, botocore.ReadTimeoutError | TimeoutError):
-        return "timeout"
-    return "read_error"
-
-
-def _message(error: Exception) -> str:
-    if not isinstance(error, botocore.ClientError):
-        return str(error)
-    return f"{_code(error)}: {error.response.get('Error', {}).get('Message', 'no message')}"
-
-
-def _stop(error: Exception, *, where: str, doing: str) -> NoReturn:
-    if isinstance(error, botocore.ClientError):
-        by_fault = {"permission_denied": _RIGHTS, "missing": _NAME}
-        advice = _FATAL.get(_code(error)) or by_fault.get(_fault(error), _NETWORK)
-    elif isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
-        advice = _KEYS
-    elif isinstance(error, botocore.ParamValidationError):
-        advice = _NAME
-    elif isinstance(error, botocore.ConnectionError | botocore.HTTPClientError):
-        advice = _NETWORK
-    else:  # what is left concerns credentials: single sign-on, roles, tokens
-        advice = _SIGN_IN
-    raise SourceError(f"cannot {doing} {where}: {_message(error)}. {advice}") from error

@@ -26,7 +26,7 @@ from connector.errors import OriginalMissing, OriginalUnavailable, UnreadableIma
 from connector.images.formats import recognise
 from connector.records import Payload
 from connector.remote.http import CannotFetch, WebClient
-from connector.service.originals_s3 import Bucket
+from connector.service.originals_s3 import S3Originals
 from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
 from connector.settings import Settings
 from connector.version import Version
@@ -76,7 +76,7 @@ class Originals:
         self._limit = settings.limits.max_bytes
         self._web = WebClient(settings.web, max_bytes=self._limit, connections=_FETCHES)
         self._fetching = threading.Semaphore(_FETCHES)
-        self._bucket = Bucket(settings.s3)
+        self._s3 = S3Originals(settings.s3)
 
     def find(self, payload: Payload) -> Original:
         """The file of a point. Raises OriginalMissing and OriginalUnavailable."""
@@ -87,7 +87,7 @@ class Originals:
             case "file":
                 found = _on_disk(file, span=span)
             case "s3":
-                found = self._bucket.find(file, span=span)
+                found = self._s3.find(file, span=span)
             case "http" | "https" if span is None:
                 found = self._on_the_web(uri)
             case _:
@@ -99,7 +99,7 @@ class Originals:
     def close(self) -> None:
         """Close the connections."""
         self._web.close()
-        self._bucket.close()
+        self._s3.close()
 
     def _on_the_web(self, uri: str) -> OpenedFile:
         try:

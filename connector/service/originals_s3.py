@@ -1,4 +1,4 @@
-"""Originals on S3. What boto3 raises while one is read is translated here.
+"""Originals on S3, by the one client of ``remote/s3``.
 
 The one rule: the first request says what there is and brings its head; the next ones insist on the same ETag.
 """
@@ -6,89 +6,76 @@ The one rule: the first request says what there is and brings its head; the next
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from connector.errors import OriginalMissing, OriginalUnavailable
+from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, SourceError
 from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
 from connector.settings import S3Settings
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from connector.remote.s3 import S3Store
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 16
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404", "InvalidRange", "416"})
-_CHANGED = frozenset({"PreconditionFailed", "412"})
 
 
-class Bucket:
+class S3Originals:
     """Reads objects of any bucket, with one client that is made when the first is asked for."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._payer: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
         self._lock = threading.Lock()
-        self._opened: S3Client | None = None
+        self._opened: S3Store | None = None
 
     def find(self, uri: str, *, span: Span | None) -> OpenedFile:
         """An object, or a stretch of one. Raises OriginalMissing and OriginalUnavailable."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        asked: dict[str, Any] = {"Bucket": bucket, "Key": key, **self._payer}
-        if span is not None:
-            asked["IfMatch"] = span.version.object_etag
-        start, most = (0, HEAD) if span is None else (span.start, min(HEAD, span.size))
+        from connector.remote.s3 import split_uri
+
+        start, length = (0, HEAD) if span is None else (span.start, min(HEAD, span.size))
+        etag = None if span is None else span.version.object_etag
         with _translated(uri):
-            answer = self._client().get_object(**asked, Range=_range(start, start + most))
-            with closing(answer["Body"]) as body:
-                head = body.read()
-        whole = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(head)
-        size = whole if span is None else span.size
-        read_on = partial(self._read, {**asked, "IfMatch": answer["ETag"]}, uri, start)
-        return OpenedFile(size=size, tag=answer["ETag"], head=head, read_on=read_on)
+            bucket, key = split_uri(uri)
+            head = self._store().fetch_range(bucket, key, start=start, stop=start + length, etag=etag)
+        read_on = partial(self._read, uri, head.etag, start)
+        return OpenedFile(size=head.size if span is None else span.size, tag=head.etag, head=head.data, read_on=read_on)
 
     def close(self) -> None:
         """Close the connections."""
         if self._opened is not None:
             self._opened.close()
 
-    def _read(self, asked: dict[str, Any], uri: str, base: int, start: int, stop: int) -> Iterator[bytes]:
-        with _translated(uri):
-            answer = self._client().get_object(**asked, Range=_range(base + start, base + stop))
-            with closing(answer["Body"]) as body:
-                yield from body.iter_chunks(BLOCK)
+    def _read(self, uri: str, etag: str, base: int, start: int, stop: int) -> Iterator[bytes]:
+        from connector.remote.s3 import split_uri
 
-    def _client(self) -> "S3Client":
-        from connector.remote.s3 import open_client, open_session
+        bucket, key = split_uri(uri)
+        with _translated(uri):
+            yield from self._store().stream_range(
+                bucket, key, start=base + start, stop=base + stop, etag=etag, block=BLOCK
+            )
+
+    def _store(self) -> "S3Store":
+        from connector.remote.s3 import S3Store
 
         with self._lock:
             if self._opened is None:
-                self._opened = open_client(open_session(self._settings), self._settings, connections=CONNECTIONS)
+                self._opened = S3Store(self._settings, connections=CONNECTIONS)
             return self._opened
-
-
-def _range(start: int, stop: int) -> str:
-    return f"bytes={start}-{stop - 1}"
 
 
 @contextmanager
 def _translated(uri: str) -> Iterator[None]:
     """What a caller is told is short: the whole answer, which may name keys and hosts, goes to the log."""
-    import botocore.exceptions as botocore
-    import urllib3.exceptions
-
     try:
         yield
-    except botocore.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in _GONE:
+    except SourceError as error:
+        raise OriginalMissing(f"{uri} names no object.") from error
+    except CannotRead as error:
+        if error.reason == "missing":
             raise OriginalMissing(f"{uri} is not there any more.") from error
-        if code in _CHANGED:
+        if error.reason == "changed_meanwhile":
             raise OriginalMissing(f"{uri} was changed after its images were ingested.") from error
-        log.warning("original_refused uri=%s detail=%s", uri, error)
-        raise OriginalUnavailable(f"{uri} cannot be read: S3 answers {code}.") from error
-    except (botocore.BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
-        log.warning("original_unavailable uri=%s detail=%s", uri, error)
-        raise OriginalUnavailable(f"{uri} cannot be read: {type(error).__name__}.") from error
+        log.warning("original_unavailable uri=%s reason=%s detail=%s", uri, error.reason, error)
+        raise OriginalUnavailable(f"{uri} cannot be read: {error.reason}.") from error

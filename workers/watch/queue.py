@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
-import boto3
 import botocore.exceptions as botocore
 
 from connector.errors import SourceError
+from connector.remote.s3 import open_session
 from connector.settings import S3Settings
 from workers.records import Ref
 from workers.sources.s3 import S3Source
@@ -143,10 +143,10 @@ def _connect(url: str, settings: S3Settings) -> "SQSClient":
     parts = urlsplit(url)
     host = parts.hostname or ""
     aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    session = open_session(settings)
     named = host.split(".")[1] if aws and host.startswith("sqs.") else None
     try:
-        session = boto3.Session(profile_name=settings.profile)
-        region = named or settings.region or session.region_name or (None if aws else ANY_REGION)
+        region = named or session.region_name or (None if aws else ANY_REGION)
         return session.client(
             "sqs", region_name=region, endpoint_url=None if aws else f"{parts.scheme}://{parts.netloc}"
         )

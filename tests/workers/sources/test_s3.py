@@ -1,3 +1,4 @@
+import gzip
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from connector import ConfigError
 from connector.errors import SourceError
 from connector.settings import S3Settings
 from connector.version import Version
-from tests.doubles import PAGE, Cut, Fault, Reset, Silence, WebServer, s3_error
+from tests.doubles import PAGE, Answer, Cut, Fault, Reset, Silence, WebServer, s3_error
 from workers.records import Blob, Ref, Reject, Unchanged
 from workers.sources.s3 import S3Source, cut
 
@@ -158,6 +159,35 @@ def test_reading_gives_bytes_version_and_user_metadata(
     assert isinstance(blob, Blob)
     assert (blob.data, blob.version) == (b"a photo", ref.version)
     assert blob.meta == {"mood": "good", "place": "München"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "aws-chunked", "identity"])
+def test_an_object_is_taken_as_it_is_stored_whatever_its_content_encoding(
+    s3: "S3Client", bucket: str, line: WebServer, reader: str, encoding: str
+) -> None:
+    stored = gzip.compress(gzip.compress(bytes(5_000_000)))
+    s3.put_object(Bucket=bucket, Key="dog.jpg", Body=stored, ContentEncoding=encoding)
+    with closing(source(f"s3://{bucket}", settings(line, reader=reader), max_bytes=len(stored))) as of:
+        (blob,) = of.read(refs(of))
+    assert isinstance(blob, Blob)
+    assert blob.data == stored
+
+
+@pytest.mark.parametrize("where", ["s3://me:secret@bucket/x", "s3://me:se/secret@bucket/x", "S3://secret@bucket"])
+def test_keys_in_an_address_are_refused_and_not_shown(where: str, line: WebServer) -> None:
+    with pytest.raises(SourceError, match=r"never from an address") as caught:
+        source(where, settings(line))
+    assert "secret" not in str(caught.value)
+
+
+def test_what_a_store_says_cannot_act_on_a_terminal(one: tuple[S3Source, Ref], line: WebServer, reader: str) -> None:
+    of, ref = one
+    body = b"<Error><Code>Odd</Code><Message>see http://me:secret@host &#x85;&#x9b;2J</Message></Error>"
+    line.script("dog.jpg", *[Answer(400, body, {"Content-Type": "application/xml"})] * (1 + (reader == "obstore")))
+    (reject,) = of.read([ref])
+    assert isinstance(reject, Reject)
+    assert reject.detail.isprintable()
+    assert "secret" not in reject.detail
 
 
 def test_tags_are_read_on_request(s3: "S3Client", bucket: str, line: WebServer) -> None:

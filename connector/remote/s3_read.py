@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN_KEY = re.compile(r"(?!.*(//|(^|/)\.{1,2}(/|$)))[\w!.'()* /-]*[\w!.'()* -]", re.ASCII)
 """Keys that obstore sends as they are: it would clean up doubled slashes and dots, and escape some letters twice."""
-_PATIENCE = 8
+_MAX_FAULTS = 8
 """Faults in a row after which obstore is not asked again: a bucket elsewhere, a proxy it does not know."""
 
 
@@ -48,7 +48,7 @@ class QuickReader:
         import obstore
         from obstore.exceptions import BaseError, NotModifiedError
 
-        if self._faults >= _PATIENCE or not _PLAIN_KEY.fullmatch(key):
+        if self._faults >= _MAX_FAULTS or not _PLAIN_KEY.fullmatch(key):
             return None
         try:
             answer = obstore.get(self._bucket(bucket), key, options={} if etag is None else {"if_none_match": etag})

@@ -1,7 +1,7 @@
 """Images in a bucket of S3, or of a store that speaks its language.
 
 A listing comes in pages of a thousand keys, one after the other. To have several at once, the keys are cut into
-stretches at the sub-prefixes of the top, and each stretch is listed from where the one before it ends.
+ranges at the sub-prefixes of the top, and each range is listed from where the one before it ends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from workers.sources.passed_over import PassedOver
 from workers.sources.source import is_hidden, is_image_name, rejected
 
 KEY_RANGES_PER_LISTER = 4
-"""More stretches than threads, so that a long one does not leave the others idle."""
+"""More ranges than threads, so that a long one does not leave the others idle."""
 DEEPEST_CUT = 4
 """How many lone sub-prefixes are followed to find a place to cut."""
 
@@ -135,7 +135,7 @@ class S3Source:
         return [_KeyRange("", None)]
 
     def _pages(self, key_ranges: Sequence[_KeyRange]) -> Iterator[Sequence[Listed]]:
-        """The pages of all stretches as they come in; at most one page of each of ``listers`` stretches is held."""
+        """The pages of all key ranges as they come in; at most one page of each of ``listers`` ranges is held."""
         waiting = [*reversed(key_ranges)]
         running: dict[Future[Page], _KeyRange] = {}
         with ThreadPoolExecutor(self._listers, thread_name_prefix="list") as pool:
@@ -170,7 +170,7 @@ def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
 
 
 def cut(prefixes: Sequence[str], *, pieces: int) -> Sequence[_KeyRange]:
-    """At most ``pieces`` stretches that together hold every key once, cut at some of the sorted ``prefixes``."""
+    """At most ``pieces`` key ranges that together hold every key once, cut at some of the sorted ``prefixes``."""
     step = -(-len(prefixes) // pieces)
     marks = ["", *prefixes[step::step]]
     return [_KeyRange(after, until) for after, until in zip(marks, [*marks[1:], None], strict=True)]

@@ -1,106 +1,165 @@
-"""The front door: one command, ``polyglance``, made of both packages' commands."""
+"""The front door: the command ``polyglance``, and every public name of both packages.
 
-import json
-import logging
+    from polyglance import ImageSearch, ingest
+
+The rule: importing it loads none of what it names, and its own ``connector`` and ``workers`` are found even where a
+script has modules of these names beside it, which it goes on finding too (docs/decisions/0007-names.md).
+"""
+
+import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import typer
-from pydantic import SecretStr
-
-import connector.cli.classify
-import connector.cli.collection
-import connector.cli.evaluate
-import connector.cli.export
-import connector.cli.mcp
-import connector.cli.search
-import connector.cli.serve
-import workers.cli.ingest
-import workers.cli.plan
-import workers.cli.prune
-import workers.cli.runs
-import workers.cli.tune
-import workers.cli.watch
-from connector.cli import options
-from connector.cli.output import say, say_json
-from connector.errors import ConfigError, InvalidQuery, PolyglanceError
-from connector.process import set_up_logs
-
-app = typer.Typer(
-    help="Search your own images in any language.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(workers.cli.ingest.app)
-app.add_typer(workers.cli.tune.app)
-app.add_typer(workers.cli.plan.app)
-app.add_typer(workers.cli.runs.app)
-app.add_typer(workers.cli.prune.app)
-app.add_typer(workers.cli.watch.app)
-app.add_typer(connector.cli.search.app)
-app.add_typer(connector.cli.serve.app)
-app.add_typer(connector.cli.evaluate.app)
-app.add_typer(connector.cli.classify.app)
-app.add_typer(connector.cli.export.app)
-app.add_typer(connector.cli.mcp.app)
-app.add_typer(connector.cli.collection.app, name="collection")
-
-
-@app.callback()
-def front(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
-) -> None:
-    """Search your own images in any language."""
-    set_up_logs(logging.INFO if verbose else logging.WARNING)
-
-
-@app.command()
-def settings(
-    space: options.Space = None,
-    collection: options.Collection = None,
-    given: options.SetAny = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Show every setting, its value and where the value comes from; keys are masked.
-
-    POLYGLANCE_QDRANT__URL=http://localhost:6333 polyglance settings
-    """
-    from connector.settings import Settings
-
-    overrides = options.overrides(space=space, collection=collection, settings=given)
-    loaded, origins = Settings.load(overrides), Settings.origins(overrides)
-    rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
-    if as_json:
-        say_json({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()})
-        return
-    width = max(len(name) for name in rows)
-    for name, (value, origin) in rows.items():
-        say(f"{name:{width}}  {json.dumps(value):32}  {origin}")
-    say(f"\n{_memory(loaded)}")
-
-
-def _memory(settings: Any) -> str:
-    """What an ingestion with these settings takes of this machine's memory."""
-    from connector.process import usable_cores
-    from workers.sizing.footprint import footprint
-
-    found = footprint(settings, cores=usable_cores())
-    ordinary, most, million = found.ordinary / 2**30, found.most / 2**30, found.point * 1_000_000 / 2**30
-    stored = f" Each million points of the embedded collection add {million:.1f} GiB." if found.point else ""
-    return (
-        f"An ingestion takes about {ordinary:.1f} GiB of memory in each process; {most:.1f} GiB if every decoder "
-        f"meets an image of limits.max_pixels at once.{stored} docs/planning.md has the sum."
+if TYPE_CHECKING:
+    from connector.errors import (
+        CollectionMismatch,
+        CollectionMissing,
+        ConfigError,
+        IngestError,
+        InvalidQuery,
+        ItemsLost,
+        ModelError,
+        OriginalError,
+        OriginalMissing,
+        OriginalUnavailable,
+        Overloaded,
+        PolyglanceError,
+        RunFilesUnreadable,
+        RunIncomplete,
+        SourceError,
+        StageFailed,
+        StoreError,
+        StoreFull,
+        StoreRefused,
+        StoreUnavailable,
+        UnreadableImage,
     )
+    from connector.records import FacetCount, Hit, HitGroup
+    from connector.search.async_client import AsyncImageSearch
+    from connector.search.client import ImageSearch
+    from connector.search.query import Query, image, point, text
+    from connector.settings import Settings
+    from workers.api import ingest
+    from workers.cli.commands import app
+
+__all__ = [
+    "AsyncImageSearch",
+    "CollectionMismatch",
+    "CollectionMissing",
+    "ConfigError",
+    "FacetCount",
+    "Hit",
+    "HitGroup",
+    "ImageSearch",
+    "IngestError",
+    "InvalidQuery",
+    "ItemsLost",
+    "ModelError",
+    "OriginalError",
+    "OriginalMissing",
+    "OriginalUnavailable",
+    "Overloaded",
+    "PolyglanceError",
+    "Query",
+    "RunFilesUnreadable",
+    "RunIncomplete",
+    "Settings",
+    "SourceError",
+    "StageFailed",
+    "StoreError",
+    "StoreFull",
+    "StoreRefused",
+    "StoreUnavailable",
+    "UnreadableImage",
+    "app",
+    "image",
+    "ingest",
+    "main",
+    "point",
+    "text",
+]
+
+_ROOT = Path(__file__).resolve().parent
+_LAZY = {
+    "AsyncImageSearch": "connector.search.async_client",
+    "FacetCount": "connector.records",
+    "Hit": "connector.records",
+    "HitGroup": "connector.records",
+    "ImageSearch": "connector.search.client",
+    "Query": "connector.search.query",
+    "Settings": "connector.settings",
+    "app": "workers.cli.commands",
+    "image": "connector.search.query",
+    "ingest": "workers.api",
+    "point": "connector.search.query",
+    "text": "connector.search.query",
+}
+"""Where the names lie that are no errors."""
 
 
-def _shown(loaded: Any, name: str) -> Any:
-    section, key = name.split(".")
-    value = getattr(getattr(loaded, section), key)
-    if isinstance(value, SecretStr):
-        return str(value)
-    return value if isinstance(value, int | float | bool | str | dict | None) else str(value)
+class _Shared(ModuleType):
+    """A package of ours under whose name the user has a module too: its names are the user's first, then ours."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__all__":
+            return super().__getattribute__(name)
+        theirs = _users_module(super().__getattribute__("__dict__"))
+        try:
+            return getattr(theirs, name)
+        except AttributeError:
+            return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        ours = isinstance(value, ModuleType) and value.__name__ == f"{self.__name__}.{name}"
+        if ours or name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(_users_module(self.__dict__), name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(_users_module(self.__dict__))})
+
+
+def _users_module(names: dict[str, Any]) -> ModuleType:
+    """The user's module, run when it is first looked into."""
+    if isinstance(theirs := names["__theirs__"], ModuleSpec):
+        assert theirs.loader is not None
+        module = names["__theirs__"] = importlib.util.module_from_spec(theirs)
+        theirs.loader.exec_module(module)
+    found: ModuleType = names["__theirs__"]
+    return found
+
+
+def _claim(name: str) -> None:
+    """See to it that ``import NAME.module`` finds ours, whatever lies beside the script under this name."""
+    loaded = sys.modules.get(name)
+    theirs = importlib.util.find_spec(name) if loaded is None else loaded.__spec__
+    folder = _ROOT / name
+    origin = theirs.origin if theirs is not None else getattr(loaded, "__file__", None)
+    if origin is not None and Path(origin).resolve() == folder / "__init__.py":
+        return
+    places = [str(folder), *((theirs.submodule_search_locations or []) if theirs is not None else [])]
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=places)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    for other in [each for each in sys.modules if each.startswith(f"{name}.")]:
+        if (folder / other.split(".")[1]).is_dir() or (folder / f"{other.split('.')[1]}.py").exists():
+            del sys.modules[other]  # whoever has it keeps it
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    if loaded is not None or theirs is not None:
+        module.__dict__["__theirs__"] = loaded if loaded is not None else theirs
+        module.__class__ = _Shared
+
+
+_claim("connector")
+_claim("workers")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,17 +167,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     ``arguments`` stand in for those of the process.
     """
+    from connector.errors import ConfigError, InvalidQuery, PolyglanceError
+    from workers.cli.commands import app
+
     try:
         app(args=arguments)
-    except (ConfigError, InvalidQuery) as error:
-        _fail(error, code=2)
     except PolyglanceError as error:
-        _fail(error, code=1)
+        from connector.cli.output import say
+
+        say(f"polyglance: {error}", err=True)
+        sys.exit(2 if isinstance(error, ConfigError | InvalidQuery) else 1)
 
 
-def _fail(error: PolyglanceError, *, code: int) -> None:
-    say(f"polyglance: {error}", err=True)
-    sys.exit(code)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY.get(name, "connector.errors")), name)
 
 
 if __name__ == "__main__":

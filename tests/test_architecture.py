@@ -14,11 +14,14 @@ import typer.core
 import typer.main
 
 import polyglance
+from connector.settings import Settings
 from tests import module_table
 from tests.ways import FILTER_WAY, IMAGE_WAY, QUERY_WAY
+from workers.cli.commands import COMMANDS as LISTED
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "sentence_transformers", "qdrant_client", "qdrant_edge", "boto3", "PIL")
+LATER = ("fastapi", "pyarrow", "pydantic_settings", "onnxruntime", "tokenizers", "numpy", "httpx", "typer", "rich")
 
 
 def modules(package: str) -> Iterator[Path]:
@@ -199,13 +202,34 @@ def test_only_one_module_makes_versions_and_takes_them_apart() -> None:
     assert not guilty
 
 
-def loaded_after(code: str) -> set[str]:
+def loaded_after(code: str, *, of: tuple[str, ...] = HEAVY) -> set[str]:
     """The heavy modules that a fresh interpreter has loaded when ``code`` is done."""
-    ending = f"\nimport sys\nprint('HEAVY', *[name for name in {HEAVY} if name in sys.modules])"
+    ending = f"\nimport sys\nprint('HEAVY', *[name for name in {of} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code + ending], cwd=ROOT.parent, capture_output=True, text=True, check=True
     )
     return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("package", ["polyglance", "connector", "workers"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    assert loaded_after(f"import {package}", of=(*HEAVY, *LATER)) == set()
+
+
+def test_a_text_question_to_the_bundled_space_loads_no_torch_and_no_filter(noto: Settings) -> None:
+    code = (
+        "import polyglance, sys\n"
+        f"overrides = {{'qdrant.path': {str(noto.qdrant.path)!r}, 'model.space': 'mini'}}\n"
+        "with polyglance.ImageSearch.open(overrides=overrides) as search: assert search.text('ein Hund', limit=3)"
+    )
+
+    assert loaded_after(code, of=(*HEAVY, "scipy", "sklearn", "httpx", "lark", "rich", "fastapi")) == {"qdrant_edge"}
+
+
+def test_the_service_starts_without_torch() -> None:
+    code = "import connector.service.run, connector.models.text_tower"
+
+    assert loaded_after(code, of=("torch", "transformers", "sentence_transformers", "boto3")) == set()
 
 
 def test_importing_the_connector_loads_nothing_heavy() -> None:
@@ -244,6 +268,20 @@ def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
 
 
 COMMANDS = dict(commands())
+
+
+def test_the_list_of_commands_says_the_first_line_of_each() -> None:
+    front = typer.main.get_command(polyglance.app)
+    lines = {name: (each.help or "").splitlines()[0] for name, each in front.commands.items()}  # type: ignore[attr-defined]
+
+    assert {name: line for name, (_, line) in LISTED.items()} == lines
+
+
+def test_a_command_imports_no_other_commands_module() -> None:
+    code = "import polyglance\ntry: polyglance.main(['search', '--help'])\nexcept SystemExit: pass"
+    others = tuple({module for module, _ in LISTED.values()} - {"connector.cli.search"})
+
+    assert loaded_after(code, of=others) == set()
 
 
 def test_there_are_commands() -> None:

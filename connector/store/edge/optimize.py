@@ -31,7 +31,9 @@ def optimize_apart(collection: Path, *, kind: Kind) -> None:
     Raises our error for whatever the child died of; when the wait is interrupted, the child is killed.
     """
     command = [sys.executable, "-P", "-m", __name__, kind, str(collection)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+    ours = Path(__file__).parents[3]  # first: a script may have a connector.py of its own beside it
+    places = os.pathsep.join(str(Path(entry).absolute()) for entry in [str(ours), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": places}
     child = _started(command, environment=environment)
     with child:
         try:

@@ -1,0 +1,132 @@
+"""The command line of both packages: every command by its name, and the module that is imported once it is called.
+
+The rule: ``polyglance --help`` and a command import no other command's module. The lines of the help stand here; a test
+holds that they are the first lines of the commands' own.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from connector.process import set_up_logs
+
+INGEST, RUNS = "workers.cli.ingest", "workers.cli.runs"
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "settings": (
+        "workers.cli.settings",
+        "Show every setting, its value and where the value comes from; keys are masked.",
+    ),
+    "ingest": (INGEST, "Read images, embed them and store them; what is stored already and unchanged is skipped."),
+    "demo": (
+        INGEST,
+        "Ingest the bundled images, ask about them in a dozen languages, and write a page of the answers.",
+    ),
+    "tune": (
+        "workers.cli.tune",
+        "Measure reading, decoding, embedding and storing on this machine; propose settings; predict time and cost.",
+    ),
+    "plan": (
+        "workers.cli.plan",
+        "Say what memory, disk, shards, nodes and GPU hours so many images need; docs/planning.md has the formulas.",
+    ),
+    "status": (
+        RUNS,
+        "Show the last run of every source: how far it is, how fast, what it rejected and which stage it waits for.",
+    ),
+    "rejected": (RUNS, "List the images that the last run of each source could not ingest, and why."),
+    "retry": (
+        RUNS,
+        "Try the rejected images again, and no others: after a repair, or when what stood in the way has passed.",
+    ),
+    "prune": (
+        "workers.cli.prune",
+        "Remove the points whose image is gone from a source. A terminal shows them and asks; a script says --yes.",
+    ),
+    "watch": (
+        "workers.cli.watch",
+        "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",
+    ),
+    "search": (
+        "connector.cli.search",
+        "Find images by words in any language, by an image, or by a mixture of these.",
+    ),
+    "serve": (
+        "connector.cli.serve",
+        "Serve the gallery and the REST interface on http://127.0.0.1:8000; Ctrl-C ends it.",
+    ),
+    "evaluate": (
+        "connector.cli.evaluate",
+        "Measure the answers on your own captions: recall@1, @5, @10 and MRR, by language.",
+    ),
+    "classify": (
+        "connector.cli.classify",
+        "Say which label fits each image best, without any training; --json prints an object a line.",
+    ),
+    "export": (
+        "connector.cli.export",
+        "Write a collection, or the images that answer a question, to a Parquet file: vectors and all that is known.",
+    ),
+    "mcp": (
+        "connector.cli.mcp",
+        "Serve search, like, classify and facets to an agent, over standard input and output (Model Context Protocol).",
+    ),
+    "collection": ("connector.cli.collection", "Look at a collection, make it, name it, move it, delete it."),
+}
+"""By name: the module that holds the command in its ``app``, and the command's line in the help."""
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands by name; one that is taken out is imported then."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _ = COMMANDS[name]
+        found = typer.main.get_command(import_module(module).app)
+        if name == "collection":  # a group of its own, called by its module's name
+            found.name = name
+            return found
+        return found.commands[name] if isinstance(found, typer.core.TyperGroup) else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Front(typer.core.TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "commands": LazyCommands()})
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by their lines in ``COMMANDS``."""
+        loaded, self.commands = self.commands, {
+            name: typer.core.TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()
+        }  # fmt: skip
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.commands = loaded
+
+
+app = typer.Typer(
+    cls=Front,
+    help="Search your own images in any language.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def front(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
+) -> None:
+    """Search your own images in any language."""
+    set_up_logs(logging.INFO if verbose else logging.WARNING)

@@ -1,0 +1,63 @@
+"""The command ``polyglance settings``."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from connector.cli import options
+from connector.cli.output import say, say_json
+
+if TYPE_CHECKING:
+    from connector.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def settings(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    given: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show every setting, its value and where the value comes from; keys are masked.
+
+    POLYGLANCE_QDRANT__URL=http://localhost:6333 polyglance settings
+    """
+    from connector.settings import Settings
+
+    overrides = options.overrides(space=space, collection=collection, settings=given)
+    loaded, origins = Settings.load(overrides), Settings.origins(overrides)
+    rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
+    if as_json:
+        say_json({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()})
+        return
+    width = max(len(name) for name in rows)
+    for name, (value, origin) in rows.items():
+        say(f"{name:{width}}  {json.dumps(value):32}  {origin}")
+    say(f"\n{_memory(loaded)}")
+
+
+def _memory(settings: "Settings") -> str:
+    """What an ingestion with these settings takes of this machine's memory."""
+    from connector.process import usable_cores
+    from workers.sizing.footprint import footprint
+
+    found = footprint(settings, cores=usable_cores())
+    ordinary, most, million = found.ordinary / 2**30, found.most / 2**30, found.point * 1_000_000 / 2**30
+    stored = f" Each million points of the embedded collection add {million:.1f} GiB." if found.point else ""
+    return (
+        f"An ingestion takes about {ordinary:.1f} GiB of memory in each process; {most:.1f} GiB if every decoder "
+        f"meets an image of limits.max_pixels at once.{stored} docs/planning.md has the sum."
+    )
+
+
+def _shown(loaded: "Settings", name: str) -> Any:
+    from pydantic import SecretStr
+
+    section, key = name.split(".")
+    value = getattr(getattr(loaded, section), key)
+    if isinstance(value, SecretStr):
+        return str(value)
+    return value if isinstance(value, int | float | bool | str | dict | None) else str(value)

@@ -18,7 +18,6 @@ from cachetools import LRUCache
 from PIL import Image
 
 from connector.errors import OriginalUnavailable
-from connector.images.decode import upright
 from connector.images.faults import one_image
 from connector.process import private_folder
 from connector.records import Payload
@@ -100,6 +99,8 @@ class Thumbnails:
 
 def shrink(original: Original, *, size: int, max_pixels: int) -> bytes:
     """An image as WebP, upright, its longer side ``size`` at most. Raises OriginalError and UnreadableImage."""
+    from connector.images.decode import upright  # here: it imports torch
+
     data = b"".join(original.blocks(0, original.size))
     if len(data) != original.size:
         raise OriginalUnavailable("the file ended before its end; ask again.")

@@ -21,8 +21,9 @@ from connector.models.image_batching import compiled_pays, find_batch, transfer_
 from connector.models.image_onnx import LEAST_COSINE as INT8_COSINE
 from connector.models.image_onnx import int8_forward
 from connector.models.loading import WithinMemory, choose_device, load_model
+from connector.models.lookup import find_model
 from connector.models.vision import Reference, Vision, keep_vision_half
-from connector.models.weights import digest, find_model, module_folders
+from connector.models.weights import digest, module_folders
 from connector.process import give_back
 from connector.records import Pixels, Vectors
 from connector.settings import ModelSettings

@@ -14,9 +14,9 @@ import numpy as np
 
 from connector.errors import ConfigError, ModelError
 from connector.models.catalog import Space, find_space
+from connector.models.lookup import find_model, is_present
 from connector.models.text_kernels import WORTHWHILE, open_best
 from connector.models.text_onnx import TextRunner, find_exports, is_runtime_there, weight_bytes
-from connector.models.weights import find_model, is_present
 from connector.process import has_gpu
 from connector.records import Vectors
 from connector.settings import ModelSettings

@@ -19,12 +19,13 @@ import pytest
 
 from connector.errors import ModelError
 from connector.models.catalog import find_space
-from connector.models.weights import digest, find_model, weight_files
+from connector.models.lookup import find_model
+from connector.models.weights import digest, weight_files
 from tests.twins import Twins, Weights, write_twins
 
 ASK = """
 from connector.errors import ModelError
-from connector.models.weights import find_model
+from connector.models.lookup import find_model
 try:
     print("found", find_model("sentence-transformers/clip-ViT-B-32", half="image"))
 except ModelError as error:

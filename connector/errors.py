@@ -18,6 +18,7 @@
     └── IngestError                 a run that did not come to its end             CLI exit 1
         ├── SourceError             the source as a whole cannot be listed or read
         ├── StageFailed             a stage of the pipeline broke; carries the stage's name
+        ├── WorkerDied              a worker process is gone without a word
         ├── ItemsLost               the counts do not balance
         └── RunIncomplete           stopped before the end; the message says how to go on
             └── RunFilesUnreadable  what a run wrote down cannot be read back: it has to begin anew
@@ -167,6 +168,17 @@ class StageFailed(IngestError):
     def __init__(self, message: str, *, stage: Stage) -> None:
         super().__init__(message)
         self.stage: Stage = stage
+
+
+class WorkerDied(IngestError):
+    """A worker is gone without a word: killed, crashed, or on a node that is.
+
+    ``working`` tells whether it had begun to work, or died while it was getting ready.
+    """
+
+    def __init__(self, detail: str, *, working: bool) -> None:
+        super().__init__(detail)
+        self.working = working
 
 
 class ItemsLost(IngestError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.errors import InvalidQuery
-from connector.search.checks import check_text
+from connector.search.options import check_text
 
 XTD_NAMES = "test_image_names.txt"
 XTD_CAPTIONS = "test_1kcaptions_*.txt"

@@ -15,8 +15,8 @@ import numpy as np
 from connector.errors import InvalidQuery
 from connector.models.catalog import find_space
 from connector.records import StoredPoint, Vectors
-from connector.search.checks import check_text
 from connector.search.client import ImageSearch
+from connector.search.options import check_text
 from connector.search.prompt_templates import check_templates, templates_of
 from connector.search.query import Query, image
 

@@ -15,7 +15,6 @@ import numpy as np
 from connector.errors import InvalidQuery, StoreRefused
 from connector.models.catalog import find_space
 from connector.records import FacetCount, Hit, StoredPoint, Vector, Vectors
-from connector.search.checks import as_point_id, check_between, check_texts, shown
 from connector.search.encoder import QueryEncoder, check_queries, no_point
 from connector.search.hits import HitGroups, Hits
 from connector.search.options import (
@@ -27,6 +26,10 @@ from connector.search.options import (
     SearchArguments,
     SearchOptions,
     Where,
+    as_point_id,
+    check_between,
+    check_texts,
+    shown,
 )
 from connector.search.query import Query, as_query
 from connector.search.query import image as image_query

@@ -15,7 +15,7 @@ from connector.errors import CollectionMismatch, InvalidQuery
 from connector.images.load import IMAGES, ImageLoader
 from connector.models.catalog import find_space
 from connector.records import Vector, Vectors
-from connector.search.checks import as_point_id, check_language, check_texts, is_number, shown
+from connector.search.options import as_point_id, check_language, check_texts, is_number, shown
 from connector.search.query import ImagePart, Part, PointPart, Query, TextPart
 from connector.search.text_encoder import TextEncoder
 from connector.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from connector.errors import InvalidQuery
-from connector.search.checks import check_text
+from connector.search.options import check_text
 
 PLAIN = ("{}",)
 """The template of a language that has none of its own: the label alone."""

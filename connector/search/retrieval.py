@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery
 from connector.filters.parse import as_filter
 from connector.records import FacetCount, Hit, HitGroup, Payload, Vectors
-from connector.search.diversity import CANDIDATES, LEAST, diverse_order
 from connector.search.encoder import named_points
 from connector.search.hits import HitGroups, Hits
 from connector.search.options import MAX_LIMIT, SearchOptions
@@ -22,6 +22,9 @@ from connector.store.engine import Engine, NearestQuery
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
+CANDIDATES = 5
+"""Nearest hits looked at for each one wanted, and ``LEAST`` at least."""
+LEAST = 100
 QUICK = 500
 """Characters of a filter that is read in a moment, some tenths of a millisecond."""
 
@@ -151,3 +154,21 @@ def field_of(payload: Payload, field: str) -> Any:
     for name in field.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
+
+
+def diverse_order(vectors: Vectors, *, scores: NDArray[np.float32], diversity: float, count: int) -> list[int]:
+    """The rows of ``vectors`` (n, dims) to show, best first, at most ``count``.
+
+    Each next one is the row with the greatest ``(1 - diversity) * score - diversity * likeness``, the likeness being
+    its cosine to the nearest row chosen before (Carbonell and Goldstein, 1998). 0 keeps the order of the scores.
+    """
+    left = list(range(len(vectors)))
+    likeness = np.zeros(len(vectors), dtype=np.float32)
+    chosen: list[int] = []
+    while left and len(chosen) < count:
+        worth = (1 - diversity) * scores[left] - diversity * likeness[left]
+        best = left.pop(int(np.argmax(worth)))
+        chosen.append(best)
+        similar = vectors @ vectors[best]  # (n,)
+        likeness = similar if len(chosen) == 1 else np.maximum(likeness, similar)
+    return chosen

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from connector.errors import InvalidQuery
 from connector.records import Payload
-from connector.search.checks import is_number, shown
 from connector.search.classify import PAGE, Label, Labels, classify_stored
 from connector.search.client import ImageSearch
+from connector.search.options import is_number, shown
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from connector.models.catalog import BEST_TOWERS, find_space
 from connector.records import Vector, Vectors
-from connector.search.checks import check_language
+from connector.search.options import check_language
 from connector.settings import ModelSettings
 
 if TYPE_CHECKING:

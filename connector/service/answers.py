@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from connector.records import Hit, StoredPoint
-from connector.search.checks import MAX_TEXT
-from connector.search.options import SearchOptions
+from connector.search.options import MAX_TEXT, SearchOptions
 
 Scalar = str | int | float | bool
 Sign = Callable[[str], str]

@@ -31,17 +31,6 @@ class Remote(AnyWorker, Protocol):
         """Wait until it can work; where it runs may have to be found first."""
 
 
-class WorkerDied(Exception):
-    """A worker is gone without a word: killed, crashed, or on a node that is.
-
-    ``working`` tells whether it had begun to work, or died while it was getting ready.
-    """
-
-    def __init__(self, detail: str, *, working: bool) -> None:
-        super().__init__(detail)
-        self.working = working
-
-
 class Executor(Protocol):
     """Turns shards into futures. A future's exception is WorkerDied, or what the work raised."""
 

@@ -18,10 +18,11 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
 
+from connector.errors import WorkerDied
 from connector.process import set_up_logs
 from connector.settings import Settings
 from connector.store.open import capabilities_of
-from workers.executors.executor import AnyWorker, OnHeartbeat, WorkerDied
+from workers.executors.executor import AnyWorker, OnHeartbeat
 from workers.executors.slots import Slots
 from workers.pipeline.counters import Heartbeat, ShardReport
 from workers.records import Prepared, Shard

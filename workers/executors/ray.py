@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from connector.errors import ConfigError
+from connector.errors import ConfigError, WorkerDied
 from connector.settings import Settings
-from workers.executors.executor import AnyWorker, OnHeartbeat, WorkerDied
+from workers.executors.executor import AnyWorker, OnHeartbeat
 from workers.executors.processes import PER_GPU, Start, portable, start_worker
 from workers.executors.slots import Slots
 from workers.pipeline.counters import HEARTBEAT_S, Heartbeat, ShardReport

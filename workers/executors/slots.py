@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from workers.executors.executor import OnHeartbeat, Remote, WorkerDied
+from connector.errors import WorkerDied
+from workers.executors.executor import OnHeartbeat, Remote
 from workers.pipeline.counters import ShardReport
 from workers.records import Prepared, Shard
 

@@ -17,8 +17,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from connector.errors import ItemsLost, PolyglanceError, RunIncomplete
-from workers.executors.executor import Executor, WorkerDied
+from connector.errors import ItemsLost, PolyglanceError, RunIncomplete, WorkerDied
+from workers.executors.executor import Executor
 from workers.pipeline.counters import Heartbeat, RunReport, ShardReport
 from workers.records import Counts, Ref, Reject, Shard, Stage
 from workers.run.shards import Listing, Manifest, RunFolder

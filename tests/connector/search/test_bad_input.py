@@ -17,8 +17,8 @@ from PIL import Image
 from connector import ImageSearch, InvalidQuery, Query, Settings, image, point
 from connector import text as text_query
 from connector.filters.grammar import DEEPEST, MOST_TERMS
-from connector.search.checks import MAX_TEXT, check_text
 from connector.search.classify import classify
+from connector.search.options import MAX_TEXT, check_text
 from connector.search.query import TextPart, WeightedPart
 from tests.conftest import CommandLine
 from tests.images import image as numbered_image

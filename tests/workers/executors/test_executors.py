@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from connector.errors import ModelError, RunIncomplete
+from connector.errors import ModelError, RunIncomplete, WorkerDied
 from connector.settings import Settings
 from tests.conftest import ROOT, CommandLine
 from tests.images import write_images
 from tests.scripted import Act, Script, ScriptedWorker, refs
-from workers.executors.executor import Remote, WorkerDied
+from workers.executors.executor import Remote
 from workers.executors.processes import Child, count_workers
 from workers.executors.slots import Slots
 from workers.pipeline.counters import Heartbeat, RunReport

@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_start --baseline PATH [--rounds 5]
 
-Both checkouts take turns with the same interpreter. Each ingests a few bundled images of its own first; the files have
-then been read once, as on a machine in use. Wall-clock seconds count the others' work on a shared machine, so seconds
-of processor time stand beside them.
+Both checkouts take turns with the same interpreter. Each ingests some bundled images into data of its own first; the
+files have then been read once, as on a machine in use. Wall-clock seconds count the others' work on a shared machine,
+so seconds of processor time stand beside them.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Checkout:
 
     def ingest(self) -> None:
         """Fill the collection."""
-        self._finished("ingest", str(self._tree / IMAGES))
+        self._finished("ingest", str(HERE / IMAGES))
 
     def help(self) -> Cost:
         """``polyglance --help``."""

@@ -215,6 +215,19 @@ def _median(found: dict[str, Any]) -> str:
     return f"{found['median']:,.0f} ({found['least']:,.0f}–{found['greatest']:,.0f})"
 
 
+def _start(results: dict[str, Any]) -> Iterator[str]:
+    yield "The baseline is another checkout, in turns in the same run. Wall-clock, and of it the processor's own time, which other work"
+    yield "on the machine does not count in: median (least–greatest).\n"
+    yield "| a start of | baseline, s | here, s | ratio | processor, baseline | processor, here |\n| --- | --- | --- | --- | --- | --- |"
+    for name, found in results.items():
+        cells = [_seconds(found[who][what]) for what in ("wall_s", "processor_s") for who in ("baseline", "here")]
+        yield f"| `{name}` | {cells[0]} | {cells[1]} | {found['ratio']:.1f} | {cells[2]} | {cells[3]} |"
+
+
+def _seconds(found: dict[str, Any]) -> str:
+    return f"{found['median']:.2f} ({found['least']:.2f}–{found['greatest']:.2f})"
+
+
 def _query(results: dict[str, Any]) -> Iterator[str]:
     yield "| p50 / p95 / p99, ms | text | search | words to hits |\n| --- | --- | --- | --- |"
     rows = {f"polyglance, {runtime}": found for runtime, found in results["towers"].items()}
@@ -284,6 +297,7 @@ SECTIONS: Sequence[tuple[str, str, str, Callable[[dict[str, Any]], Iterator[str]
     ("The forward pass", "forward", "python -m benchmarks.bench_forward", _forward),
     ("Reading", "sources", "python -m benchmarks.bench_sources", _sources),
     ("Runs", "runs", "python -m benchmarks.bench_runs", _runs),
+    ("Cold starts", "start", "python -m benchmarks.bench_start --baseline PATH", _start),
     ("From words to hits: 100,000 points", "query_100000", "python -m benchmarks.bench_query --points 100000", _query),
     (
         "From words to hits: 1,000,000 points",

@@ -15,7 +15,7 @@ import numpy as np
 from connector.errors import ConfigError, ModelError
 from connector.models.catalog import Space, find_space
 from connector.models.lookup import find_model, is_present
-from connector.models.text_kernels import WORTHWHILE, open_best
+from connector.models.text_kernels import WORTHWHILE, load_choice, open_best
 from connector.models.text_onnx import TextRunner, find_exports, is_runtime_there, weight_bytes
 from connector.process import has_gpu
 from connector.records import Vectors
@@ -105,6 +105,28 @@ def model_name(model: ModelSettings, *, space: Space, tower: str | None = None) 
         known = ", ".join(space.text_models)
         raise ConfigError(f"space {space.name} has no text tower {tower!r}; it has: {known}.") from None
     return model.image_model if model.image_model is not None and name == space.image_model else name
+
+
+def plan_runner(model: ModelSettings) -> str:
+    """What will run the text tower of the settings and why, from its files alone: nothing is loaded or fetched.
+
+    Raises ConfigError for an unknown space or tower.
+    """
+    name = model_name(model, space=find_space(model.space))
+    if not is_present(name, half="text"):
+        return f"not known yet: {name} is not on this machine"
+    folder = find_model(name, half="text")
+    if model.text_runtime == "torch":
+        return "torch: model.text_runtime says so"
+    if not is_onnx_first(model, folder=folder):
+        return f"torch: model.device is {model.device}, and a GPU may serve it"
+    exported = next(find_exports(folder), None)
+    if exported is None:
+        return f"torch, unless it can be exported: there are no files for ONNX Runtime of {folder.name} yet"
+    choice = load_choice(exported)
+    if model.precision == "float32" or choice is None:
+        return f"onnx float32: its files are in {exported.folder}"
+    return f"onnx {choice.kernel}: measured here ({choice})"
 
 
 def is_tower_present(model: ModelSettings, *, space: Space, tower: str) -> bool:

@@ -30,13 +30,27 @@ def settings(
     overrides = options.overrides(space=space, collection=collection, settings=given)
     loaded, origins = Settings.load(overrides), Settings.origins(overrides)
     rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
+    text_tower = _text_tower(loaded)
     if as_json:
-        say_json({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()})
+        told = {name: {"value": value, "from": origin} for name, (value, origin) in rows.items()}
+        told["model.text_runtime"]["runs"] = text_tower
+        say_json(told)
         return
     width = max(len(name) for name in rows)
     for name, (value, origin) in rows.items():
         say(f"{name:{width}}  {json.dumps(value):32}  {origin}")
-    say(f"\n{_memory(loaded)}")
+    say(f"\nThe text tower runs by {text_tower}.\n{_memory(loaded)}")
+
+
+def _text_tower(settings: "Settings") -> str:
+    """What runs the text tower, and why."""
+    from connector.errors import ConfigError
+    from connector.models.text_tower import plan_runner
+
+    try:
+        return plan_runner(settings.model)
+    except ConfigError as error:  # the settings are shown all the same: they are what has to be mended
+        return f"nothing: {error}"
 
 
 def _memory(settings: "Settings") -> str:

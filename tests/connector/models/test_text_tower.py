@@ -15,7 +15,7 @@ from connector.models.catalog import find_space
 from connector.models.image_tower import has_bfloat16
 from connector.models.text_models import load_text_model
 from connector.models.text_torch import torch_runner
-from connector.models.text_tower import TextTower, model_name
+from connector.models.text_tower import TextTower, model_name, plan_runner
 from connector.settings import ModelSettings
 from tests.twins import SENTENCES, SHAPES, Twins, write_multilingual, write_twins
 
@@ -174,3 +174,14 @@ def test_in_bfloat16_the_vectors_are_nearly_those_of_float32(tiny_twins: Twins) 
     cosines = (exact * half).sum(axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(half, axis=1))
     assert 0.999 <= cosines.min() < 1
     assert not np.array_equal(exact, half)
+
+
+def test_what_will_run_is_told_from_the_files_alone(tiny_twins: Twins, tmp_path: Path) -> None:
+    here = ModelSettings(text_model=str(tiny_twins.text), device="cpu")
+    copied = {"text_model": str(tmp_path / "nowhere")}
+
+    assert plan_runner(ModelSettings(space="mini", device="cpu")).startswith("onnx float32: its files are in ")
+    assert "model.text_runtime says so" in plan_runner(here.model_copy(update={"text_runtime": "torch"}))
+    assert "model.device is cuda" in plan_runner(here.model_copy(update={"device": "cuda"}))
+    assert plan_runner(here).startswith("torch, unless it can be exported")
+    assert "is not on this machine" in plan_runner(here.model_copy(update=copied))

@@ -5,7 +5,7 @@
 The rule: a label's vector is the mean of its sentences, one for each template (Radford et al., 2021, section 3.1.4).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
 MOST_LABELS = 10_000
+MOST_LETTERS = 1_000_000
+"""Letters of all sentences together, each label in each template: half a minute of two cores, some 60,000 labels of a
+word, or 10,000 in three templates."""
+SENTENCES = 256
+"""Sentences embedded before it is asked whether they are still wanted."""
 PAGE = 256
 """Images, or stored points, that are compared with the labels together."""
 
@@ -54,17 +59,24 @@ class Labels:
         *,
         language: str | None = None,
         templates: Sequence[str] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Self:
         """Labels in the space of the search's collection. Raises InvalidQuery for labels that are none.
 
         ``language`` is the labels' own, such as ``de``: it chooses the sentences, where ``templates`` gives no others,
-        and the text tower, as in ``ImageSearch.text``.
+        and the text tower, as in ``ImageSearch.text``. ``check`` is called between pieces of the work, and may raise
+        to end it.
         """
         _check_labels(names)
         chosen = templates_of(language) if templates is None else templates
         check_templates(chosen)
+        _check_letters(names, chosen)
         sentences = [template.replace("{}", name) for name in names for template in chosen]
-        vectors = search.embed_texts(sentences, language=language).reshape(len(names), len(chosen), -1).mean(axis=1)
+        made = []
+        for start in range(0, len(sentences), SENTENCES):
+            check()
+            made.append(search.embed_texts(sentences[start : start + SENTENCES], language=language))
+        vectors = np.concatenate(made).reshape(len(names), len(chosen), -1).mean(axis=1)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return cls(tuple(names), unit, find_space(search.info().schema.fingerprint.space).logit_scale)
 
@@ -120,6 +132,15 @@ def _ranked_page(page: Sequence[StoredPoint], labels: Labels) -> Iterator[tuple[
     if whole:
         vectors = np.stack([point.vector for point in whole if point.vector is not None])
         yield from zip(whole, labels.ranked(vectors), strict=True)
+
+
+def _check_letters(names: Sequence[str], templates: Sequence[str]) -> None:
+    letters = len(templates) * sum(map(len, names)) + len(names) * sum(len(each) - len("{}") for each in templates)
+    if letters > MOST_LETTERS:
+        raise InvalidQuery(
+            f"{len(names):,} labels in {len(templates):,} templates are {letters:,} letters; {MOST_LETTERS:,} are "
+            "allowed. Give shorter labels, or fewer labels or templates."
+        )
 
 
 def _check_labels(labels: Sequence[str]) -> None:

@@ -1,10 +1,13 @@
 """TextEncoder: the text towers of one space, loaded when first wanted, and the vectors they gave last.
 
-The rule: a vector is remembered by its tower and its text, so that nothing is embedded twice while it is remembered.
+The rule: a vector is remembered by its tower and its text, so that nothing is embedded twice while it is remembered;
+and whoever has many texts takes turns with the others, a small batch each, in the order in which they came.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +23,70 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4_096
 """Vectors that are remembered: some 10 MB at 512 dims."""
+TURN_TEXTS, TURN_LETTERS = 64, 4_096
+"""What is embedded in one turn at most: a question waits for no more, and so many keep a processor busy."""
+READ = 512
+"""Letters of one text that count: the towers cut off what is longer than some 128 word pieces."""
+
+
+def _shared_out(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts turn by turn, each padded to its longest; like lengths go together, since they pad one another least."""
+    some: list[str] = []
+    for text in sorted(texts, key=len):
+        if some and (len(some) == TURN_TEXTS or (len(some) + 1) * min(len(text), READ) > TURN_LETTERS):
+            yield some
+            some = []
+        some.append(text)
+    if some:
+        yield some
+
+
+class Turns:
+    """A lock that is handed on in the order in which it was asked for: who lets go and asks again comes last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn and have it within the block."""
+        with self._lock:
+            mine = threading.Event() if self._taken else None
+            self._taken = True
+            if mine is not None:
+                self._waiting.append(mine)
+        if mine is not None:
+            self._wait(mine)
+        try:
+            yield
+        finally:
+            self._hand_on()
+
+    def _wait(self, mine: threading.Event) -> None:
+        try:
+            mine.wait()
+        except BaseException:  # Ctrl-C: the turn that may have come meanwhile is the next one's
+            with self._lock:
+                waiting = mine in self._waiting
+                if waiting:
+                    self._waiting.remove(mine)
+            if not waiting:
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False
 
 
 class TextEncoder:
@@ -30,7 +97,7 @@ class TextEncoder:
         self._load = load or self._from_weights
         self._space = find_space(settings.space)
         self._loading = threading.Lock()
-        self._embedding = threading.Lock()
+        self.turns = Turns()
         self._remembering = threading.Lock()
         self._towers: dict[str, TextTower] = {}
         self._choices: dict[str, str] = {}
@@ -59,14 +126,18 @@ class TextEncoder:
             known = {text: vector for text in texts if (vector := self._vectors.get((tower, text))) is not None}
         new = [*dict.fromkeys(text for text in texts if text not in known)]
         if new:
-            loaded = self._tower(tower)
-            with self._embedding:
-                vectors = loaded.embed(new)
-            made = dict(zip(new, vectors, strict=True))
+            made = self._made(new, tower=self._tower(tower))
             known |= made
             with self._remembering:
                 self._vectors.update({(tower, text): vector.copy() for text, vector in made.items()})
         return np.stack([known[text] for text in texts]) if texts else np.empty((0, self._space.dims), np.float32)
+
+    def _made(self, texts: Sequence[str], *, tower: "TextTower") -> dict[str, Vector]:
+        made: dict[str, Vector] = {}
+        for some in _shared_out(texts):
+            with self.turns.turn():
+                made.update(zip(some, tower.embed(some), strict=True))
+        return made
 
     def _tower(self, name: str) -> "TextTower":
         with self._loading:

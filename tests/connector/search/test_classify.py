@@ -60,6 +60,8 @@ def test_stored_images_get_the_labels_of_their_files(search: ImageSearch) -> Non
         (["dog", "cat"], [], "give a list of templates"),
         (["dog", "cat"], "a {}", "give a list of templates"),
         (["dog", "cat"], ["{} {}"], "each template needs one {}"),
+        ([f"{n}".zfill(60) for n in range(1000)], ["{}"] * 20, "1,000 labels in 20 templates are 1,200,000 letters"),
+        (["dog", "cat"], ["x" * 9_990 + "{}"] * 60, "1,000,000 are allowed. Give shorter labels"),
     ],
 )
 def test_labels_and_templates_that_mean_nothing_are_told(

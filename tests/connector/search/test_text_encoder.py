@@ -1,5 +1,6 @@
 """Which tower speaks, and what is remembered of it."""
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,3 +118,43 @@ def test_the_memory_is_bounded_and_many_threads_share_it(tiny_twins: Twins) -> N
 
     np.testing.assert_allclose(np.stack(found), np.tile(expected, (3, 1)), atol=1e-5)
     assert REMEMBERED <= 10_000
+
+
+class SlowTower:
+    """A tower that notes its batches, and holds the first of many texts until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.batches.append([*texts])
+        self.begun.set()
+        assert self.may_go_on.wait(30)
+        return np.ones((len(texts), 128), dtype=np.float32)
+
+
+def test_a_question_waits_for_one_batch_of_many_texts_and_no_more() -> None:
+    tower = SlowTower()
+    encoder = TextEncoder(ModelSettings(space="mini"), load=lambda _: tower)  # type: ignore[arg-type, return-value]
+    many = [f"label {number} " + "x" * 6_000 for number in range(200)]
+    with ThreadPoolExecutor(2) as threads:
+        bulk = threads.submit(encoder.embed, many, tower="multilingual")
+        assert tower.begun.wait(30)
+        question = threads.submit(encoder.embed, ["a dog"], tower="multilingual")
+        while not encoder.turns.waiting:
+            pass
+        tower.may_go_on.set()
+        assert bulk.result(30).shape == (200, 128)
+        question.result(30)
+    asked = next(number for number, batch in enumerate(tower.batches) if batch == ["a dog"])
+    assert asked == 1
+    assert len(tower.batches) > 20
+
+
+def test_many_questions_go_through_the_tower_together() -> None:
+    tower = SlowTower()
+    tower.may_go_on.set()
+    encoder = TextEncoder(ModelSettings(space="mini"), load=lambda _: tower)  # type: ignore[arg-type, return-value]
+    encoder.embed([f"a dog, number {number}" for number in range(64)], tower="multilingual")
+    assert len(tower.batches) == 1

@@ -196,6 +196,8 @@ class ServeSettings(Section):
     """Questions that may wait for the model; one more is asked to come again."""
     batch: int = Field(default=64, ge=1, le=1024)
     """Texts of different requests in one pass through the model; 1 means each alone."""
+    decode_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
+    """Memory for decoding images that are sent along or shown small; one that alone needs more is refused."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that answer; more than one needs a Qdrant server."""
     thumbnail_px: int = Field(default=320, ge=16, le=2048)

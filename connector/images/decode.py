@@ -138,7 +138,7 @@ def _open(data: bytes, *, name: str, size: int, max_pixels: int) -> tuple[ImageF
     if name == "jpegxl" and (claimed := jpeg_xl_size(data)):  # its decoder opens no header alone
         _bound(claimed, pixels=claimed[0] * claimed[1], max_pixels=max_pixels)
     data = checked(data, name=name)
-    image = _OPENERS[name](io.BytesIO(data))
+    image = OPENERS[name](io.BytesIO(data))
     needed = pixels_needed(data, size=size) if name == "jpeg" else None
     _bound(image.size, pixels=needed, max_pixels=max_pixels)
     check_pixels(data, name=name)
@@ -182,7 +182,7 @@ def _open_jpeg_xl(file: io.BytesIO) -> ImageFile:
 
 
 # The plugins' classes, not Image.open: that would try others, and warn at a limit that is not ours.
-_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,

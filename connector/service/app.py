@@ -19,6 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from connector.search.async_client import AsyncImageSearch, embed_parts
 from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
+from connector.service.admission import AdmissionQueue, ImageAdmission
 from connector.service.answers import ProblemAnswer
 from connector.service.guard import Guard
 from connector.service.images import Images
@@ -31,6 +32,8 @@ from connector.service.questions import Questions
 from connector.service.thumbnails import Thumbnails
 from connector.settings import Settings
 
+IMAGES = 8
+"""Files read and decoded at once, as far as their bytes allow."""
 GALLERY = Path(__file__).parent / "gallery"
 _MEANINGS = {
     401: "A key is wanted.",
@@ -70,6 +73,14 @@ class Service:
         self.metrics = Metrics()
         self.keys = Keys(serve)
         self._originals = Originals(settings)
+        self._admission = ImageAdmission(
+            threads=IMAGES,
+            queue=serve.queue,
+            file_bytes=settings.limits.max_bytes,
+            decode_bytes=serve.decode_bytes,
+            metrics=self.metrics,
+        )
+        self._labelling = AdmissionQueue(threads=1, queue=serve.queue, name="labels")
         batcher = TextBatcher(
             partial(embed_parts, search),
             queue=serve.queue,
@@ -78,14 +89,25 @@ class Service:
             on_depth=self.metrics.waiting.set,
         )
         self._search = AsyncImageSearch(search, batcher=batcher)
-        thumbnails = Thumbnails(self._originals, serve=serve, limits=settings.limits)
-        self.questions = Questions(search, async_search=self._search, keys=self.keys, serve=serve)
+        thumbnails = Thumbnails(self._originals, admission=self._admission, serve=serve, limits=settings.limits)
+        self.questions = Questions(
+            search,
+            async_search=self._search,
+            admission=self._admission,
+            labelling=self._labelling,
+            keys=self.keys,
+        )
         self.images = Images(
-            self._search, originals=self._originals, thumbnails=thumbnails, keys=self.keys, metrics=self.metrics
+            self._search,
+            admission=self._admission,
+            originals=self._originals,
+            thumbnails=thumbnails,
+            keys=self.keys,
+            metrics=self.metrics,
         )
         self.operations = Operations(
             self._search,
-            originals=self._originals,
+            thumbnails=thumbnails,
             keys=self.keys,
             metrics=self.metrics,
             settings=settings,
@@ -107,6 +129,8 @@ class Service:
             warming.cancel()
             measuring.cancel()
             await asyncio.wait([warming, measuring])
+            for queue in (self._admission, self._labelling):
+                await asyncio.to_thread(queue.close)  # its work is done, or given up at its next piece
             self._originals.close()
             await self._search.close()
 

@@ -1,24 +1,23 @@
 """The routes that show one stored image: what is known of it, its original, its thumbnail, its tags.
 
-The one rule: files are read a few at a time in threads of their own, so that slow stores hold up no question.
+The one rule: files are read a few at a time in threads of their own, so that slow stores hold up no question, and
+whoever hangs up frees a thread only when it has ended.
 """
 
 from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Path, Request, Response
 
 from connector.errors import InvalidQuery, UnreadableImage
 from connector.records import StoredPoint
 from connector.search.async_client import AsyncImageSearch
+from connector.service.admission import ImageAdmission
 from connector.service.answers import PointAnswer, TagsRequest
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Originals, answer
 from connector.service.thumbnails import Thumbnails
 
-READERS = 8
-"""Files read at once."""
 PointId = Annotated[str, Path(examples=["1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"])]
 
 
@@ -26,14 +25,21 @@ class Images:
     """Shows the images of one collection."""
 
     def __init__(
-        self, search: AsyncImageSearch, *, originals: Originals, thumbnails: Thumbnails, keys: Keys, metrics: Metrics
+        self,
+        search: AsyncImageSearch,
+        *,
+        admission: ImageAdmission,
+        originals: Originals,
+        thumbnails: Thumbnails,
+        keys: Keys,
+        metrics: Metrics,
     ) -> None:
         self._search = search
         self._originals = originals
         self._thumbnails = thumbnails
         self._keys = keys
         self._metrics = metrics
-        self._threads = CapacityLimiter(READERS)
+        self._admission = admission
 
     async def point(self, point_id: PointId) -> PointAnswer:
         """One stored image with all that is known of it."""
@@ -48,7 +54,7 @@ class Images:
     async def image(self, point_id: PointId, request: Request) -> Response:
         """The original of an image, from where it was ingested; one range of it where that is asked for."""
         found = await self._found(point_id)
-        original = await to_thread.run_sync(self._originals.find, found.payload, limiter=self._threads)
+        original = await self._admission.run(lambda _: self._originals.find(found.payload))
         return await answer(original, asked=request.headers)
 
     async def thumbnail(self, point_id: PointId, request: Request) -> Response:
@@ -59,7 +65,7 @@ class Images:
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         try:
-            made = await to_thread.run_sync(self._thumbnails.get, found.id, found.payload, limiter=self._threads)
+            made = await self._thumbnails.get(found.id, found.payload)
         except UnreadableImage as error:
             raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
         self._metrics.thumbnails.labels(made.origin).inc()

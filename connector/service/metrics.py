@@ -33,6 +33,12 @@ class Metrics:
         self.waiting = Gauge(
             "polyglance_queue_depth", "Texts that wait for the model.", multiprocess_mode="livesum", registry=registry
         )
+        self.decoding = Gauge(
+            "polyglance_decode_bytes",
+            "Bytes lent for decoding images.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.batches = Histogram(
             "polyglance_batch_texts", "Texts in one pass through the model.", buckets=_SIZES, registry=registry
         )

@@ -23,8 +23,7 @@ from connector.service.answers import (
 )
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
-from connector.service.originals import Originals
-from connector.service.thumbnails import shrink
+from connector.service.thumbnails import Thumbnails
 from connector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,13 +39,13 @@ class Operations:
         self,
         search: AsyncImageSearch,
         *,
-        originals: Originals,
+        thumbnails: Thumbnails,
         keys: Keys,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
         self._search = search
-        self._originals = originals
+        self._thumbnails = thumbnails
         self._keys = keys
         self._metrics = metrics
         self._settings = settings
@@ -84,7 +83,13 @@ class Operations:
     async def reject_thumbnail(self, run: str, reject: str) -> Response:
         """A small image of a reject, where one can be made."""
         source = await self._source_of(run)
-        data = await asyncio.to_thread(self._reject_thumbnail, source, reject)
+        found = await asyncio.to_thread(self._reject_of, source, reject)
+        try:
+            data = await self._thumbnails.of_reject({"uri": found.uri})
+        except UnreadableImage as error:
+            raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
+        except OriginalError as error:
+            raise HTTPException(404, f"no thumbnail can be made: {error}") from error
         return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=300"})
 
     async def metrics(self) -> Response:
@@ -152,18 +157,12 @@ class Operations:
                 )
         return RejectsAnswer(reasons=dict(counts.most_common()), rejects=shown)
 
-    def _reject_thumbnail(self, source: str, name: str) -> bytes:
+    def _reject_of(self, source: str, name: str) -> RejectedImage:
         rejects = read_rejects(self._settings.qdrant, collection=self._settings.collection, source=source)
         found = next((each for each in rejects if _name_of(each) == name), None)
         if found is None:
             raise HTTPException(404, f"there is no reject {name!r} in this ingestion")
-        try:
-            original = self._originals.find({"uri": found.uri})
-            return shrink(original, size=self._settings.serve.thumbnail_px, max_pixels=self._settings.limits.max_pixels)
-        except UnreadableImage as error:
-            raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
-        except OriginalError as error:
-            raise HTTPException(404, f"no thumbnail can be made: {error}") from error
+        return found
 
 
 def _ingestion(run: RunStatus) -> IngestionAnswer:

@@ -1,26 +1,26 @@
 """The routes that ask: search, classify, facets.
 
 The one rule: texts wait for the next pass of the text tower, together with those of other requests; whatever embeds
-images goes one after the other, since one image keeps the model busy.
+images or labels is work for an AdmissionQueue, which knows when it has really ended.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, File, Form, UploadFile
 from fastapi import Query as Parameter
 from pydantic import TypeAdapter, ValidationError
 
-from connector.errors import InvalidQuery, Overloaded
-from connector.records import Hit
+from connector.errors import InvalidQuery
+from connector.records import Hit, Vectors
 from connector.search.async_client import AsyncImageSearch
-from connector.search.classify import Label, classify
+from connector.search.classify import Label, Labels
 from connector.search.client import ImageSearch
+from connector.search.hits import Hits
 from connector.search.options import SearchOptions
-from connector.search.query import PointPart, Query, TextPart, WeightedPart, image, point, text
+from connector.search.query import PointPart, Query, TextPart, WeightedPart, point, text
+from connector.service.admission import AdmissionQueue, ImageAdmission, Slot
 from connector.service.answers import (
     Classification,
     ClassifyAnswer,
@@ -37,45 +37,31 @@ from connector.service.answers import (
     WeightedPartRequest,
 )
 from connector.service.keys import Keys
-from connector.settings import ServeSettings
 
 T = TypeVar("T")
 
 
-class AdmissionQueue:
-    """At most ``at_once`` callers work, at most ``queue`` wait."""
-
-    def __init__(self, *, at_once: int, queue: int) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._queue = queue
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot and hold it within the block. Raises Overloaded when too many wait."""
-        if self._waiting >= self._queue:
-            raise Overloaded(f"{self._queue} requests wait already; ask again in a second.", retry_after=1.0)
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
+SHARP = 512
+"""The longer side that an image sent along is decoded for at most, whatever the space."""
 
 
 class Questions:
     """Answers what is asked of one collection."""
 
     def __init__(
-        self, search: ImageSearch, *, async_search: AsyncImageSearch, keys: Keys, serve: ServeSettings
+        self,
+        search: ImageSearch,
+        *,
+        async_search: AsyncImageSearch,
+        admission: ImageAdmission,
+        labelling: AdmissionQueue,
+        keys: Keys,
     ) -> None:
         self._blocking = search
         self._search = async_search
         self._keys = keys
-        self._admission = AdmissionQueue(at_once=1, queue=serve.queue)
+        self._admission = admission
+        self._labelling = labelling
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The images nearest to a text, to a stored image, or to a query of several, best first; or groups of them."""
@@ -94,13 +80,19 @@ class Questions:
         """The images nearest to one that is sent along; ``options`` is JSON with where, limit, offset and so on."""
         started = time.perf_counter()
         wanted = _parsed(TypeAdapter(ImageSearchRequest), options)
-        async with self._admission.slot():
-            hits = await self._search.image(await file.read(), **wanted.arguments())
+        data = await file.read()
+
+        def search(slot: Slot) -> Hits:
+            with self._admission.decoding(data, size=SHARP, slot=slot):
+                return self._blocking.image(data, **wanted.arguments())
+
+        hits = await self._admission.run(search)
         return SearchAnswer(hits=self._hits(hits), took_ms=_since(started))
 
     async def classify(self, request: ClassifyStoredRequest) -> ClassifyAnswer:
         """Which of these labels, in any language, fits each of these stored images best."""
-        return await self._classified([point(each) for each in request.ids], request, names=request.ids)
+        vectors = await self._search.embed_queries([point(each) for each in request.ids])
+        return await self._classified(vectors, request, names=request.ids)
 
     async def classify_image(
         self,
@@ -109,7 +101,13 @@ class Questions:
     ) -> ClassifyAnswer:
         """Which of the labels fits an image that is sent along; ``options`` is JSON with labels and so on."""
         wanted = _parsed(TypeAdapter(ClassifyRequest), options)
-        return await self._classified([image(await file.read())], wanted, names=[None])
+        data = await file.read()
+
+        def embed(slot: Slot) -> Vectors:
+            with self._admission.decoding(data, size=SHARP, slot=slot):
+                return self._blocking.embed_images([data])
+
+        return await self._classified(await self._admission.run(embed), wanted, names=[None])
 
     async def facets(
         self,
@@ -122,13 +120,16 @@ class Questions:
         return FacetAnswer(field=field, counts=[CountAnswer(value=each.value, count=each.count) for each in counts])
 
     async def _classified(
-        self, images: Sequence[Query], request: ClassifyRequest, *, names: Sequence[str | None]
+        self, vectors: Vectors, request: ClassifyRequest, *, names: Sequence[str | None]
     ) -> ClassifyAnswer:
-        chosen = request.templates or None
-        async with self._admission.slot():
-            found = await asyncio.to_thread(
-                classify, self._blocking, images, labels=request.labels, language=request.language, templates=chosen
+        def compare(slot: Slot) -> list[tuple[Label, ...]]:
+            chosen = request.templates or None
+            labels = Labels.embedded(
+                self._blocking, request.labels, language=request.language, templates=chosen, check=slot.check
             )
+            return labels.ranked(vectors)
+
+        found = await self._labelling.run(compare)
         return ClassifyAnswer(
             images=[
                 Classification(id=name, labels=[*map(_label, best)]) for name, best in zip(names, found, strict=True)

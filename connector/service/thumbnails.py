@@ -1,16 +1,18 @@
 """Thumbnails: made once, kept in memory and on disk within bounds.
 
-The one rule: whoever asks for a thumbnail that is being made waits for it, and does not make it again.
+The one rule: whoever asks for a thumbnail that is being made waits for it, and does not make it again; when nobody
+waits any more, it is given up.
 """
 
+import asyncio
 import hashlib
 import io
 import logging
 import os
 import tempfile
 import threading
-from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,7 @@ from connector.errors import OriginalUnavailable
 from connector.images.faults import one_image
 from connector.process import private_folder
 from connector.records import Payload
+from connector.service.admission import ImageAdmission, Slot
 from connector.service.originals import Original, Originals
 from connector.settings import LimitsSettings, ServeSettings
 
@@ -40,70 +43,98 @@ class Thumbnail:
     origin: Origin
 
 
-class Thumbnails:
-    """Makes and keeps thumbnails. Safe to use from many threads."""
+@dataclass(slots=True)
+class _Making:
+    """A thumbnail that is being made, and how many wait for it."""
 
-    def __init__(self, originals: Originals, *, serve: ServeSettings, limits: LimitsSettings) -> None:
+    task: "asyncio.Task[Thumbnail]"
+    callers: int = 0
+
+
+class Thumbnails:
+    """Makes and keeps thumbnails; belongs to one event loop."""
+
+    def __init__(
+        self, originals: Originals, *, admission: ImageAdmission, serve: ServeSettings, limits: LimitsSettings
+    ) -> None:
         self._originals = originals
+        self._admission = admission
         self._size = serve.thumbnail_px
         self._max_pixels = limits.max_pixels
         self._memory: LRUCache[str, bytes] = LRUCache(serve.thumbnail_cache_bytes, getsizeof=_weight)
         self._disk = BoundedFolder(serve.thumbnail_folder, max_bytes=serve.thumbnail_disk_bytes)
-        self._making: dict[str, Future[Thumbnail]] = {}
-        self._lock = threading.Lock()
+        self._making: dict[str, _Making] = {}
 
     def etag_of(self, point_id: str, payload: Payload) -> str:
         """What tells this thumbnail from one of another image, version or size."""
         said = f"{point_id} {payload.get('version')} {payload.get('content_hash')} {self._size}"
         return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
-    def get(self, point_id: str, payload: Payload) -> Thumbnail:
+    async def get(self, point_id: str, payload: Payload) -> Thumbnail:
         """The image of a point, upright, its longer side ``serve.thumbnail_px`` at most.
 
-        Raises OriginalError, and UnreadableImage for a file that was damaged since.
+        Raises OriginalError, UnreadableImage for a file that was damaged since, and Overloaded.
         """
         etag = self.etag_of(point_id, payload)
-        with self._lock:
-            if (kept := self._memory.get(etag)) is not None:
-                return Thumbnail(kept, etag, "memory")
-            waited = self._making.get(etag)
-            mine: Future[Thumbnail] = Future()
-            if waited is None:
-                self._making[etag] = mine
-        if waited is not None:
-            return waited.result()
+        if (kept := self._memory.get(etag)) is not None:
+            return Thumbnail(kept, etag, "memory")
+        making = self._making.get(etag) or self._begin(etag, point_id, payload)
+        making.callers += 1
         try:
-            mine.set_result(self._found_or_made(etag, payload))
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
+            made = await asyncio.shield(making.task)
         finally:
-            with self._lock:
-                del self._making[etag]
-        return mine.result()
+            making.callers -= 1
+            if not making.callers:
+                self._forget(etag, making)
+                making.task.cancel()  # nothing, where it is done
+        if _weight(made.data) <= self._memory.maxsize:
+            self._memory[etag] = made.data
+        return made
 
-    def _found_or_made(self, etag: str, payload: Payload) -> Thumbnail:
+    async def of_reject(self, payload: Payload) -> bytes:
+        """A small image of what could not be ingested; it is not kept. Raises as ``get`` does."""
+        return await self._admission.run(partial(self._made, payload))
+
+    def _begin(self, etag: str, point_id: str, payload: Payload) -> _Making:
+        work = self._admission.run(partial(self._found_or_made, etag, payload))
+        making = self._making[etag] = _Making(asyncio.create_task(work, name=f"thumbnail {point_id}"))
+        making.task.add_done_callback(lambda _: self._forget(etag, making))
+        return making
+
+    def _forget(self, etag: str, making: _Making) -> None:
+        if self._making.get(etag) is making:
+            del self._making[etag]
+
+    def _found_or_made(self, etag: str, payload: Payload, slot: Slot) -> Thumbnail:
         kept = self._disk.get(etag)
-        data = (
-            kept
-            if kept is not None
-            else shrink(self._originals.find(payload), size=self._size, max_pixels=self._max_pixels)
-        )
-        if kept is None:
-            self._disk.put(etag, data)
-        with self._lock:
-            if _weight(data) <= self._memory.maxsize:
-                self._memory[etag] = data
-        return Thumbnail(data, etag, "made" if kept is None else "disk")
+        if kept is not None:
+            return Thumbnail(kept, etag, "disk")
+        data = self._made(payload, slot)
+        self._disk.put(etag, data)
+        return Thumbnail(data, etag, "made")
+
+    def _made(self, payload: Payload, slot: Slot) -> bytes:
+        original = self._originals.find(payload)
+        with self._admission.reading(original.size, slot=slot):
+            data = _whole(original, slot=slot)
+            with self._admission.decoding(data, size=self._size, slot=slot):
+                return shrink(data, size=self._size, max_pixels=self._max_pixels)
 
 
-def shrink(original: Original, *, size: int, max_pixels: int) -> bytes:
-    """An image as WebP, upright, its longer side ``size`` at most. Raises OriginalError and UnreadableImage."""
+def _whole(original: Original, *, slot: Slot) -> bytes:
+    read = bytearray()
+    for block in original.blocks(0, original.size):
+        slot.check()
+        read += block
+    if len(read) != original.size:
+        raise OriginalUnavailable("the file ended before its end; ask again.")
+    return bytes(read)
+
+
+def shrink(data: bytes, *, size: int, max_pixels: int) -> bytes:
+    """An image as WebP, upright, its longer side ``size`` at most. Raises UnreadableImage."""
     from connector.images.decode import upright  # here: it imports torch
 
-    data = b"".join(original.blocks(0, original.size))
-    if len(data) != original.size:
-        raise OriginalUnavailable("the file ended before its end; ask again.")
     with one_image("thumbnail", b""):
         small = upright(data, size=size, max_pixels=max_pixels)
         small.thumbnail((size, size), Image.Resampling.LANCZOS)

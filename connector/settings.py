@@ -182,16 +182,28 @@ class ServeSettings(Section):
     """Keys that may do everything; without these and read_keys nobody need send one."""
     read_keys: tuple[Key, ...] = ()
     """Keys that may ask and look, and change nothing."""
-    open_thumbnails: bool = True
-    """Whether thumbnails are handed out without a key, as Qdrant's dashboard needs them."""
+    signing_key: Key | None = None
+    """Key that addresses of images are signed with; none means one made of api_keys and read_keys."""
+    open_thumbnails: bool = False
+    """Whether thumbnails are handed out by their plain address, without a key or a signature."""
     open_to_all: bool = False
     """Whether the service may listen beyond this machine without keys, behind a proxy that asks for them."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, beside its own, that a service without keys is called by, such as ["photos.lan"]."""
+    roots: tuple[str, ...] = ()
+    """Places whose originals are handed out, beside those that ingestions wrote down on this machine."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the REST interface, such as ["https://app.example.org"]."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request above which it is refused."""
+    body_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Bytes of all requests' bodies that are held at once; what goes beyond is asked to come again."""
+    header_timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds within which the headers of a request must be in."""
+    half_open: int = Field(default=128, ge=1, le=100_000)
+    """Connections whose request is not wholly in; one more closes the oldest of them."""
     timeout_s: float = Field(default=30.0, gt=0)
-    """Seconds until an answer must begin."""
+    """Seconds until an answer must begin, the request's body included."""
     queue: int = Field(default=256, ge=1, le=100_000)
     """Questions that may wait for the model; one more is asked to come again."""
     batch: int = Field(default=64, ge=1, le=1024)

@@ -21,7 +21,7 @@ from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
 from connector.service.admission import AdmissionQueue, ImageAdmission
 from connector.service.answers import ProblemAnswer
-from connector.service.guard import Guard
+from connector.service.guard import Guard, KeyCheck
 from connector.service.images import Images
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
@@ -29,6 +29,7 @@ from connector.service.operations import Operations
 from connector.service.originals import Originals
 from connector.service.problems import answer_errors
 from connector.service.questions import Questions
+from connector.service.roots import Roots
 from connector.service.thumbnails import Thumbnails
 from connector.settings import Settings
 
@@ -73,6 +74,7 @@ class Service:
         self.metrics = Metrics()
         self.keys = Keys(serve)
         self._originals = Originals(settings)
+        roots = Roots(settings)
         self._admission = ImageAdmission(
             threads=IMAGES,
             queue=serve.queue,
@@ -101,6 +103,7 @@ class Service:
             self._search,
             admission=self._admission,
             originals=self._originals,
+            roots=roots,
             thumbnails=thumbnails,
             keys=self.keys,
             metrics=self.metrics,
@@ -146,6 +149,7 @@ def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    app.add_middleware(KeyCheck, keys=service.keys)
     app.add_middleware(Guard, serve=settings.serve, metrics=service.metrics)
     app.add_middleware(
         CORSMiddleware,
@@ -176,8 +180,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     writing.put("/v1/points/{point_id}/tags", tags=["images"])(images.tag)
     seeing = APIRouter(responses=_PROBLEMS, default_response_class=Response, tags=["images"])
     original, thumbnail = [Depends(keys.may_see)], [Depends(keys.may_see_thumbnail)]
+    lasting = [Depends(keys.may_see_lasting)]
     seeing.get("/images/{point_id}", dependencies=original, responses=_ORIGINAL)(images.image)
     seeing.get("/thumbnails/{point_id}.webp", dependencies=thumbnail, responses=_WEBP)(images.thumbnail)
+    seeing.get("/thumbnails/{signature}/{point_id}.webp", dependencies=lasting, responses=_WEBP)(images.thumbnail)
     seeing.get("/rejects/{run}/{reject}.webp", dependencies=original, responses=_WEBP)(running.reject_thumbnail)
     for router in (reading, writing, seeing):
         app.include_router(router)

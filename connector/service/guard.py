@@ -1,7 +1,8 @@
 """Guard: what stands around every request: its id, its bounds, its count, and the headers of its answer.
 
-The one rule: whoever hangs up is no longer worked for. Once a request's body is in, the guard listens for the caller
-to leave, and cancels what answers it.
+The one rule: whoever hangs up is no longer worked for, and nobody's body is read before it is known that it may come:
+names and origin are looked at first, and by ``KeyCheck`` the key. Once a body is in, the guard listens for the caller
+to leave.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from connector.printable import printable
+from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.problems import problem
 from connector.settings import ServeSettings
@@ -32,6 +35,7 @@ HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 """Sent with everything: nothing from elsewhere runs in a page of ours, and nothing frames it."""
@@ -45,6 +49,7 @@ class Guard:
         self._serve = serve
         self._metrics = metrics
         self._names = _names_of(serve)
+        self._bodies = _Bodies(serve.body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what is no HTTP passes through."""
@@ -52,15 +57,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["request_id"] = uuid.uuid4().hex
-        exchange = _Exchange(scope, receive, send, max_bytes=self._serve.max_body_bytes)
+        exchange = _Exchange(scope, receive, send, max_bytes=self._serve.max_body_bytes, bodies=self._bodies)
         try:
             await self._answer(exchange)
         finally:
+            exchange.let_go()
             self._note(exchange)
 
     async def _answer(self, exchange: "_Exchange") -> None:
         refused = self._refusal(exchange.request)
         if refused is not None:
+            refused.headers["Connection"] = "close"  # its body, if one comes, is not read
             await exchange.answer(refused)
             return
         try:
@@ -77,13 +84,31 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         host = (request.headers.get("host") or "").lower()
-        if self._names is not None and _name(host) not in self._names:
-            said = f"{host!r} is no name of this service; set serve.public_url where it has another, or serve.api_keys."
+        if self._names is not None and not self._is_ours(_name(host)):
+            said = f"{host!r} is no name of this service; serve.allowed_hosts names more, serve.api_keys asks for keys."
             return problem(request, 421, "misdirected", said)
+        if request.method not in HARMLESS and self._names is not None and not self._is_from_here(request, host=host):
+            said = "a page of another site may not ask here; serve.cors_origins names those that may."
+            return problem(request, 403, "forbidden", said)
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._serve.max_body_bytes:
+        if not length.isdecimal() or len(length) > _DIGITS or int(length) > self._serve.max_body_bytes:
             return problem(request, 413, "too_large", too_large(self._serve.max_body_bytes))
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in _FORMS and request.method not in HARMLESS:
+            said = f"the body is {kind}; application/json is wanted, or multipart/form-data for an image."
+            return problem(request, 415, "unsupported_media_type", said)
         return None
+
+    def _is_ours(self, name: str) -> bool:
+        assert self._names is not None
+        return name in self._names or (self._serve.open_to_all and _is_address(name))
+
+    def _is_from_here(self, request: Request, *, host: str) -> bool:
+        """Whether a browser says that a page of ours, or of an allowed origin, asks; others say nothing."""
+        origin = request.headers.get("origin")
+        if origin is not None:
+            return origin in self._serve.cors_origins or _name_and_port(origin) == host
+        return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
     def _note(self, exchange: "_Exchange") -> None:
         route = getattr(exchange.scope.get("route"), "path", None) or "other"
@@ -93,8 +118,8 @@ class Guard:
         self._metrics.seconds.labels(route).observe(seconds)
         log.info(  # the query is left out: a signed address lies in it
             "request method=%s path=%s status=%s ms=%.1f request_id=%s",
-            method,
-            exchange.scope["path"],
+            printable(method),
+            printable(exchange.scope["path"]),
             status,
             seconds * 1000,
             exchange.request_id,
@@ -102,12 +127,52 @@ class Guard:
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH"})
+HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing and bring no body."""
+_FORMS = frozenset({"text/plain", "application/x-www-form-urlencoded"})
+"""What a form of another site can send, beside multipart, without asking first."""
+_DIGITS = 18
+"""Of a length; Python refuses to read numbers of some thousands."""
+
+
+class KeyCheck:
+    """Answers requests that bring a body and no key before a byte of the body is read."""
+
+    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what has a key, or needs none here: the routes look again, and more closely."""
+        app = self._app
+        if scope["type"] == "http" and scope["method"] not in HARMLESS:
+            request = Request(scope)
+            if self._keys.refuses(request.headers.get("authorization", "")):
+                said = "send a key of the service: Authorization: Bearer KEY"
+                headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+                app = problem(request, 401, "unauthorized", said, headers=headers)
+        await app(scope, receive, send)
+
+
+class _Bodies:
+    """Bytes of the bodies of all requests under way."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    def take(self, size: int) -> bool:
+        """Count bytes as held, where there is room for them."""
+        if self.held + size > self.most:
+            return False
+        self.held += size
+        return True
 
 
 class _Exchange:
     """One request and its answer, as they pass through the guard."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_bytes: int, bodies: _Bodies) -> None:
         self.scope = scope
         self.request = Request(scope)
         self.started = time.perf_counter()
@@ -116,7 +181,8 @@ class _Exchange:
         self.began: Callable[[], None] = _nothing
         self._receive = receive
         self._send = send
-        self._left = max_bytes
+        self._bodies = bodies
+        self._held = 0
         self._max_bytes = max_bytes
         self._read = asyncio.Event()
         self._gone = asyncio.Event()
@@ -153,14 +219,23 @@ class _Exchange:
             await self._gone.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
         if message["type"] == "http.disconnect":
             self._gone.set()
         if not message.get("more_body", False):
             self._read.set()
-        if self._left < 0:
-            raise HTTPException(413, too_large(self._max_bytes))
+        if self._held + size > self._max_bytes:
+            raise HTTPException(413, too_large(self._max_bytes), {"Connection": "close"})
+        if not self._bodies.take(size):
+            said = "the bodies of other requests fill serve.body_bytes; ask again in a second"
+            raise HTTPException(429, said, {"Retry-After": "1", "Connection": "close"})
+        self._held += size
         return message
+
+    def let_go(self) -> None:
+        """Give the bytes of the body back."""
+        self._bodies.held -= self._held
+        self._held = 0
 
     async def send(self, message: Message) -> None:
         """A piece of the answer, with the headers that all answers have."""
@@ -205,12 +280,26 @@ def is_loopback(host: str) -> bool:
 def _names_of(serve: ServeSettings) -> frozenset[str] | None:
     """The names that a service without keys is called by; None where any will do.
 
-    A page elsewhere can let its own name lead to this machine (DNS rebinding); here it is not answered.
+    A page elsewhere can let its own name lead to this machine (DNS rebinding); here it is not answered. It cannot do
+    so by an address, which is why a service that is open to all answers to any.
     """
-    if serve.api_keys or serve.read_keys or serve.open_to_all:
+    if serve.api_keys or serve.read_keys:
         return None
     public = {urlsplit(serve.public_url).hostname or ""} if serve.public_url else set()
-    return frozenset({"localhost", "127.0.0.1", "::1", serve.host.lower(), *public})
+    allowed = {name.lower() for name in serve.allowed_hosts}
+    return frozenset({"localhost", "127.0.0.1", "::1", serve.host.lower(), *public, *allowed})
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _name_and_port(origin: str) -> str:
+    return origin.lower().partition("://")[2]
 
 
 def _name(host: str) -> str:

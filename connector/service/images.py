@@ -6,16 +6,18 @@ whoever hangs up frees a thread only when it has ended.
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import HTTPException, Path, Request, Response
 
 from connector.errors import InvalidQuery, UnreadableImage
-from connector.records import StoredPoint
+from connector.records import Payload, StoredPoint
 from connector.search.async_client import AsyncImageSearch
 from connector.service.admission import ImageAdmission
 from connector.service.answers import PointAnswer, TagsRequest
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
-from connector.service.originals import Originals, answer
+from connector.service.originals import Original, Originals, answer
+from connector.service.roots import Roots
 from connector.service.thumbnails import Thumbnails
 
 PointId = Annotated[str, Path(examples=["1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"])]
@@ -30,12 +32,14 @@ class Images:
         *,
         admission: ImageAdmission,
         originals: Originals,
+        roots: Roots,
         thumbnails: Thumbnails,
         keys: Keys,
         metrics: Metrics,
     ) -> None:
         self._search = search
         self._originals = originals
+        self._roots = roots
         self._thumbnails = thumbnails
         self._keys = keys
         self._metrics = metrics
@@ -54,22 +58,29 @@ class Images:
     async def image(self, point_id: PointId, request: Request) -> Response:
         """The original of an image, from where it was ingested; one range of it where that is asked for."""
         found = await self._found(point_id)
-        original = await self._admission.run(lambda _: self._originals.find(found.payload))
-        return await answer(original, asked=request.headers)
+        original = await self._admission.run(lambda _: self._found_original(found.payload))
+        policy = self._keys.sharing(request, within="same-origin")
+        return await answer(original, asked=request.headers, policy=policy)
 
     async def thumbnail(self, point_id: PointId, request: Request) -> Response:
         """A small image as WebP; 304 where the browser has it already."""
         found = await self._found(point_id)
         etag = f'"{self._thumbnails.etag_of(found.id, found.payload)}"'
-        headers = {"ETag": etag, "Cache-Control": "private, max-age=300"}
+        policy = self._keys.sharing(request, within="same-site")  # Qdrant's dashboard has another port
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=300", "Cross-Origin-Resource-Policy": policy}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         try:
+            await to_thread.run_sync(self._roots.check, found.payload.get("uri"))
             made = await self._thumbnails.get(found.id, found.payload)
         except UnreadableImage as error:
             raise HTTPException(404, f"no thumbnail can be made ({error.reason}): {error}") from error
         self._metrics.thumbnails.labels(made.origin).inc()
         return Response(made.data, media_type="image/webp", headers=headers)
+
+    def _found_original(self, payload: Payload) -> Original:
+        self._roots.check(payload.get("uri"))
+        return self._originals.find(payload)
 
     async def _found(self, point_id: str) -> StoredPoint:
         try:

@@ -1,10 +1,10 @@
-"""Who may do what: keys that callers send, and addresses of images that are signed for a while.
+"""Who may do what: keys that callers send, and addresses of images that are signed.
 
 The one rule: every key is compared, in constant time, so that the time of an answer tells nothing.
 """
 
-import hashlib
 import hmac
+import ipaddress
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
+from connector.service.signatures import Signer
 from connector.settings import ServeSettings
 
 Scope = Literal["read", "full"]
@@ -22,31 +23,41 @@ SIGNED_FOR_S = 3600
 
 _bearer = HTTPBearer(auto_error=False, description="A key of serve.api_keys or serve.read_keys.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""What a proxy says of the caller behind it."""
 
 
 class Keys:
-    """The service's keys. Without any, everyone may do everything, and addresses stay as they are."""
+    """The service's keys. Without any, everyone may ask, and whoever is on this machine may change things."""
 
     def __init__(self, serve: ServeSettings) -> None:
         self._full = _encoded(serve.api_keys)
         self._read = _encoded(serve.read_keys)
         self._open_thumbnails = serve.open_thumbnails
-        self._secret = hashlib.blake2b(b"\0".join([*self._full, *self._read]), person=b"addresses").digest()
+        self._shared = bool(serve.cors_origins)
+        self._signer = Signer.of(serve) if self.needed() else None
 
     def needed(self) -> bool:
         """Whether callers must send one."""
         return bool(self._full or self._read)
 
+    def refuses(self, authorization: str) -> bool:
+        """Whether a request with this header may not be answered; asked before its body is read."""
+        scheme, _, sent = authorization.partition(" ")
+        return self.needed() and self._scope_of(sent.strip() if scheme.lower() == "bearer" else "") is None
+
     def may_read(self, given: Credentials) -> None:
         """Let callers with any key pass; a dependency of routes."""
-        if self.needed() and self._scope_of(given) is None:
+        if self.needed() and self._scope_of(given.credentials if given else "") is None:
             raise _unauthorized()
 
-    def may_write(self, given: Credentials) -> None:
-        """Let callers with a key of ``serve.api_keys`` pass; a dependency of routes."""
+    def may_write(self, request: Request, given: Credentials) -> None:
+        """Let callers with a key of ``serve.api_keys`` pass, without keys those on this machine; of routes."""
         if not self.needed():
+            if not is_local(request):
+                raise HTTPException(403, "without keys only this machine may change things; set serve.api_keys")
             return
-        scope = self._scope_of(given)
+        scope = self._scope_of(given.credentials if given else "")
         if scope is None:
             raise _unauthorized()
         if scope != "full":
@@ -58,30 +69,53 @@ class Keys:
             self.may_read(given)
 
     def may_see_thumbnail(self, request: Request, given: Credentials) -> None:
-        """The same, where thumbnails are not open to all."""
+        """The same, where thumbnails are not open to all; a dependency of routes."""
         if not self._open_thumbnails:
             self.may_see(request, given)
 
+    def may_see_lasting(self, point_id: str, signature: str) -> None:
+        """Let whoever has the address that stands in a payload pass; a dependency of routes."""
+        if self._signer is None:
+            return
+        if not hmac.compare_digest(signature.encode(), self._signer.lasting(point_id).encode()):
+            raise _unauthorized()
+
     def signed(self, path: str) -> str:
         """The address of an image, as whoever is given it may open it without a key for a while."""
-        if not self.needed():
+        if self._signer is None:
             return path
         until = (math.floor(time.time() / SIGNED_FOR_S) + 2) * SIGNED_FOR_S
-        return f"{path}?until={until}&signature={self._signature(path, str(until))}"
+        return f"{path}?until={until}&signature={self._signer.until(path, str(until))}"
+
+    def sharing(self, request: Request, *, within: Literal["same-origin", "same-site"]) -> str:
+        """Whose pages may show an image (Cross-Origin-Resource-Policy): any, where its address is signed."""
+        signed = self._signer is not None and (
+            "signature" in request.query_params or "signature" in request.path_params
+        )
+        return "cross-origin" if signed or self._shared else within
 
     def _is_signed(self, path: str, query: Mapping[str, str]) -> bool:
+        if self._signer is None:
+            return False
         until, given = query.get("until", ""), query.get("signature", "")
-        fits = hmac.compare_digest(given.encode(), self._signature(path, until).encode())
+        fits = hmac.compare_digest(given.encode(), self._signer.until(path, until).encode())
         return fits and until.isdecimal() and time.time() < int(until)
 
-    def _signature(self, path: str, until: str) -> str:
-        return hmac.new(self._secret, f"{path}?{until}".encode(), "sha256").hexdigest()[:32]
-
-    def _scope_of(self, given: HTTPAuthorizationCredentials | None) -> Scope | None:
-        sent = (given.credentials if given else "").encode()
+    def _scope_of(self, key: str) -> Scope | None:
+        sent = key.encode()
         full = [hmac.compare_digest(sent, key) for key in self._full]
         read = [hmac.compare_digest(sent, key) for key in self._read]
         return "full" if any(full) else "read" if any(read) else None
+
+
+def is_local(request: Request) -> bool:
+    """Whether the caller is on this machine, and no proxy speaks for somebody else."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:  # no address of a network
+        return True
 
 
 def _encoded(keys: Sequence[SecretStr]) -> list[bytes]:

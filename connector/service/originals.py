@@ -27,12 +27,13 @@ from connector.images.formats import recognise
 from connector.records import Payload
 from connector.remote.http import CannotFetch, WebClient
 from connector.service.originals_s3 import S3Originals
-from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
+from connector.service.stored_file import BLOCK, BLOCK_OF_TAR, HEAD, OpenedFile, Span, check_member
 from connector.settings import Settings
 from connector.version import Version
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-
+_DIGITS = 18
+"""Of a number in a request or a payload; Python refuses to read those of some thousands."""
 
 MEDIA_TYPES = {
     "jpeg": "image/jpeg",
@@ -80,7 +81,9 @@ class Originals:
 
     def find(self, payload: Payload) -> Original:
         """The file of a point. Raises OriginalMissing and OriginalUnavailable."""
-        uri = str(payload.get("uri", ""))
+        uri = payload.get("uri")
+        if not isinstance(uri, str):
+            raise OriginalMissing("the payload of this point names no file.")
         span = _span_of(payload)
         file = uri if span is None else uri.rpartition("#")[0]
         match uri.partition("://")[0]:
@@ -91,9 +94,9 @@ class Originals:
             case "http" | "https" if span is None:
                 found = self._on_the_web(uri)
             case _:
-                raise OriginalMissing(f"{uri} is not handed out from here.")
+                raise OriginalMissing("what the payload of this point names is not handed out from here.")
         if found.size > self._limit:
-            raise OriginalMissing(f"{uri} has {found.size} bytes; limits.max_bytes is {self._limit}.")
+            raise OriginalMissing(f"the file has {found.size} bytes; limits.max_bytes is {self._limit}.")
         return _as_image(found, uri=uri)
 
     def close(self) -> None:
@@ -107,7 +110,7 @@ class Originals:
                 page = self._web.get(uri)
         except CannotFetch as error:
             kind = OriginalMissing if error.reason in ("missing", "refused_address", "bad_address") else None
-            said = f"{uri} cannot be fetched: {error.reason}."  # no more: the details tell of the network we stand in
+            said = f"the image cannot be fetched: {error.reason}."  # details tell of the network we stand in
             raise (kind or OriginalUnavailable)(said) from error
         data = b"" if page is None else page.data
         return OpenedFile(size=len(data), tag=hashlib.blake2b(data).hexdigest(), head=data, read_on=_nothing)
@@ -117,7 +120,7 @@ def _as_image(found: OpenedFile, *, uri: str) -> Original:
     try:
         kind = MEDIA_TYPES[recognise(found.head)]
     except (UnreadableImage, KeyError) as error:
-        raise OriginalMissing(f"{uri} is no image any more.") from error
+        raise OriginalMissing("the file is no image any more.") from error
     etag = hashlib.blake2b(f"{uri} {found.tag}".encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
     return Original(size=found.size, media_type=kind, etag=etag, head=found.head, read_on=found.read_on)
 
@@ -127,7 +130,10 @@ def _span_of(payload: Payload) -> Span | None:
     version = Version.parse(payload.get("version"))
     if version is None or version.offset is None or "#" not in str(payload.get("uri", "")):
         return None
-    return Span(start=version.offset, size=int(payload.get("bytes", 0)), version=version.container)
+    size = payload.get("bytes")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < 10**_DIGITS:
+        raise OriginalMissing("the payload of this point does not say how long the file in its tar is.")
+    return Span(start=version.offset, size=size, version=version.container)
 
 
 def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
@@ -135,15 +141,19 @@ def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
     try:
         seen = path.stat()
         if not S_ISREG(seen.st_mode):
-            raise OriginalMissing(f"{uri} is no file.")
+            raise OriginalMissing("the image is no file any more.")
         version = Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns)
         if span is not None and span.version != version:
-            raise OriginalMissing(f"{uri} was changed after its images were ingested.")
+            raise OriginalMissing("the tar was changed after its images were ingested.")
+        if span is not None:
+            with path.open("rb") as file:
+                file.seek(max(0, span.start - BLOCK_OF_TAR))
+                check_member(file.read(BLOCK_OF_TAR), span=span)
         place = span or Span(start=0, size=seen.st_size, version=version)
         read_on = partial(_read, path, place.start)
         head = b"".join(read_on(0, min(place.size, HEAD)))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise OriginalMissing(f"{uri} is not there any more, or cannot be read.") from error
+        raise OriginalMissing("the file is not there any more, or cannot be read.") from error
     return OpenedFile(size=place.size, tag=version, head=head, read_on=read_on)
 
 
@@ -156,20 +166,21 @@ def _read(path: Path, base: int, start: int, stop: int) -> Iterator[bytes]:
                 left -= len(block)
                 yield block
     except OSError as error:
-        raise OriginalMissing(f"{path} cannot be read: {error.strerror}.") from error
+        raise OriginalMissing(f"the file cannot be read: {error.strerror}.") from error
 
 
 def _nothing(_: int, __: int) -> Iterator[bytes]:
     return iter(())
 
 
-async def answer(original: Original, *, asked: Headers) -> Response:
+async def answer(original: Original, *, asked: Headers, policy: str) -> Response:
     """The answer to a request with these headers. The first block is read before the answer begins.
 
     Raises OriginalError, and 416 for a range that the file does not have.
     """
     etag = f'"{original.etag}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=300"}
+    headers["Cross-Origin-Resource-Policy"] = policy
     if etag in asked.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     start, stop = 0, original.size
@@ -190,6 +201,8 @@ def range_of(asked: Mapping[str, str], *, size: int) -> tuple[int, int] | None:
     """Start and stop of the range that was asked for; None for none, for several, and for what is no range."""
     match = _RANGE.fullmatch(asked.get("range", ""))
     first, last = match.groups() if match else ("", "")
+    if max(len(first), len(last)) > _DIGITS:
+        raise HTTPException(416, f"the image has {size} bytes", {"Content-Range": f"bytes */{size}"})
     if not (first or last) or (first and last and int(last) < int(first)):
         return None
     start = int(first) if first else max(0, size - int(last))

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, SourceError
-from connector.service.stored_file import BLOCK, HEAD, OpenedFile, Span
+from connector.printable import printable
+from connector.service.stored_file import BLOCK, BLOCK_OF_TAR, HEAD, OpenedFile, Span, check_member
 from connector.settings import S3Settings
 
 if TYPE_CHECKING:
@@ -34,13 +35,20 @@ class S3Originals:
         """An object, or a stretch of one. Raises OriginalMissing and OriginalUnavailable."""
         from connector.remote.s3 import split_uri
 
+        if span is not None and span.start < BLOCK_OF_TAR:
+            raise OriginalMissing("no file of the tar begins where the payload of this point says.")
+        before = 0 if span is None else BLOCK_OF_TAR
         start, length = (0, HEAD) if span is None else (span.start, min(HEAD, span.size))
         etag = None if span is None else span.version.object_etag
         with _translated(uri):
             bucket, key = split_uri(uri)
-            head = self._store().fetch_range(bucket, key, start=start, stop=start + length, etag=etag)
-        read_on = partial(self._read, uri, head.etag, start)
-        return OpenedFile(size=head.size if span is None else span.size, tag=head.etag, head=head.data, read_on=read_on)
+            head = self._store().fetch_range(bucket, key, start=start - before, stop=start + length, etag=etag)
+        if span is not None:
+            check_member(head.data[:before], span=span)
+        size = head.size if span is None else span.size
+        return OpenedFile(
+            size=size, tag=head.etag, head=head.data[before:], read_on=partial(self._read, uri, head.etag, start)
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,11 +79,11 @@ def _translated(uri: str) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        raise OriginalMissing(f"{uri} names no object.") from error
+        raise OriginalMissing("the payload of this point names no object.") from error
     except CannotRead as error:
         if error.reason == "missing":
-            raise OriginalMissing(f"{uri} is not there any more.") from error
+            raise OriginalMissing("the object is not there any more.") from error
         if error.reason == "changed_meanwhile":
-            raise OriginalMissing(f"{uri} was changed after its images were ingested.") from error
-        log.warning("original_unavailable uri=%s reason=%s detail=%s", uri, error.reason, error)
-        raise OriginalUnavailable(f"{uri} cannot be read: {error.reason}.") from error
+            raise OriginalMissing("the object was changed after its images were ingested.") from error
+        log.warning("original_unavailable uri=%s reason=%s detail=%s", printable(uri), error.reason, printable(error))
+        raise OriginalUnavailable(f"the object cannot be read: {error.reason}.") from error

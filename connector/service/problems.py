@@ -50,7 +50,9 @@ _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
+    415: "unsupported_media_type",
     416: "bad_range",
+    429: "overloaded",
 }
 
 

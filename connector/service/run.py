@@ -6,6 +6,7 @@ The one rule: what was asked for by flag, variable or file is read once; the pro
 import os
 import tempfile
 from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from connector.process import usable_threads
 from connector.search.client import ImageSearch
 from connector.service.app import create_app
+from connector.service.connections import HEADER_BYTES, BoundedProtocol, HalfOpen
 from connector.service.metrics import FOLDER
 from connector.settings import Settings
 
@@ -42,6 +44,8 @@ def open_app(settings: Settings) -> ASGIApp:
 
 
 def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn.Config:
+    serve = settings.serve
+    half_open = HalfOpen(most=serve.half_open, header_timeout_s=serve.header_timeout_s)
     return uvicorn.Config(
         app,
         factory=isinstance(app, partial),
@@ -50,6 +54,10 @@ def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn
         workers=settings.serve.workers,
         access_log=False,  # the guard logs each request, without its query
         server_header=False,
+        proxy_headers=False,  # what a request says of its caller is no proof that the caller is on this machine
+        http=cast("type[BoundedProtocol]", partial(BoundedProtocol, half_open=half_open)),
+        ws="none",
+        h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_graceful_shutdown=GRACE_S,
         timeout_worker_healthcheck=_HEALTH_S,
     )

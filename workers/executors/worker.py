@@ -13,6 +13,7 @@ import torch
 from connector.errors import CollectionMissing
 from connector.models.image_tower import ImageTower
 from connector.process import share_heaps
+from connector.service.signatures import thumbnail_address
 from connector.settings import ModelSettings, Settings
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema
@@ -64,7 +65,7 @@ class Worker:
             settings=settings.ingest,
             limits=settings.limits,
             batch_size=settings.model.batch_size,
-            public_url=settings.serve.public_url,
+            thumbnail_address=thumbnail_address(settings.serve),
         )
         return cls(
             pipeline,

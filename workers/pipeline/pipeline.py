@@ -81,7 +81,7 @@ class Pipeline:
         settings: IngestSettings,
         limits: LimitsSettings,
         batch_size: int,
-        public_url: str | None = None,
+        thumbnail_address: Callable[[str], str] | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.tower = tower
@@ -89,7 +89,7 @@ class Pipeline:
         self._settings = settings
         self._limits = limits
         self._batch_size = tower.prepare(batch_size)
-        self._thumbnails = None if public_url is None else f"{public_url.rstrip('/')}/thumbnails"
+        self._thumbnail_address = thumbnail_address
         self._clock = clock
         cores = usable_cores()
         self.threads: dict[Stage, int] = {
@@ -213,8 +213,8 @@ class Pipeline:
         ]
 
     def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any]) -> Point:
-        if self._thumbnails is not None:
-            payload = {**payload, "thumbnail_url": f"{self._thumbnails}/{ref.point_id}.webp"}
+        if self._thumbnail_address is not None:
+            payload = {**payload, "thumbnail_url": self._thumbnail_address(ref.point_id)}
         return Point(ref.point_id, vector, payload)
 
     def _decode(self, queues: StageQueues) -> None:

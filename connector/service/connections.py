@@ -1,0 +1,82 @@
+"""Connections of the service, bounded while their request is not wholly in.
+
+The one rule: headers have ``serve.header_timeout_s`` to arrive, and of connections that still send their request the
+oldest goes when there are more than ``serve.half_open``: slow callers push out one another, and nobody else.
+"""
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_BYTES = 16 * 1024
+"""Bytes of a request's line and headers."""
+
+
+class HalfOpen:
+    """The connections of one process whose request is not wholly in, the oldest first."""
+
+    def __init__(self, *, most: int, header_timeout_s: float) -> None:
+        self.header_timeout_s = header_timeout_s
+        self._most = most
+        self._lines: dict[BoundedProtocol, None] = {}
+
+    def add(self, line: "BoundedProtocol") -> None:
+        """Count a connection; the oldest is closed when they are too many."""
+        self._lines.setdefault(line)
+        if len(self._lines) > self._most:
+            oldest = next(iter(self._lines))
+            del self._lines[oldest]
+            oldest.transport.abort()
+
+    def discard(self, line: "BoundedProtocol") -> None:
+        """Count a connection no longer; harmless where it was not."""
+        self._lines.pop(line, None)
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol for HTTP/1.1, with a clock for headers and a place among the half-open connections."""
+
+    def __init__(self, *, half_open: HalfOpen, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._half_open = half_open
+        self._clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to count."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and see what of a request is still to come."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        state = self.conn.their_state
+        if state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait_for_headers()
+        elif state is h11.SEND_BODY:
+            self._stop_clock()
+            self._half_open.add(self)
+        else:
+            self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._settle()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        self._half_open.add(self)
+        if self._clock is None:
+            self._clock = self.loop.call_later(self._half_open.header_timeout_s, self.transport.abort)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _settle(self) -> None:
+        self._stop_clock()
+        self._half_open.discard(self)

@@ -168,10 +168,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ``arguments`` stand in for those of the process.
     """
     from connector.errors import ConfigError, InvalidQuery, PolyglanceError
-    from workers.cli.commands import app
+    from workers.cli.commands import app, files_first
 
     try:
-        app(args=arguments)
+        app(args=files_first(sys.argv[1:] if arguments is None else arguments))
     except PolyglanceError as error:
         from connector.cli.output import say
 

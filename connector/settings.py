@@ -1,7 +1,7 @@
 """Every setting: frozen sections, read once at the entry point and passed down by section.
 
-Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglance.toml`` in the working folder
-> default.
+Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglance.toml`` (``connector.config_files`` has
+where) > default.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from connector.config_files import CONFIG_FILE, announce, check_pairs, config_files
 from connector.errors import ConfigError
 from connector.settings_sources import (
-    CONFIG_FILE,
     PREFIX,
     check_environment_names,
     explain,
@@ -322,11 +322,19 @@ class Settings(BaseSettings):
         check_environment_names(set(cls.names()))
         try:
             given: Any = nest(overrides or {})
-            return cls(**given)
+            loaded = cls(**given)
         except ValidationError as error:
             raise ConfigError(explain(error, known=list(cls.names()), secret=cls.secrets())) from error
         except ValueError as error:
             raise ConfigError(f"{CONFIG_FILE} or a {PREFIX}… variable cannot be read: {error}") from error
+        announce()
+        check_pairs({name: loaded.value_of(name) for name in cls.names()}, cls.origins(overrides))
+        return loaded
+
+    def value_of(self, name: str) -> Any:
+        """A setting by its dotted name."""
+        section, _, key = name.partition(".")
+        return getattr(getattr(self, section), key)
 
     @classmethod
     def names(cls) -> Iterator[str]:
@@ -364,15 +372,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Our order of precedence, without .env files and secret folders."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=CONFIG_FILE)
+        files = (TomlConfigSettingsSource(settings_cls, toml_file=file) for file in config_files())
+        return init_settings, env_settings, *files
 
     @classmethod
     def origins(cls, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
-        """Where each setting's value comes from: flag, the variable's name, the file's name, or default."""
+        """Where each setting's value comes from: flag, the variable's name, the file's path, or default."""
         sources: list[tuple[str, PydanticBaseSettingsSource]] = [
             ("flag", InitSettingsSource(cls, nest(overrides or {}))),
             ("environment", EnvSettingsSource(cls)),
-            (str(CONFIG_FILE), TomlConfigSettingsSource(cls, toml_file=CONFIG_FILE)),
+            *((str(file), TomlConfigSettingsSource(cls, toml_file=file)) for file in config_files()),
         ]
         values = [(label, source()) for label, source in sources]
         found = {}

@@ -3,15 +3,14 @@
 import difflib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
+from connector.config_files import CONFIG_VARIABLE, TRUST_VARIABLE
 from connector.errors import ConfigError
 
 PREFIX = "POLYGLANCE_"
-CONFIG_FILE = Path("polyglance.toml")
 TEST_PREFIX = "POLYGLANCE_TEST_"
 """Names under this prefix belong to the test suite and are not settings."""
 
@@ -40,6 +39,8 @@ def check_environment_names(known: set[str]) -> None:
     variables = {variable_of(name) for name in known}
     for variable in sorted(os.environ):
         if not variable.startswith(PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
+        if variable in (CONFIG_VARIABLE, TRUST_VARIABLE):
             continue
         if variable.upper() in variables or variable.upper().startswith(f"{PREFIX}QDRANT__META_FIELDS__"):
             continue

@@ -253,3 +253,94 @@ def test_the_command_shows_every_section(cli: CommandLine) -> None:
     sections = {name.split(".")[0] for name in json.loads(cli("settings", "--json").out)}
 
     assert sections == Settings.model_fields.keys()
+
+
+# ------------------------------------------------------------------------------------------- files, and whom they serve
+
+
+@pytest.fixture
+def home(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own folder for settings, apart from the working folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(workplace.parent / "home"))
+    folder = workplace.parent / "home" / "polyglance"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_users_file_is_read_and_the_working_folders_beats_it(workplace: Path, home: Path) -> None:
+    (home / "polyglance.toml").write_text("[model]\nspace = 'of-home'\nbatch_size = 3\n")
+    config(workplace, "[model]\nspace = 'of-here'\n")
+
+    settings, origins = Settings.load(), Settings.origins()
+
+    assert (settings.model.space, origins["model.space"]) == ("of-here", "polyglance.toml")
+    assert (settings.model.batch_size, origins["model.batch_size"]) == (3, str(home / "polyglance.toml"))
+
+
+def test_a_file_that_is_named_is_the_only_one(
+    workplace: Path, home: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "polyglance.toml").write_text("[model]\nbatch_size = 3\n")
+    config(workplace, "[model]\nbatch_size = 4\n")
+    named = workplace.parent / "named.toml"
+    named.write_text("[model]\nspace = 'of-the-named'\n")
+
+    for arguments in (("--config", named, "settings"), ("settings", "--json", f"--config={named}")):
+        told = cli(*arguments, *([] if "--json" in arguments else ["--json"])).json
+        assert told["model.space"] == {"value": "of-the-named", "from": str(named)}
+        assert told["model.batch_size"]["from"] == "default"
+    monkeypatch.setenv("POLYGLANCE_CONFIG", str(named))
+    assert Settings.load().model.space == "of-the-named"
+    assert cli("settings", "--config", workplace / "none.toml").code == 2
+
+
+SECRETS = [
+    ("[qdrant]\nurl = 'https://evil.example'\n", {"POLYGLANCE_QDRANT__API_KEY": "s3cret-key"}),
+    ("[qdrant]\nca_file = '/tmp/x.pem'\n", {"POLYGLANCE_QDRANT__API_KEY": "s3cret-key"}),
+    ("[s3]\nendpoint_url = 'https://evil.example'\n", {}),
+    ("[watch]\nsqs_url = 'https://evil.example/queue'\n", {}),
+    ("[serve]\npublic_url = 'https://evil.example'\n", {"POLYGLANCE_SERVE__API_KEYS": '["s3cret-key"]'}),
+    ("[serve]\ncors_origins = ['https://evil.example']\n", {"POLYGLANCE_SERVE__READ_KEYS": '["s3cret-key"]'}),
+    ("[ingest]\nray_address = 'ray://evil.example:10001'\n", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "variables"), SECRETS, ids=lambda value: str(value)[:30])
+def test_a_file_beside_the_caller_sends_no_secret_from_elsewhere_to_an_address_of_its_own(
+    workplace: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, text: str, variables: dict[str, str]
+) -> None:
+    config(workplace, text)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    refused = cli("settings")
+
+    assert refused.code == 2
+    assert "--trust-config" in refused.err
+    assert "s3cret" not in refused.err + refused.out
+    assert cli("settings", "--trust-config").code == 0
+    assert cli("settings", "--config", workplace / "polyglance.toml").code == 0
+    monkeypatch.setenv("POLYGLANCE_TRUST_CONFIG", "true")
+    Settings.load()
+
+
+def test_what_the_users_own_file_and_a_flag_say_is_combined(
+    workplace: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLYGLANCE_QDRANT__API_KEY", "s3cret-key")
+    (home / "polyglance.toml").write_text("[qdrant]\nurl = 'https://mine.example'\n")
+    assert Settings.load().qdrant.url == "https://mine.example"
+    config(workplace, "[qdrant]\nurl = 'https://evil.example'\n")
+    assert Settings.load({"qdrant.url": "https://flag.example"}).qdrant.url == "https://flag.example"
+    monkeypatch.delenv("POLYGLANCE_QDRANT__API_KEY")
+    config(workplace, "[qdrant]\nurl = 'https://here.example'\napi_key = 'of-the-file'\n")
+    assert Settings.load().qdrant.url == "https://here.example"
+
+
+def test_a_file_beside_the_caller_is_announced_in_one_line(workplace: Path, cli: CommandLine) -> None:
+    assert cli("settings").err == ""
+    config(workplace, "[model]\nbatch_size = 3\n")
+    assert (
+        cli("settings").err
+        == f"polyglance: settings are read from {workplace / 'polyglance.toml'}, in the working folder.\n"
+    )

@@ -5,14 +5,16 @@ holds that they are the first lines of the commands' own.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
 
+from connector.config_files import choosing
 from connector.process import set_up_logs
 
 INGEST, RUNS = "workers.cli.ingest", "workers.cli.runs"
@@ -126,7 +128,31 @@ app = typer.Typer(
 
 @app.callback()
 def front(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Read settings from this file and no other.")
+    ] = None,
+    trust_config: Annotated[
+        bool, typer.Option("--trust-config", help="Let polyglance.toml in the working folder name where keys are sent.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
 ) -> None:
     """Search your own images in any language."""
     set_up_logs(logging.INFO if verbose else logging.WARNING)
+    context.with_resource(choosing(config=config, trusted=trust_config))
+
+
+def files_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with those on settings files, which every command takes, in front of the command."""
+    first, rest = [], [*arguments]
+    end = rest.index("--") if "--" in rest else len(rest)
+    at = 0
+    while at < end:
+        length = 2 if rest[at] == "--config" else 1
+        if rest[at] in ("--config", "--trust-config") or rest[at].startswith("--config="):
+            first += rest[at : at + length]
+            del rest[at : at + length]
+            end -= length
+        else:
+            at += 1
+    return [*first, *rest]

@@ -2,10 +2,11 @@
 
     python -m benchmarks.bench_service [--seconds 20] [--rounds 3] [--clients 1 8 64] [--set model.NAME=VALUE]
     python -m benchmarks.bench_service --soak 600
+    python -m benchmarks.bench_service --attacks FOLDER
 
 Texts of several languages, each asked once, against full-size random-weight towers; ``serve.batch=1`` is the service
 without batching. The service is a process of its own, and so are the callers, on the same cores. ``--soak`` keeps
-eight callers at it and notes the service's memory.
+eight callers at it and notes the service's memory. ``--attacks`` lets callers be hostile, with every file of a folder.
 """
 
 import argparse
@@ -24,13 +25,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
+from benchmarks import attacks
 from benchmarks.http_load import Load, load
 from benchmarks.record import spread, write
 from connector.records import Point
@@ -44,6 +46,12 @@ BATCHED, ALONE = "batched", "alone"
 WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
 SOAK_CLIENTS = 8
 SAMPLE_S = 2.0
+HUNG_UP = 5
+SLOW = {
+    "slow headers": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+    "slow bodies": b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 1000000\r\n\r\n",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,16 @@ def main() -> None:
     parser.add_argument("--size", choices=[*SHAPES], default="full", help="size of the towers")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the service")
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--attacks", type=Path, metavar="FOLDER", help="images to send and hang up on")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as work:
         settings = _prepare(Path(work), size=options.size, given=options.set)
         if options.soak:
             results = soak(settings, for_s=options.soak)
             name = "service_soak"
+        elif options.attacks:
+            results = attack(settings, files=sorted(each for each in options.attacks.iterdir() if each.is_file()))
+            name = "service_attacks"
         else:
             shutil.copytree(Path(work) / "data", Path(work) / "copy")  # the engine's data is open in one process
             other = [*settings, f"qdrant.path={work}/copy"]
@@ -133,6 +145,28 @@ def soak(settings: Sequence[str], *, for_s: float) -> dict[str, Any]:
         "memory_mib": {"second quarter": round(early, 1), "last quarter": round(late, 1), "samples": samples},
         "growth": round(late / early - 1, 4),
     }
+
+
+def attack(settings: Sequence[str], *, files: Sequence[Path]) -> dict[str, Any]:
+    """What each attack costs one service, one after the other."""
+    with serving(settings) as server:
+        found: dict[str, Any] = {}
+        for file in files:
+            request = attacks.post_image("/v1/search/image", file.read_bytes())
+            with attacks.measured(server.process) as cost:
+                attacks.hang_up(server.address, [request] * HUNG_UP)
+            found[f"{HUNG_UP} x {file.name}, hung up on"] = asdict(cost)
+        labels = [f"{number} ".ljust(950, "x") for number in range(1000)]
+        question = {"ids": ["00000000-0000-0000-0000-000000000000"], "labels": labels, "templates": ["{}"]}
+        request = attacks.post_json("/v1/classify", question)
+        with attacks.measured(server.process) as cost:
+            attacks.others_wait(server.address, cost, lambda: cost.note(attacks.ask(server.address, request)))
+        found["1,000 labels of 950 letters"] = asdict(cost)
+        for name, start in SLOW.items():
+            with attacks.measured(server.process) as cost:
+                left, lasted = attacks.hold_open(server.address, start, times=500, at_most_s=60)
+            found[f"500 {name}"] = {**asdict(cost), "left": left, "lasted_s": lasted}
+        return found
 
 
 @contextmanager

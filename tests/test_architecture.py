@@ -65,6 +65,7 @@ FLOORS = (
     ("connector.remote",),
     ("connector.settings",),
     ("connector.process", "connector.records", "connector.settings_sources"),
+    ("connector.config_files",),
     ("connector.errors",),
     ("connector.printable", "connector.version"),
 )

@@ -226,3 +226,33 @@ def _orientation(exif: Image.Exif) -> int:
     except Exception:  # noqa: BLE001  (Pillow parses late)
         return 1
     return value if isinstance(value, int) and value in ORIENTATIONS else 1
+
+
+# ------------------------------------------------------------------------------------------- what decoding will take
+
+
+_LEAN = {"png": 20, "gif": 20, "bmp": 20}
+"""Bytes for each pixel of formats that take less than the bound of all: decoded, converted, turned upright."""
+_COEFFICIENTS = 6
+"""Bytes for each pixel of the original that a progressive JPEG keeps, however small it is decoded."""
+
+
+def decode_memory(data: bytes, *, size: int) -> int:
+    """Bytes that decoding a file for an image of ``size`` takes at most. Raises UnreadableImage for what is none."""
+    name = recognise(data)
+    if name == "jpegxl":  # its decoder opens no header alone
+        width, height = jpeg_xl_size(data) or (0, 0)
+        return len(data) + width * height * BYTES_PER_PIXEL
+    _hush_pillow()
+    try:
+        image = OPENERS[name](io.BytesIO(data))
+    except UnreadableImage:
+        raise
+    except Exception:  # noqa: BLE001  (a header that cannot be read: decoding says why, and takes no memory for it)
+        return len(data)
+    width, height = image.size
+    if not isinstance(image, JpegImageFile):
+        return len(data) + width * height * _LEAN.get(name, BYTES_PER_PIXEL)
+    kept = width * height * _COEFFICIENTS if image.info.get("progressive") else 0
+    image.draft("RGB", (2 * size, 2 * size))
+    return len(data) + kept + image.width * image.height * BYTES_PER_PIXEL

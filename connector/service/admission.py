@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from connector.errors import Overloaded, UnreadableImage
-from connector.images.memory import decode_memory
 from connector.service.metrics import Metrics
 
 T = TypeVar("T")
@@ -175,6 +174,8 @@ class ImageAdmission(AdmissionQueue):
     @contextmanager
     def decoding(self, data: bytes, *, size: int, slot: Slot) -> Iterator[None]:
         """Hold what decoding this file takes within the block. Raises Abandoned, and UnreadableImage for too much."""
+        from connector.images.decode import decode_memory  # here: it imports torch
+
         needed = decode_memory(data, size=size)
         if needed > self._pixels.size:
             raise UnreadableImage(

@@ -14,7 +14,7 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 from benchmarks.attacks import get, hang_up, measured, post_image
 from connector import Settings
 from connector.errors import Overloaded, UnreadableImage
-from connector.images.memory import decode_memory
+from connector.images.decode import decode_memory
 from connector.service.admission import Abandoned, AdmissionQueue, ByteBudget, ImageAdmission, Slot
 from connector.service.metrics import Metrics
 from tests.connector.service.conftest import copied, serving

@@ -119,10 +119,14 @@ class ThreadGroup:
 
         The thread that was given up must raise Aborted where it comes back after all.
         """
-        with self._changed:
-            self._working.remove(stuck)
-            self._changed.notify_all()
+        self.leave(stuck)
         self._run(stuck.name, work, group=self._groups[name])
+
+    def leave(self, stuck: threading.Thread) -> None:
+        """Wait for a thread no longer; it must raise Aborted where it comes back after all."""
+        with self._changed:
+            self._working.discard(stuck)
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Send everybody home; what is under way is dropped."""

@@ -8,6 +8,7 @@ thread and is raised. Memory is bounded by the settings: no channel grows with t
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -111,10 +112,13 @@ class Pipeline:
             counters.rejected(reject)
             group.replace(reading.thread, "read", partial(self._read, queues, reading.rest))
 
+        def left(stuck: threading.Thread) -> None:
+            group.leave(stuck)
+
         queues = StageQueues(
             source=source,
             deduplicator=ContentDeduplicator(self.engine),
-            item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost),
+            item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost, left=left),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
             images=Channel(2 * self._batch_size * self.threads["embed"], least=self._batch_size),

@@ -246,6 +246,7 @@ def test_an_error_in_the_block_sends_everybody_home() -> None:
         block()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_gets_through_and_leaves_no_thread() -> None:
     channel: Channel[int] = Channel(1)
     main = threading.main_thread().ident or 0

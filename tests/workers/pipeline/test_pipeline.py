@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,7 @@ def test_an_image_without_an_outcome_is_never_overlooked(engine: EmbeddedEngine)
         run(pipeline(engine), Forgetful(album(5).files))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_no_thread_and_what_was_stored_stays(engine: EmbeddedEngine) -> None:
     source = album(200)
     main = threading.main_thread().ident or 0
@@ -418,15 +420,38 @@ def test_a_read_that_hangs_is_given_up_and_everything_else_goes_on(engine: Embed
 
 
 def test_a_source_that_only_hangs_ends_the_run(engine: EmbeddedEngine) -> None:
-    source, released = album(40), threading.Event()
-
-    def hang(ref: Ref) -> Blob:
-        assert released.wait(60)
-        return source.blob(ref)
-
-    source.outcomes.update({ref.filename: hang for ref in source.refs()})
-    try:
+    with hanging(album(40), range(40)) as (source, came_back):
         with pytest.raises(SourceError, match=r"reads in a row gave no answer within 0\.1 seconds"):
             run(pipeline(engine, readers=4, chunk=4, read_timeout_s=0.1), source)
+        assert came_back == [], "nobody waited for what hangs"
+
+
+def test_a_run_that_breaks_waits_for_no_read_that_hangs(folder: Path) -> None:
+    engine = full_engine(folder, room=4)
+    with hanging(album(40), [0]) as (source, came_back):
+        with pytest.raises(StoreFull):
+            run(pipeline(engine, readers=2, chunk=4, batch_size=4, read_timeout_s=0.5), source)
+        assert came_back == []
+    engine.close()
+
+
+@contextmanager
+def hanging(source: MemorySource, numbers: Iterable[int]) -> Iterator[tuple[MemorySource, list[Ref]]]:
+    """A source some of whose images hang until the block ends, and those that came back, with their threads."""
+    released = threading.Event()
+    came_back: list[Ref] = []
+    stuck: list[threading.Thread] = []
+
+    def hang(ref: Ref) -> Blob:
+        stuck.append(threading.current_thread())
+        assert released.wait(60)
+        came_back.append(ref)
+        return source.blob(ref)
+
+    source.outcomes.update({f"{number}.png": hang for number in numbers})
+    try:
+        yield source, came_back
     finally:
         released.set()
+        for thread in stuck:
+            thread.join()

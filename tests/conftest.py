@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,14 @@ def data_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(folder / "data"))
         monkeypatch.setenv("POLYGLANCE_INGEST__WORKERS", "0")
         yield folder / "data"
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches this process and its children, also where it is ignored: under nohup, in a background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,12 +176,13 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: 
     from rich.console import Console
 
     from workers import progress
-    from workers.run.ingestion import ingest
 
     console = Console(stderr=True)
     show = partial(progress.shown, console=console)
     wait = partial(progress.waiting, console=console)
     with terminated_like_interrupted(), measured(settings, also=show) as seen:
+        from workers.run.ingestion import ingest  # takes seconds, in which one may be told to stop
+
         return ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
 
 
@@ -240,9 +241,13 @@ def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM stop a run as cleanly as Ctrl-C does."""
+    """Let SIGTERM stop a run as cleanly as Ctrl-C does, also where Ctrl-C is ignored. Raises RunIncomplete for both."""
+    from connector.errors import RunIncomplete
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt as interrupt:
+        raise RunIncomplete("stopped. Give the same command again to go on with the rest.") from interrupt
     finally:
         signal.signal(signal.SIGTERM, before)

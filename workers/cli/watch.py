@@ -64,7 +64,12 @@ def watch(
     flags = {name: str(value) for name, value in numbers.items() if value is not None}
     flags |= {name: value for name, value in texts.items() if value}
     given = options.overrides(space=space, collection=collection, settings=settings)
-    _watch(source, settings=Settings.load({**given, **flags}))
+    loaded = Settings.load({**given, **flags})
+    with terminated_like_interrupted():
+        try:
+            _watch(source, settings=loaded)
+        except KeyboardInterrupt:
+            say("stopped; what was stored stays stored, and the next start looks at everything", err=True)
 
 
 def _watch(place: str, *, settings: "Settings") -> None:
@@ -77,7 +82,7 @@ def _watch(place: str, *, settings: "Settings") -> None:
     from workers.watch.watch import Watcher
 
     wait = partial(progress.waiting, console=Console(stderr=True))
-    with terminated_like_interrupted(), closing(open_source(place, settings=settings)) as source:
+    with closing(open_source(place, settings=settings)) as source:
         feed = _feed(source, settings=settings)
         watcher = Watcher(
             source,
@@ -89,12 +94,9 @@ def _watch(place: str, *, settings: "Settings") -> None:
         )
         told = "by its events" if feed else "which tells no changes"
         say(f"watching {printable(source.root)}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)
-        try:
-            with serving(settings.ingest, registry=watcher.metrics.registry, health=watcher.health) as url:
-                say(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
-                watcher.run()
-        except KeyboardInterrupt:
-            say("stopped; what was stored stays stored, and the next start looks at everything", err=True)
+        with serving(settings.ingest, registry=watcher.metrics.registry, health=watcher.health) as url:
+            say(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
+            watcher.run()
 
 
 def _feed(source: "Source", *, settings: "Settings") -> "Feed | None":

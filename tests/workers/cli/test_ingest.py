@@ -458,16 +458,24 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_ends_it(
 # stopping
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+NOHUP = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""Starts a command with Ctrl-C ignored, as a shell starts a background job."""
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(
+    ("stop", "under"), [(signal.SIGINT, []), (signal.SIGTERM, NOHUP)], ids=["Ctrl-C", "SIGTERM to a background job"]
+)
 def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
-    cli: CommandLine, workplace: Path, stop: signal.Signals
+    cli: CommandLine, workplace: Path, stop: signal.Signals, under: list[str]
 ) -> None:
     album = workplace / "album"
     album.mkdir()
     one = image(1)
     for number in range(500):
         (album / f"{number}.png").write_bytes(numbered(one, number))
-    child = cli.start("-v", "ingest", album, "--space", "mini", "--json", "--set", "ingest.shard_size=20")
+    command = ["-v", "ingest", album, "--space", "mini", "--json", "--set", "ingest.shard_size=20"]
+    child = cli.start(*command, under=under)
     assert child.stderr is not None
     for line in child.stderr:
         if "shard_done" in line:
@@ -491,6 +499,7 @@ def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     assert len(found(cli)) == 500
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_stopping_while_the_model_loads_says_so_too(cli: CommandLine, workplace: Path) -> None:
     """The model's listing is a pipe that nobody ever writes, so that loading it lasts."""
     write_images(workplace / "album", ["a.png"])

@@ -152,6 +152,7 @@ def test_progress_may_be_asked_while_shards_come_and_go(engine: EmbeddedEngine, 
     assert counts == sorted(counts)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: EmbeddedEngine, folder: Path) -> None:
     source = album(50, rejects=[NOWHERE])
     source.files["4.png"] = b"no image"

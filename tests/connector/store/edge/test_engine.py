@@ -454,6 +454,7 @@ def test_an_optimizer_that_is_killed_is_reported_and_nothing_is_lost(engine: Emb
 
 
 @needs_proc
+@pytest.mark.usefixtures("interruptible")
 def test_an_optimizer_that_is_interrupted_leaves_no_child_and_loses_nothing(data: Path) -> None:
     code = (
         "from tests.connector.store.edge.test_engine import grown\n"

@@ -64,7 +64,7 @@ FLOORS = (
     ("connector.store",),
     ("connector.remote",),
     ("connector.settings",),
-    ("connector.process", "connector.records", "connector.settings_sources"),
+    ("connector.extras", "connector.process", "connector.records", "connector.settings_sources"),
     ("connector.config_files",),
     ("connector.errors",),
     ("connector.printable", "connector.version"),

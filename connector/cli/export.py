@@ -10,6 +10,7 @@ from connector.cli import options
 from connector.cli.output import say, say_json
 from connector.cli.search import query_of
 from connector.errors import InvalidQuery
+from connector.extras import require
 from connector.printable import printable
 from connector.search.options import SearchArguments, SearchOptions
 
@@ -41,6 +42,7 @@ def export(
     from rich.console import Console
     from rich.progress import Progress
 
+    require("parquet", what="export")  # before the collection is opened and a model loaded
     from connector.search.client import ImageSearch
     from connector.search.export import export, export_hits
 

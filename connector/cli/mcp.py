@@ -3,7 +3,7 @@
 import typer
 
 from connector.cli import options
-from connector.errors import ConfigError
+from connector.extras import require
 
 app = typer.Typer()
 
@@ -14,12 +14,10 @@ def mcp(space: options.Space = None, collection: options.Collection = None, sett
 
     polyglance mcp --space mini
     """
+    require("mcp", what="a server of tools for agents")
+    from connector.integrations.mcp import make_server
     from connector.search.client import ImageSearch
 
-    try:
-        from connector.integrations.mcp import make_server
-    except ImportError as error:
-        raise ConfigError(f"the tools for agents need {error.name}: pip install 'polyglance[mcp]'.") from error
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as search:
         make_server(search).run("stdio")

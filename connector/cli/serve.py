@@ -7,6 +7,7 @@ import typer
 from connector.cli import options
 from connector.cli.output import say
 from connector.errors import CollectionMissing, ConfigError
+from connector.extras import require
 
 if TYPE_CHECKING:
     from connector.search.client import ImageSearch
@@ -38,12 +39,11 @@ def serve(
     given = options.overrides(space=space, collection=collection, settings=settings)
     given |= {name: value for name, value in flags.items() if value is not None}
     loaded = Settings.load(given)
+    require("serve", what="the service")
+    from connector.service.run import run
+
     check_reach(loaded.serve)
     check_workers(loaded)
-    try:
-        from connector.service.run import run
-    except ImportError as error:
-        raise ConfigError(f"the service needs {error.name}: pip install 'polyglance[serve]'.") from error
     chosen = {name for name, origin in Settings.origins(given).items() if origin != "default"}
     search, opened = open_some(loaded, choose=not chosen & {"model.space", "qdrant.collection"})
     run(search, settings=opened)

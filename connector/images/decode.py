@@ -27,6 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from connector.errors import UnreadableImage
+from connector.extras import advice
 from connector.images.boxes import jpeg_xl_size
 from connector.images.faults import one_image
 from connector.images.formats import recognise
@@ -165,9 +166,7 @@ def _open_heic(file: io.BytesIO) -> ImageFile:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise UnreadableImage(
-            'HEIC needs one more package: pip install "polyglance[heic]"', reason="unsupported_format"
-        ) from error
+        raise UnreadableImage(advice("heic", what="HEIC"), reason="unsupported_format") from error
     return cast(ImageFile, HeifImageFile(file))  # type: ignore[no-untyped-call]
 
 
@@ -175,9 +174,7 @@ def _open_jpeg_xl(file: io.BytesIO) -> ImageFile:
     try:
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
     except ImportError as error:
-        raise UnreadableImage(
-            'JPEG XL needs one more package: pip install "polyglance[jxl]"', reason="unsupported_format"
-        ) from error
+        raise UnreadableImage(advice("jxl", what="JPEG XL"), reason="unsupported_format") from error
     return cast(ImageFile, JXLImageFile(file))
 
 

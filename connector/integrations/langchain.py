@@ -6,6 +6,7 @@ ImageRetriever(search=search, limit=4).invoke("ein Hund im Schnee")
 import asyncio
 from typing import Any, Unpack
 
+from connector.extras import advice
 from connector.records import Hit
 from connector.search.client import ImageSearch
 from connector.search.options import SearchArguments, SearchOptions
@@ -16,9 +17,7 @@ try:
     from langchain_core.documents import Document
     from langchain_core.retrievers import BaseRetriever
 except ImportError as error:
-    raise ImportError(
-        "connector.integrations.langchain needs one more package: pip install 'polyglance[langchain]'"
-    ) from error
+    raise ImportError(advice("langchain", what="connector.integrations.langchain")) from error
 
 LIMIT = 4
 """Documents where nothing else is said: what a prompt holds."""

@@ -5,7 +5,6 @@ limits are set in one place. boto3 repeats requests, we repeat broken bodies; ``
 installed it reads the objects that nothing is wrong with: see ``s3_read``.
 """
 
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -22,6 +21,7 @@ from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from connector.errors import CannotRead, ConfigError, SourceError
+from connector.extras import missing, require
 from connector.printable import mask_credentials
 from connector.remote.s3_errors import FOREIGN, error_code, object_error, object_fault, source_error
 from connector.remote.s3_read import QuickReader, S3Object
@@ -296,9 +296,9 @@ def _quick_reader(session: boto3.Session, settings: S3Settings, *, client: "S3Cl
     elsewhere = not (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
     if settings.reader == "boto3" or settings.tags or (settings.addressing == "virtual" and elsewhere):
         return None
-    if importlib.util.find_spec("obstore") is None:
-        if settings.reader == "obstore":
-            raise ConfigError("s3.reader = obstore needs obstore: pip install 'polyglance[obstore]'.")
+    if settings.reader == "obstore":
+        require("obstore", what="s3.reader = obstore")
+    if missing("obstore"):
         return None
     return QuickReader(
         settings, session=session, region=client.meta.region_name, endpoint=endpoint if elsewhere else None

@@ -4,7 +4,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.errors import ConfigError, InvalidQuery
+from connector.errors import InvalidQuery
+from connector.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,10 +26,7 @@ def check_plot(path: Path) -> None:
         raise InvalidQuery(f"the plot {str(path)!r} is none of {', '.join(KINDS)}.")
     if not path.absolute().parent.is_dir():
         raise InvalidQuery(f"the plot {str(path)!r} lies in a folder that does not exist.")
-    try:
-        import matplotlib  # noqa: F401  (looked for before the work begins)
-    except ImportError as error:
-        raise ConfigError("--plot needs one more package: pip install 'polyglance[plot]'") from error
+    require("plot", what="--plot")
 
 
 def plot(found: "Evaluation", path: Path, *, title: str) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from connector.errors import ConfigError, InvalidQuery
+from connector.errors import InvalidQuery
+from connector.extras import require
 from connector.records import Hit, StoredPoint
 from connector.search.client import ImageSearch
 from connector.search.retrieval import field_of
@@ -90,10 +91,9 @@ class _Table:
     """The columns of the file: id, score, relevance, the indexed fields, the whole payload, the vector."""
 
     def __init__(self, schema: CollectionSchema, *, vectors: bool) -> None:
-        try:
-            import pyarrow as pa
-        except ImportError as error:
-            raise ConfigError("export needs one more package: pip install 'polyglance[parquet]'") from error
+        require("parquet", what="export")
+        import pyarrow as pa
+
         self._pa = pa
         self._fields = schema.indexes
         self._dims = schema.fingerprint.dims if vectors else None

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from connector.errors import ConfigError, WorkerDied
+from connector.extras import require
 from connector.settings import Settings
 from workers.executors.executor import AnyWorker, OnHeartbeat
 from workers.executors.processes import PER_GPU, Start, portable, start_worker
@@ -38,10 +39,9 @@ def ray_executor(settings: Settings) -> Slots:
 
 def connect(address: str | None) -> None:
     """Join the Ray cluster at ``address``, or the one of this machine. Raises ConfigError."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("ingest.executor = ray needs Ray: pip install 'polyglance[ray]'.") from error
+    require("ray", what="ingest.executor = ray")
+    import ray
+
     if ray.is_initialized():
         return
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
+from connector.extras import require
 from connector.models.catalog import find_space
 from connector.settings import Settings
 from connector.store.open import capabilities_of, open_engine
@@ -246,6 +247,8 @@ def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
 
 def _executor(settings: Settings) -> Executor:
     workers, alone = settings.ingest.workers, not capabilities_of(settings.qdrant).many_processes
+    if settings.ingest.executor == "ray":
+        require("ray", what="ingest.executor = ray")
     if alone and (settings.ingest.executor == "ray" or (workers or 0) > 1):
         asked = "a Ray cluster" if settings.ingest.executor == "ray" else f"ingest.workers = {workers}"
         raise ConfigError(

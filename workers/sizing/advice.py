@@ -6,9 +6,9 @@ The formula is that of ``workers.sizing.tune`` and docs/planning.md; bench_tune 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
+from connector.extras import missing
 from connector.settings import Settings
 from workers.records import Stage
 from workers.sizing.tune import Measurements
@@ -81,9 +81,9 @@ def proposals(found: Measurements, *, settings: Settings) -> dict[str, Any]:
 
 def advice(found: Measurements, *, place: str) -> Iterator[str]:
     """What no setting does by itself."""
-    if find_spec("simplejpeg") is None:
+    if missing("speed"):
         yield "JPEGs decode about 1.4 times as fast with simplejpeg: pip install 'polyglance[speed]'."
-    if place.startswith("s3://") and find_spec("obstore") is None:
+    if place.startswith("s3://") and missing("obstore"):
         yield "S3 objects are read with a tenth of the processor time by obstore: pip install 'polyglance[obstore]'."
     if found.device == "cpu" and pooled(found).shares["embed"] > 0.5:
         yield "Embedding takes most of the time; a GPU takes that from the processor."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from connector.errors import SourceError
+from connector.extras import require
 
 SAMPLE = 1000
 """Rows looked at to tell the columns and, in CSV, their types."""
@@ -72,12 +73,11 @@ def read_jsonl(file: Path) -> Rows:
 
 
 def read_parquet(file: Path) -> Rows:
-    """The rows of a Parquet file, batch by batch, without columns of bytes. Raises SourceError without pyarrow."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise SourceError('Parquet needs one more package: pip install "polyglance[parquet]"') from error
+    """The rows of a Parquet file, batch by batch, without columns of bytes. Raises ConfigError without pyarrow."""
+    require("parquet", what="a Parquet file")
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         with pyarrow.parquet.ParquetFile(file) as parquet:
             kept = [column for column in parquet.schema_arrow if not _holds_bytes(pyarrow, column.type)]

@@ -364,7 +364,7 @@ def test_an_image_opened_from_half_a_file_is_refused() -> None:
 def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = next(case for case in corpus.CASES if case.name == "heic-plain.heic").make()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(UnreadableImage, match=r'pip install "polyglance\[heic\]"') as refused:
+    with pytest.raises(UnreadableImage, match=r"pip install 'polyglance\[heic\]'") as refused:
         decode(data, size=64, max_pixels=LIMIT)
     assert refused.value.reason == "unsupported_format"
 

@@ -4,7 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-all browser lint setup bench bench-gpu performance mini-space clean
+# PyTorch publishes its CPU build in an index of its own; on PyPI, Linux gets the CUDA build, with gigabytes of NVIDIA's
+# libraries. So without an NVIDIA GPU that index is tried first. make TORCH_INDEX=URL takes another, TORCH_INDEX= pip's own.
+TORCH_INDEX ?= $(shell nvidia-smi >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+TORCH_WAIT_S := 20
+REACHED := import signal, sys, urllib.request; signal.alarm($(TORCH_WAIT_S)); \
+  urllib.request.urlopen(sys.argv[1].rstrip("/") + "/torch/", timeout=$(TORCH_WAIT_S))
+
+.PHONY: help demo test test-all bare browser lint setup bench bench-gpu performance mini-space clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +24,9 @@ test: lint browser ## lint, types and every quick test (under 10 minutes)
 
 test-all: lint browser ## everything, the slow tests too
 	$(BIN)/pytest -n logical --maxprocesses 4
+
+bare: setup ## build the wheel, install it without extras, run every command there
+	$(BIN)/python -m tests.bare_install
 
 # The gallery is tested in a real browser. Where none can be had, those tests are skipped and say so.
 browser:
@@ -33,10 +43,20 @@ lint: setup
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "== setting up .venv (the first time takes a few minutes)"
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polyglance needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polyglance needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	@index="$(TORCH_INDEX)"; \
+	if [ -z "$$index" ]; then \
+	  echo "== PyTorch comes from pip's own index: its CUDA build there brings several gigabytes of NVIDIA's libraries"; \
+	elif $(BIN)/python -c '$(REACHED)' "$$index" 2>/dev/null; then \
+	  echo "== PyTorch comes from $$index: the CPU build there is a wheel of about 190 MB"; \
+	else \
+	  echo "== $$index cannot be reached ($(TORCH_WAIT_S) s at most): PyTorch comes from pip's own index, where it may be"; \
+	  echo "   the CUDA build with several gigabytes of libraries. Ctrl-C, then make TORCH_INDEX=URL names another index."; \
+	  index=; \
+	fi; \
+	$(BIN)/python -m pip install --quiet $${index:+--index-url "$$index"} --constraint constraints.txt torch
+	@echo "== everything else, with what development needs; .venv takes about 2.6 GB in the end"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

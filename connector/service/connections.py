@@ -5,6 +5,7 @@ oldest goes when there are more than ``serve.half_open``: slow callers push out 
 """
 
 import asyncio
+import re
 from typing import Any
 
 import h11
@@ -12,6 +13,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_BYTES = 16 * 1024
 """Bytes of a request's line and headers."""
+
+
+_END = re.compile(rb"\n\r?\n")
+
+
+def _is_too_long(head: bytes) -> bool:
+    """Whether headers do not end where they must; h11 looks at what comes in many pieces only."""
+    return len(head) >= HEADER_BYTES and _END.search(head) is None
 
 
 class HalfOpen:
@@ -50,6 +59,9 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and see what of a request is still to come."""
+        if self.conn.their_state is h11.IDLE and _is_too_long(self.conn.trailing_data[0] + data[:HEADER_BYTES]):
+            self.send_400_response(f"The headers are longer than {HEADER_BYTES} bytes.")
+            return
         super().data_received(data)
         if self.transport.is_closing():
             return

@@ -193,6 +193,7 @@ def _remaining_cases() -> list[Case]:
         _case(
             "heic", "truncated", "noise.heic", "random bytes behind the signature", lambda: _noisy("heic-plain.heic")
         ),
+        _case("heic", "corrupt", "liar.heic", "a header that claims another size", _lying_heic),
         _case("gif", "truncated", "start.gif", "the signature alone", lambda: b"GIF89a"),
         _case("gif", "corrupt", "noframes.gif", "no frames", lambda: b"GIF89a\x10\0\x10\0\0\0\0;"),
         _case("gif", "corrupt", "codes.gif", "an absurd code size", _bad_gif),
@@ -307,6 +308,12 @@ def _float_rgb() -> bytes:
     changed = {258: Tag(258, 3, [32] * 3), 262: Tag(262, 3, [2]), 277: Tag(277, 3, [3]), 279: Tag(279, 4, [192])}
     tags = [changed.get(tag.code, tag) for tag in files.grey_tiff_tags(4, 4)]
     return files.tiff([*tags, Tag(339, 3, [3] * 3)], data=bytes(192))
+
+
+def _lying_heic() -> bytes:
+    data = _whole("heic-plain.heic")
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", 29_245, H) + data[at + 8 :]
 
 
 def _bad_gif() -> bytes:

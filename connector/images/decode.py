@@ -28,13 +28,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from connector.errors import UnreadableImage
 from connector.extras import advice
-from connector.images.boxes import jpeg_xl_size
+from connector.images.boxes import check_codestream, jpeg_xl_size
 from connector.images.faults import one_image
 from connector.images.formats import recognise
 from connector.images.jpeg import decode_smaller, pixels_needed
+from connector.images.jpeg_markers import check_length, frame_of
 from connector.images.planes import Plane, plane_of
 from connector.images.resize import ORIENTATIONS, fit
-from connector.images.structure import check_pixels, checked
+from connector.images.structure import checked
 from connector.records import Pixels
 
 BYTES_PER_PIXEL = 32
@@ -140,9 +141,12 @@ def _open(data: bytes, *, name: str, size: int, max_pixels: int) -> tuple[ImageF
         _bound(claimed, pixels=claimed[0] * claimed[1], max_pixels=max_pixels)
     data = checked(data, name=name)
     image = OPENERS[name](io.BytesIO(data))
-    needed = pixels_needed(data, size=size) if name == "jpeg" else None
-    _bound(image.size, pixels=needed, max_pixels=max_pixels)
-    check_pixels(data, name=name)
+    frame = frame_of(data) if name == "jpeg" else None
+    _bound(image.size, pixels=frame and pixels_needed(frame, size=size), max_pixels=max_pixels)
+    if frame is not None:
+        check_length(data, frame)
+    if name == "jpeg2000":
+        check_codestream(data)
     return image, data
 
 

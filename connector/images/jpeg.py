@@ -4,6 +4,7 @@ The rule: Pillow alone decides what is a JPEG and what is refused. It reads ever
 simplejpeg, at its strictest, does not read without a warning.
 """
 
+import contextlib
 import io
 import random
 import zlib
@@ -18,14 +19,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from connector.images.jpeg_markers import END, Frame, Scans, frame_of, scans_of
 
 
-def pixels_needed(data: bytes, *, size: int) -> int | None:
-    """How many pixels of memory it takes to decode a JPEG no finer than ``size`` needs; None for a broken header.
+def pixels_needed(frame: Frame, *, size: int) -> int:
+    """How many pixels of memory it takes to decode a JPEG no finer than ``size`` needs.
 
     Of several scans libjpeg keeps every coefficient first, which counts as ``_COEFFICIENTS`` of a pixel.
     """
-    frame = frame_of(data)
-    if frame is None:
-        return None
     draft = _draft(frame.width, frame.height, size=size)
     kept = int(frame.width * frame.height * _COEFFICIENTS) if frame.buffered and draft > 1 else 0
     return -(-frame.width // draft) * -(-frame.height // draft) + kept
@@ -40,11 +38,26 @@ def decode_smaller(image: JpegImageFile, *, data: bytes, size: int) -> JpegImage
     image.draft(None, (2 * size, 2 * size))
     if (plane := _quick_plane(image, data)) is not None:
         return plane
+    if not data.endswith(bytes(64)):  # libjpeg would take them for bits
+        with contextlib.suppress(OSError):  # what it has against the file is found out below
+            image.load()
+            if not _ends_flat(image):
+                return image
     frame = frame_of(data)
     if frame is None:
         image.load()
         return image
     return _whole(data, frame, scans=scans_of(data, frame), size=size)
+
+
+def _ends_flat(image: JpegImageFile) -> bool:
+    """Whether the last corner is of one colour: a flat image, or what libjpeg fills in for bits that are missing."""
+    corner = np.asarray(image.crop((max(0, image.width - 8), max(0, image.height - 8), *image.size)))
+    return int(np.ptp(corner, axis=(0, 1)).max()) <= _FLAT
+
+
+_FLAT = 4
+"""Grey levels within a corner of one colour: libjpeg smooths a progressive one between its blocks."""
 
 
 def _whole(data: bytes, frame: Frame, *, scans: Scans, size: int) -> JpegImageFile:

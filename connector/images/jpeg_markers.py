@@ -71,13 +71,12 @@ def frame_of(data: bytes) -> Frame | None:
     return None
 
 
-def check_length(data: bytes) -> None:
+def check_length(data: bytes, frame: Frame) -> None:
     """Raise UnreadableImage where there are fewer bytes than any image of this size takes.
 
     Huffman codes have a bit at least, and a block has two: where it begins and where it ends.
     """
-    frame = frame_of(data)
-    if frame is None or not frame.huffman or frame.buffered:
+    if not frame.huffman or frame.buffered:
         return
     least, there = frame.blocks * 2 // 8, len(data) - frame.scan
     if there < least:

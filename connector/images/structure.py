@@ -26,14 +26,6 @@ def checked(data: bytes, *, name: str) -> bytes:
     return data if check is None else check(data)
 
 
-def check_pixels(data: bytes, *, name: str) -> None:
-    """Raise UnreadableImage where pixels are missing, of an image that is known to have no more than it may have."""
-    if name == "jpeg":
-        jpeg_markers.check_length(data)
-    if name == "jpeg2000":
-        boxes.check_codestream(data)
-
-
 def ends_early(data: bytes, *, name: str) -> bool:
     """Whether a file that could not be decoded is shorter than it says itself."""
     return _ENDS_EARLY[name](data) if name in _ENDS_EARLY else False
@@ -54,11 +46,6 @@ _UNREAD = ("unsupported", "not supported", "unknown pixel mode", "unknown raw mo
 
 
 # ------------------------------------------------------------------------------------------------- before decoding
-
-
-def _check_jpeg(data: bytes) -> bytes:
-    jpeg_markers.frame_of(data)
-    return data
 
 
 def _check_webp(data: bytes) -> bytes:
@@ -109,7 +96,6 @@ def _check_items(data: bytes) -> bytes:
 
 
 _CHECKS: dict[str, Callable[[bytes], bytes]] = {
-    "jpeg": _check_jpeg,
     "png": png.essential,
     "webp": _check_webp,
     "avif": _check_items,

@@ -142,7 +142,8 @@ def _open(data: bytes, *, name: str, size: int, max_pixels: int) -> tuple[ImageF
     data = checked(data, name=name)
     image = OPENERS[name](io.BytesIO(data))
     frame = frame_of(data) if name == "jpeg" else None
-    _bound(image.size, pixels=frame and pixels_needed(frame, size=size), max_pixels=max_pixels)
+    needed = None if frame is None else pixels_needed(frame, size=size)
+    _bound(image.size, pixels=needed, max_pixels=max_pixels)
     if frame is not None:
         check_length(data, frame)
     if name == "jpeg2000":

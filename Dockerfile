@@ -33,11 +33,11 @@ FROM base AS cpu
 ARG TORCH_INDEX=""
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /tmp/constraints.txt torch
 RUN --mount=from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c /tmp/constraints.txt "$(echo /wheels/*.whl)[heic,obstore,serve,speed]"
+    pip install --no-cache-dir -c /tmp/constraints.txt "$(echo /wheels/*.whl)[heic,jxl,obstore,serve,speed]"
 USER polyglance
 
 FROM base AS cuda
 RUN pip install --no-cache-dir -c /tmp/constraints.txt torch
 RUN --mount=from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c /tmp/constraints.txt "$(echo /wheels/*.whl)[heic,obstore,serve,speed]"
+    pip install --no-cache-dir -c /tmp/constraints.txt "$(echo /wheels/*.whl)[heic,jxl,obstore,serve,speed]"
 USER polyglance

@@ -15,7 +15,7 @@ from workers.sizing.plan import CODE_BITS, CODE_EXTRA, ID_BYTES
 MIB = 1024 * 1024
 
 LIBRARIES = 490 * MIB
-"""Python, torch, transformers and Qdrant's client, imported."""
+"""Python, torch in its CPU build, transformers and Qdrant's client, imported; the CUDA build takes more."""
 WEIGHTS = {"clip-vit-b-32": 577 * MIB, "mini": 8 * MIB}
 """A space's image model in float32, both halves of it."""
 LOADING = 1.9

@@ -1,6 +1,7 @@
 """The memory of an ingestion, as ``polyglance settings`` tells it: a function of the settings, held against a run."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from workers.pipeline.deduplication import REMEMBERED
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.sizing import footprint as told
 from workers.sizing.footprint import footprint
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_constants_are_those_of_the_modules_they_are_taken_from() -> None:
@@ -47,7 +50,7 @@ def test_settings_tell_the_memory(cli: CommandLine) -> None:
 def test_a_run_takes_the_memory_that_was_told(cli: CommandLine, tmp_path: Path, data_folder: Path) -> None:
     write_images(tmp_path / "images", [f"{number}.png" for number in range(300)])
     peak = [sys.executable, "-m", "benchmarks.peak"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {"PYTHONPATH": str(ROOT)}
 
     ran = cli.run(
         "ingest", tmp_path / "images", "--space", "mini", "--json", under=["env", *_pairs(environment), *peak]
@@ -55,8 +58,20 @@ def test_a_run_takes_the_memory_that_was_told(cli: CommandLine, tmp_path: Path, 
 
     expected = footprint(Settings.load({"model.space": "mini"}), cores=usable_cores()).ordinary
     taken = json.loads(ran.out)["peak_mib"] * 1024 * 1024
+    more = max(0, _libraries() - told.LIBRARIES)  # another build of torch, such as that for CUDA, is larger
     assert data_folder.exists()
-    assert 0.5 * expected < taken < expected
+    assert 0.5 * expected < taken < expected + more
+
+
+def _libraries() -> int:
+    """Bytes that the libraries of an ingestion take in a process of this machine before it does anything."""
+    code = (
+        "import pathlib, qdrant_client, sentence_transformers, torch, transformers.models.clip, workers.run.ingestion\n"
+        "lines = pathlib.Path('/proc/self/status').read_text().splitlines()\n"
+        "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return int(done.stdout)
 
 
 def _pairs(environment: dict[str, str]) -> list[str]:

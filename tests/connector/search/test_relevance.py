@@ -132,7 +132,7 @@ def test_a_bare_vector_has_no_relevance_and_cannot_be_asked_for_it(search: Image
     vectors = search.embed_texts(["a dog"])
 
     assert {hit.relevance for hit in search.nearest(vectors)[0]} == {None}
-    with pytest.raises(InvalidQuery, match="depends on asked"):
+    with pytest.raises(InvalidQuery, match="depends on what made the vectors"):
         search.nearest(vectors, relevant=True)
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from connector.records import FacetCount, Hit, HitGroup
     from connector.search.async_client import AsyncImageSearch
     from connector.search.client import ImageSearch
+    from connector.search.options import SearchOptions
     from connector.search.query import Query, image, point, text
     from connector.settings import Settings
     from workers.api import ingest
@@ -68,6 +69,7 @@ __all__ = [
     "Query",
     "RunFilesUnreadable",
     "RunIncomplete",
+    "SearchOptions",
     "Settings",
     "SourceError",
     "StageFailed",
@@ -92,6 +94,7 @@ _LAZY = {
     "HitGroup": "connector.records",
     "ImageSearch": "connector.search.client",
     "Query": "connector.search.query",
+    "SearchOptions": "connector.search.options",
     "Settings": "connector.settings",
     "app": "workers.cli.commands",
     "image": "connector.search.query",

@@ -243,6 +243,13 @@ def test_limits_have_their_bounds_everywhere(search: ImageSearch, limit: int) ->
 
 
 def test_async_answers_are_the_sync_ones_and_the_loop_stays_free(search: ImageSearch) -> None:
+    texts = [
+        "Hund",
+        "кошка",
+        "海",
+        *(f"{number} dogs in the snow, and what they did there " * 20 for number in range(30)),
+    ]
+
     async def ask() -> tuple[list[Hits], int]:
         opened, ticks = AsyncImageSearch(search), 0
 
@@ -253,13 +260,13 @@ def test_async_answers_are_the_sync_ones_and_the_loop_stays_free(search: ImageSe
                 await asyncio.sleep(0.001)
 
         ticking = asyncio.create_task(tick())
-        answers = await asyncio.gather(*(opened.text(text, limit=3) for text in ("Hund", "кошка", "海")))
+        answers = await asyncio.gather(*(opened.text(text, limit=3) for text in texts))
         ticking.cancel()
         return answers, ticks
 
     answers, ticks = asyncio.run(ask())
     assert [[hit.id for hit in answer] for answer in answers] == [
-        [hit.id for hit in search.text(text, limit=3)] for text in ("Hund", "кошка", "海")
+        [hit.id for hit in search.text(text, limit=3)] for text in texts
     ]
     assert ticks > 3
 

@@ -53,6 +53,8 @@ USAGE = {
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _EXACT_IN_DOUBLES = 2**53
+_WIDE = 180.0
+"""A box over the 180th meridian that leaves out fewer degrees is asked in two halves: whole, it may find nothing."""
 _HAIR = 1e-9
 """Degrees, a tenth of a millimetre: Qdrant leaves a box's border out, and people mean it in."""
 
@@ -233,11 +235,19 @@ class _Compiler:
         west, east = self._degrees(left, most=180), self._degrees(right, most=180)
         if north < south:
             raise self._fault(f"top={north:g} lies below bottom={south:g}; top is the northern edge.", top.value.span)
-        box = models.GeoBoundingBox(
-            top_left=self._corner(latitude=north + _HAIR, longitude=west - _HAIR),
-            bottom_right=self._corner(latitude=south - _HAIR, longitude=east + _HAIR),
-        )
-        return models.FieldCondition(key=self._place(node, path).name, geo_bounding_box=box)
+        field = self._place(node, path).name
+        halves = [(west, 180.0), (-180.0, east)] if west > east and west - east < _WIDE else [(west, east)]
+        boxes: list[models.Condition] = [
+            models.FieldCondition(
+                key=field,
+                geo_bounding_box=models.GeoBoundingBox(
+                    top_left=self._corner(latitude=north + _HAIR, longitude=left_edge - _HAIR),
+                    bottom_right=self._corner(latitude=south - _HAIR, longitude=right_edge + _HAIR),
+                ),
+            )
+            for left_edge, right_edge in halves
+        ]
+        return boxes[0] if len(boxes) == 1 else models.Filter(should=boxes)
 
     def _corner(self, *, latitude: float, longitude: float) -> models.GeoPoint:
         """A corner a hair inside the globe's limits: at them, an indexed box matches nothing."""

@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "search": (
         "connector.cli.search",
-        "Find images by words in any language, by an image, or by a mixture of these.",
+        "Find images by text in any language, by an image, or by a weighted query of these.",
     ),
     "serve": (
         "connector.cli.serve",

@@ -214,7 +214,8 @@ def test_images_sent_along_and_hung_up_on_take_the_memory_of_one_at_a_time(noto:
         with measured(process) as labels:
             hang_up(address, [post_image("/v1/classify/image", LARGE, options='{"labels": ["a", "b"]}')] * 5)
         one = alone.peak_mib - alone.before_mib
-        assert max(many.peak_mib, labels.peak_mib) < alone.peak_mib + max(one, 64)
+        for cost in (many, labels):  # five at once would take five times as much; what the allocator keeps is left
+            assert cost.peak_mib - cost.before_mib < 3 * max(one, 64)
         assert lent_bytes(url) == 0
         assert httpx.post(f"{url}/v1/search/image", files={"file": image(1)}).status_code == 200
 

@@ -439,9 +439,10 @@ def test_an_optimizer_that_is_killed_is_reported_and_nothing_is_lost(engine: Emb
         except StoreRefused as error:
             failures.append(error)
 
+    others = {*children_of(os.getpid())}
     thread = threading.Thread(target=optimize)
     thread.start()
-    while thread.is_alive() and not (children := children_of(os.getpid())):
+    while thread.is_alive() and not (children := {*children_of(os.getpid())} - others):
         pass
     for pid in children:
         os.kill(pid, signal.SIGKILL)

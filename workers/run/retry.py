@@ -40,8 +40,8 @@ def retry(settings: Settings, *, reason: str | None, show: Show, wait: Wait) -> 
     hopeless = sum(each.ref is None for one in chosen for each in (*one.again, *one.kept) if _meant(each, reason))
     total = RunReport()
     by_settings = sorted((one for one in chosen if one.again), key=_reading)
-    for _, duplicates in groupby(by_settings, key=_reading):
-        runs = list(duplicates)
+    for _, alike in groupby(by_settings, key=_reading):
+        runs = list(alike)
         reading = remembered(settings, manifest=runs[0].manifest)
         with Ingestion.open(reading, recreate=False, show=show, wait=wait) as ingestion:
             for one in runs:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _QUOTE = '"'
-_MEMBER = re.compile(r"(.*)@(\d{1,18})", re.ASCII | re.DOTALL)  # Python reads no numbers of thousands of digits
+_MEMBER = re.compile(r"(.*)@(\d{1,19})", re.ASCII | re.DOTALL)  # Python reads no numbers of thousands of digits
 _METADATA = re.compile(r"~[0-9a-f]{12}\Z")
 
 

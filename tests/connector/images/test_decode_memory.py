@@ -66,6 +66,7 @@ def _large() -> dict[str, Callable[[], bytes]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can begin a peak anew")
 def test_the_peak_of_memory_is_bounded_by_the_pixels(tmp_path: Path) -> None:
     (tmp_path / "warm-up").write_bytes(saved(scene(300, 200), "JPEG"))

@@ -464,7 +464,11 @@ NOHUP = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
-    ("stop", "under"), [(signal.SIGINT, []), (signal.SIGTERM, NOHUP)], ids=["Ctrl-C", "SIGTERM to a background job"]
+    ("stop", "under"),
+    [
+        pytest.param(signal.SIGINT, [], id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, NOHUP, id="SIGTERM to a background job", marks=pytest.mark.slow),
+    ],
 )
 def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     cli: CommandLine, workplace: Path, stop: signal.Signals, under: list[str]

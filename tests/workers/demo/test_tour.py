@@ -47,6 +47,7 @@ def test_the_questions_show_what_was_promised() -> None:
     assert all((tour.IMAGES / question.image).is_file() for question in tour.QUESTIONS if question.image)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_folder")
 def test_the_tour_can_be_taken_twice_and_beside_ones_own_images(cli: CommandLine, workplace: Path) -> None:
     first = cli("demo")

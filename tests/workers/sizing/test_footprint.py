@@ -46,6 +46,7 @@ def test_settings_tell_the_memory(cli: CommandLine) -> None:
     assert "embedded collection" not in cli("settings", "--set", "qdrant.url=http://localhost:6333").out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from Linux's accounts")
 def test_a_run_takes_the_memory_that_was_told(cli: CommandLine, tmp_path: Path, data_folder: Path) -> None:
     write_images(tmp_path / "images", [f"{number}.png" for number in range(300)])

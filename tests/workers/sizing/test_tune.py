@@ -117,6 +117,7 @@ def test_durations_read_as_one_says_them(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_stage_and_leaves_nothing_behind(
     cli: CommandLine, tmp_path: Path, data_folder: Path
 ) -> None:

@@ -59,6 +59,7 @@ def places(tmp_path: Path, s3: "S3Client", bucket: str, site: WebServer) -> list
     return [f"s3://{bucket}", *files]
 
 
+@pytest.mark.slow
 def test_images_of_every_source_are_stored_with_their_metadata_and_only_once(
     places: list[str], moto: str, tmp_path: Path
 ) -> None:

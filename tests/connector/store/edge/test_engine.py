@@ -428,6 +428,7 @@ def test_optimizing_indexes_a_large_collection_while_other_threads_run(data: Pat
     engine.close()
 
 
+@pytest.mark.slow
 @needs_proc
 def test_an_optimizer_that_is_killed_is_reported_and_nothing_is_lost(engine: EmbeddedEngine) -> None:
     count = grown(engine)
@@ -454,6 +455,7 @@ def test_an_optimizer_that_is_killed_is_reported_and_nothing_is_lost(engine: Emb
     assert engine.info().points == count + 1
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.usefixtures("interruptible")
 def test_an_optimizer_that_is_interrupted_leaves_no_child_and_loses_nothing(data: Path) -> None:

@@ -26,8 +26,8 @@ _MEANINGS = {
     "truncated": "the file ends before its image does; half an image is never embedded",
     "corrupt": "the file contradicts its format",
     "too_many_pixels": (
-        "more pixels than `limits.max_pixels` by its header, of a JPEG that is decoded smaller those that are decoded; "
-        "nothing was decoded"
+        "more pixels than `limits.max_pixels` by its header, its tiles or its codestream, of a JPEG that is decoded "
+        "smaller those that are decoded; nothing was decoded"
     ),
     "empty": "0 bytes",
     "decoder_error": "a decoder failed as none was seen to before; logged once with its traceback",

@@ -46,6 +46,7 @@ def _not_images() -> list[Case]:
         case("sound.webp", "a RIFF file of sound", lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(30)),
         case("start.png", "half a PNG signature", lambda: b"\x89PNG"),
         case("shifted.jpg", "a JPEG behind 10 bytes of something", lambda: b"0123456789" + _whole("jpeg-baseline.jpg")),
+        case("comments.jpg", "500 comments of XML, and nothing else", lambda: b"<!---->" * 500),
         case("base64.jpg", "a data: URI", lambda: b"data:image/png;base64,iVBORw0KGgo="),
     ]
 
@@ -54,6 +55,7 @@ def _other_formats() -> list[Case]:
     case = partial(_case, "none", "unsupported_format")
     return [
         case("drawing.svg", "SVG", lambda: b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="x"></svg>'),
+        case("typed.svg", "SVG with a DOCTYPE and comments", _svg_with_doctype),
         case("drawing.jpg", "SVG, named .jpg", lambda: b'\xef\xbb\xbf<svg width="1"/>'),
         case("paper.pdf", "PDF", lambda: b"%PDF-1.7\n"),
         case("print.eps", "EPS", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"),
@@ -109,6 +111,7 @@ def _jpeg_cases() -> list[Case]:
         cut("noise.jpg", "the signature, then random bytes", lambda: b"\xff\xd8\xff\xe0" + _noise(4000)),
         unread("lossless.jpg", "lossless (SOF3)", lambda: plain().replace(b"\xff\xc0", b"\xff\xc3", 1)),
         unread("deep.jpg", "12 bits a sample", lambda: _deep(plain())),
+        unread("scans.jpg", "600 scans", _many_scans),
         cut("closed.jpg", "half of it, then the end mark", lambda: _part("jpeg-baseline.jpg", 50) + b"\xff\xd9"),
         cut("followed.jpg", "half of it, then a whole one", lambda: _part("jpeg-baseline.jpg", 50) + plain()),
         cut("closedscan.jpg", "progressive, half of its first scan, then the end mark", _half_first_scan),
@@ -168,6 +171,7 @@ def _tiff_cases() -> list[Case]:
             "300000x300000 pixels",
             lambda: files.tiff(tags(300_000, 300_000, length=16)),
         ),
+        _case("tiff", "too_many_pixels", "tiles.tif", "a tile of 30000x30000 for 64x64 pixels", _vast_tile),
         cut("noise.tif", "the signature, then random bytes", lambda: b"II*\0\x08\0\0\0" + _noise(2000)),
     ]
 
@@ -194,6 +198,7 @@ def _remaining_cases() -> list[Case]:
             "heic", "truncated", "noise.heic", "random bytes behind the signature", lambda: _noisy("heic-plain.heic")
         ),
         _case("heic", "corrupt", "liar.heic", "a header that claims another size", _lying_heic),
+        _case("avif", "too_many_pixels", "bomb.avif", "16384x16384 pixels below a header of 96x72", _avif_bomb),
         _case("gif", "truncated", "start.gif", "the signature alone", lambda: b"GIF89a"),
         _case("gif", "corrupt", "noframes.gif", "no frames", lambda: b"GIF89a\x10\0\x10\0\0\0\0;"),
         _case("gif", "corrupt", "codes.gif", "an absurd code size", _bad_gif),
@@ -225,6 +230,7 @@ def _remaining_cases() -> list[Case]:
             lambda: b"\xff\x4f\xff\x51" + _noise(900),
         ),
         _case("jpeg2000", "too_many_pixels", "bomb.j2k", "a header of 60000x60000", _jp2_bomb),
+        _case("jpegxl", "too_many_pixels", "bomb.jxl", "60000x60000 pixels, its size in a second box", _jxl_bomb),
     ]
 
 
@@ -256,6 +262,41 @@ def _noisy(name: str) -> bytes:
 
 def _flipped(data: bytes, *, at: int) -> bytes:
     return data[:at] + bytes((data[at] ^ 0xFF,)) + data[at + 1 :]
+
+
+def _svg_with_doctype() -> bytes:
+    return b'<?xml version="1.0"?><!-- a --><!DOCTYPE svg PUBLIC "x" "y" [<!ENTITY a "b">]>\n<!-- b --> <svg\n>'
+
+
+def _many_scans() -> bytes:
+    """The last scan of a progressive JPEG again and again: each takes the time of all pixels."""
+    data = _whole("jpeg-progressive.jpg")
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * 600 + b"\xff\xd9"
+
+
+def _vast_tile() -> bytes:
+    kept = [tag for tag in files.grey_tiff_tags(64, 64) if tag.code not in (259, 273, 278, 279)]
+    tile = zlib.compress(bytes(30_000))
+    tags = [Tag(322, 4, [30_000]), Tag(323, 4, [30_000]), Tag(324, 4, [-1]), Tag(325, 4, [len(tile)])]
+    return files.tiff([*kept[:3], Tag(259, 3, [8]), *kept[3:], *tags], data=tile)
+
+
+def _avif_bomb() -> bytes:
+    """A sequence header (AV1, 5.5.1) of a still image of 16384x16384 before that of the image."""
+    data = _whole("avif-plain.avif")
+    bits = f"{0b000_1_1_00000:010b}{13:04b}{13:04b}{16383:014b}{16383:014b}"
+    header = int(bits.ljust(48, "0"), 2).to_bytes(6)
+    at = data.index(b"mdat") + 4
+    return data[:at] + b"\x0a\x06" + header + data[at + 8 :]
+
+
+def _jxl_bomb() -> bytes:
+    """A signature in the first part of the codestream, the size (ISO/IEC 18181-1, D.2) in the second."""
+    side = 3 << 1 | 59_999 << 3
+    size = (side | 0 << 33 | (side >> 1) << 36).to_bytes(12, "little")
+    parts = struct.pack(">I4sI2s", 14, b"jxlp", 0, b"\xff\x0a") + struct.pack(">I4sI", 24, b"jxlp", 1 << 31 | 1) + size
+    return b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl " + parts
 
 
 def _without_last_scan() -> bytes:

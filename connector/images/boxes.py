@@ -7,6 +7,7 @@ a depth map or metadata beyond the end costs nothing.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from connector.errors import UnreadableImage
@@ -17,6 +18,8 @@ MOST_ITEMS = 100_000
 """Items and references that are looked at; a grid of 256x256 tiles has 65,536."""
 MOST_ALPHAS = 16
 """Auxiliary images that are looked at; each costs a walk over the properties."""
+MOST_TRACKS = 16
+"""Tracks of a sequence that are looked at; there is one for colours, and one for alpha."""
 MOST_TILE_PARTS = 200_000
 """Tile-parts of a JPEG 2000 codestream; the format numbers 65,535 tiles."""
 
@@ -87,6 +90,43 @@ def check_items(data: bytes) -> None:
         for _, stop in items.extents.get(item, ()):
             if stop > len(data):
                 raise UnreadableImage(_CUT.format(f"its item {item}", stop - len(data)), reason="truncated")
+
+
+def item_heads(data: bytes, *, most: int) -> Iterator[bytes]:
+    """The first bytes, ``most`` at most, of every item that the image is made of."""
+    meta = next((box for box in boxes(data, 0, len(data)) if box.name == b"meta"), None)
+    if meta is None or meta.stop > len(data):
+        return
+    items = _items(data, meta)
+    for item in _needed(items):
+        for start, stop in items.extents.get(item, ())[:1]:
+            yield data[start : min(stop, start + most)]
+
+
+def track_heads(data: bytes, *, most: int) -> Iterator[bytes]:
+    """The first bytes, ``most`` at most, of every track of a sequence."""
+    found = [Box(b"", 0, len(data))]
+    for names in ((b"moov",), (b"trak",), (b"mdia",), (b"minf",), (b"stbl",), (b"stco", b"co64")):
+        inner = (each for box in found for each in boxes(data, box.start, min(box.stop, len(data))))
+        found = [*islice((box for box in inner if box.name in names), MOST_TRACKS)]
+    for box in found:
+        size = 4 if box.name == b"stco" else 8
+        start = int.from_bytes(data[box.start + 8 : box.start + 8 + size])
+        yield data[start : start + most]
+
+
+def codestream_head(data: bytes, *, most: int) -> bytes:
+    """The first bytes, ``most`` at most, of a JPEG XL's codestream, whose parts may lie in several boxes."""
+    if data.startswith(b"\xff\x0a"):
+        return data[:most]
+    head = b""
+    for box in boxes(data, 0, len(data)):
+        if box.name in (b"jxlc", b"jxlp"):
+            start = box.start + (4 if box.name == b"jxlp" else 0)  # a part is numbered
+            head += data[start : min(box.stop, start + most)]
+        if len(head) >= most or box.name == b"jxlc":
+            break
+    return head[:most]
 
 
 _CUT = "the file ends before its image does: {} lacks {:,} bytes."
@@ -282,44 +322,3 @@ def _missing_parts(data: bytes, at: int, stop: int, *, tiles: int) -> str | None
         return f"{len(seen)} of {tiles} tiles are there"
     cut = sum(there < wanted for there, wanted in seen.values())
     return f"{cut} tiles are not all there" if cut else None
-
-
-# ----------------------------------------------------------------------------------------------------------- JPEG XL
-
-
-def jpeg_xl_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG XL by the first bytes of its codestream; None where they are not to be had."""
-    if not data.startswith(b"\xff\x0a"):
-        found = next((box for box in boxes(data, 0, len(data)) if box.name in (b"jxlc", b"jxlp")), None)
-        if found is None:
-            return None
-        data = data[found.start + (4 if found.name == b"jxlp" else 0) :][:32]
-    if not data.startswith(b"\xff\x0a") or len(data) < 12:
-        return None
-    return _SizeHeader(int.from_bytes(data[2:32], "little")).size()
-
-
-@dataclass(slots=True)
-class _SizeHeader:
-    """The bits of a codestream's header, the lowest first (ISO/IEC 18181-1, D.2)."""
-
-    bits: int
-
-    def size(self) -> tuple[int, int]:
-        small = self._take(1)
-        height = self._side(small)
-        ratio = self._take(3)
-        if not ratio:
-            return self._side(small), height
-        across, down = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
-        return height * across // down, height
-
-    def _side(self, small: int) -> int:
-        if small:
-            return (self._take(5) + 1) * 8
-        return self._take((9, 13, 18, 30)[self._take(2)]) + 1
-
-    def _take(self, count: int) -> int:
-        value = self.bits & ((1 << count) - 1)
-        self.bits >>= count
-        return value

@@ -28,11 +28,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from connector.errors import UnreadableImage
 from connector.extras import advice
-from connector.images.boxes import check_codestream, jpeg_xl_size
+from connector.images.boxes import check_codestream
+from connector.images.coded_size import coded_pixels, jpeg_xl_size
 from connector.images.faults import one_image
 from connector.images.formats import recognise
 from connector.images.jpeg import decode_smaller, pixels_needed
-from connector.images.jpeg_markers import check_length, frame_of
+from connector.images.jpeg_markers import check_length, check_scans, frame_of
 from connector.images.planes import Plane, plane_of
 from connector.images.resize import ORIENTATIONS, fit
 from connector.images.structure import checked
@@ -137,15 +138,19 @@ def _load(data: bytes, *, name: str, size: int, max_pixels: int) -> _Loaded:
 def _open(data: bytes, *, name: str, size: int, max_pixels: int) -> tuple[ImageFile, bytes]:
     """A file's header, and the bytes that the decoder is given; no pixels are decoded if there are too many."""
     _hush_pillow()
-    if name == "jpegxl" and (claimed := jpeg_xl_size(data)):  # its decoder opens no header alone
-        _bound(claimed, pixels=claimed[0] * claimed[1], max_pixels=max_pixels)
+    if name == "jpegxl":  # its decoder opens no header alone
+        _bound(jpeg_xl_size(data), pixels=None, max_pixels=max_pixels)
     data = checked(data, name=name)
     image = OPENERS[name](io.BytesIO(data))
     frame = frame_of(data) if name == "jpeg" else None
     needed = None if frame is None else pixels_needed(frame, size=size)
     _bound(image.size, pixels=needed, max_pixels=max_pixels)
+    if (coded := coded_pixels(data, name=name)) > max_pixels:
+        said = f"its header says {image.width}x{image.height}, but to decode it takes {coded:,} pixels"
+        raise UnreadableImage(f"{said}, more than limits.max_pixels = {max_pixels:,}.", reason="too_many_pixels")
     if frame is not None:
         check_length(data, frame)
+        check_scans(data, frame)
     if name == "jpeg2000":
         check_codestream(data)
     return image, data
@@ -242,11 +247,11 @@ _COEFFICIENTS = 6
 def decode_memory(data: bytes, *, size: int) -> int:
     """Bytes that decoding a file for an image of ``size`` takes at most. Raises UnreadableImage for what is none."""
     name = recognise(data)
-    if name == "jpegxl":  # its decoder opens no header alone
-        width, height = jpeg_xl_size(data) or (0, 0)
-        return len(data) + width * height * BYTES_PER_PIXEL
     _hush_pillow()
     try:
+        coded = coded_pixels(data, name=name)
+        if name == "jpegxl":  # its decoder opens no header alone
+            return len(data) + coded * BYTES_PER_PIXEL
         image = OPENERS[name](io.BytesIO(data))
     except UnreadableImage:
         raise
@@ -254,7 +259,7 @@ def decode_memory(data: bytes, *, size: int) -> int:
         return len(data)
     width, height = image.size
     if not isinstance(image, JpegImageFile):
-        return len(data) + width * height * _LEAN.get(name, BYTES_PER_PIXEL)
+        return len(data) + max(width * height, coded) * _LEAN.get(name, BYTES_PER_PIXEL)
     kept = width * height * _COEFFICIENTS if image.info.get("progressive") else 0
     image.draft("RGB", (2 * size, 2 * size))
     return len(data) + kept + image.width * image.height * BYTES_PER_PIXEL

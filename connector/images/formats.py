@@ -54,8 +54,10 @@ _SUPPORTED = (
     ("jpeg2000", _signature(rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
     ("jpegxl", _signature(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n")),
 )
+_SVG = rb"(?:\xef\xbb\xbf)?\s*+(?:(?><\?.*?\?>|<!--.*?-->|<!DOCTYPE svg[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+<svg[\s>]"
+"""Declarations and comments, then the element; what one of them has taken is never tried in another way."""
 _KNOWN_BUT_UNSUPPORTED = (
-    ("SVG", _signature(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?)?<svg[\s>]")),
+    ("SVG", _signature(_SVG)),
     ("PDF", _signature(rb"%PDF-")),
     ("EPS or PostScript", _signature(rb"%!PS|\xc5\xd0\xd3\xc6")),
     ("Photoshop", _signature(rb"8BPS")),

@@ -22,6 +22,8 @@ _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """What ends entropy-coded bytes: a marker that is neither a stuffed zero nor a restart."""
+MOST_SCANS = 500
+"""Scans of one image; libjpeg's own way to order them has 10."""
 MOST_SEGMENTS = 100_000
 """Segments of one file, a bound of the walk; a progressive JPEG of hundreds of scans has under a thousand."""
 
@@ -42,10 +44,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """Where a JPEG's entropy-coded bytes end, and whether its end mark follows there."""
+    """Where a JPEG's entropy-coded bytes end, whether its end mark follows there, and how many scans there are."""
 
     end: int
     closed: bool
+    count: int
 
 
 def frame_of(data: bytes) -> Frame | None:
@@ -87,23 +90,32 @@ def check_length(data: bytes, frame: Frame) -> None:
         )
 
 
+def check_scans(data: bytes, frame: Frame) -> None:
+    """Raise UnreadableImage for more scans than any writer makes: each takes the time of all pixels, in few bytes."""
+    if not frame.buffered or data.count(b"\xff\xda") <= MOST_SCANS:
+        return
+    if scans_of(data, frame).count > MOST_SCANS:
+        raise UnreadableImage(f"a JPEG of more than {MOST_SCANS} scans is not supported.", reason="unsupported_format")
+
+
 def scans_of(data: bytes, frame: Frame) -> Scans:
     """Walk the scans of a JPEG to its end mark, or to where it breaks off."""
-    at, end = frame.scan, len(data)
+    at, end, count = frame.scan, len(data), 0
     for _ in range(MOST_SEGMENTS):
         marker, start = _marker(data, at)
         if marker in (None, _END, _START):  # a start within an image: another file behind half of this one
-            return Scans(end=min(end, start - 2), closed=marker == _END)
+            return Scans(end=min(end, start - 2), closed=marker == _END, count=count)
         at = start if marker in _ALONE else start + max(int.from_bytes(data[start : start + 2]), 2)
         if marker != _SCAN:
             continue
+        count += 1
         after = _MARKER_IN_SCAN.search(data, at)
         if after is None:
-            return Scans(end=len(data), closed=False)
+            return Scans(end=len(data), closed=False, count=count)
         at = end = after.start()
         if not frame.buffered:
-            return Scans(end=end, closed=data[end + 1] == _END)
-    return Scans(end=end, closed=False)
+            return Scans(end=end, closed=data[end + 1] == _END, count=count)
+    return Scans(end=end, closed=False, count=count)
 
 
 def _marker(data: bytes, at: int) -> tuple[int | None, int]:

@@ -21,6 +21,8 @@ MOST_DIRECTORIES = 16
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SUBFILE = 256, 257, 258, 259, 262, 254
 _SAMPLES, _PLANAR, _SUB_DIRECTORIES, _SAMPLE_FORMAT, _DNG_VERSION = 277, 284, 330, 339, 50706
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
+_TILE = (322, 323)
+"""Width and length of a tile."""
 _RAW_PHOTOMETRIC = frozenset({32803, 34892})
 """A colour filter array, and linear raw."""
 _PHOTOMETRICS = {
@@ -128,6 +130,14 @@ def _bytes_beyond(directory: Directory) -> bool:
         if starts.size:
             return bool((starts >= len(directory.data)).any())
     return False
+
+
+def tile_pixels(data: bytes) -> int:
+    """Pixels of one tile, which a decoder holds whole however small the image is; 0 for strips."""
+    directory = read_directory(data)
+    if directory is None or not (directory.values(_OFFSETS[1]).size or directory.values(_TILE[0]).size):
+        return 0
+    return directory.value(_TILE[0], 0) * directory.value(_TILE[1], 0)
 
 
 def camera_raw(data: bytes) -> str | None:

@@ -45,6 +45,7 @@ MEDIA_TYPES = {
     "bmp": "image/bmp",
     "jpeg2000": "image/jp2",
     "heic": "image/heic",
+    "jpegxl": "image/jxl",
 }
 """What a browser is told, by format; nothing else is ever sent, so no page can hide in an image."""
 _FETCHES = 4

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pillow_jxl  # noqa: F401  (so that Pillow writes JPEG XL)
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -84,6 +85,8 @@ def place(aws: None) -> Iterator[Place]:
         bucket.put_object(Bucket="photos", Key="x.tar", Body=tar_of("s3.png", files["#s3.png"]))
         bucket.close()
         files["large 1.bmp"] = LARGE
+        files["new.jxl"] = saved(scene(64, 48), "JXL")
+        (photos / "new.jxl").write_bytes(files["new.jxl"])
         with WebServer(lambda *_: Answer(200, files["web.png"], {"Content-Type": "text/html"})) as site:
             settings = Settings.load(
                 {
@@ -116,7 +119,7 @@ def tar_of(name: str, data: bytes) -> bytes:
     return out.getvalue()
 
 
-NAMES = ["disk.png", "small.png", "large%231.bmp", "large 1.bmp", "web.png", "#in/tar.png", "#s3.png"]
+NAMES = ["disk.png", "small.png", "large%231.bmp", "large 1.bmp", "web.png", "#in/tar.png", "#s3.png", "new.jxl"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,7 +127,7 @@ def test_originals_of_every_source_come_whole_in_ranges_and_not_twice(place: Pla
     address, data = f"/images/{place.id_of(name)}", place.bytes_of[name]
     whole = place.client.get(address)
     assert (whole.status_code, whole.content) == (200, data)
-    assert whole.headers["content-type"] == ("image/bmp" if name.endswith("bmp") else "image/png")
+    assert whole.headers["content-type"] == f"image/{name[-3:]}"
     for asked, start, stop in (("10-19", 10, 20), ("100-", 100, len(data)), ("-7", len(data) - 7, len(data))):
         part = place.client.get(address, headers={"Range": f"bytes={asked}"})
         assert (part.status_code, part.content) == (206, data[start:stop])

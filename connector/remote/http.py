@@ -285,5 +285,5 @@ def _seconds(retry_after: str | None) -> float | None:
         return None
     try:
         return float(max(0, int(retry_after)))
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: a number of hundreds of digits
         return LONGEST_RETRY_AFTER_S + 1

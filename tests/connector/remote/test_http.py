@@ -342,6 +342,18 @@ def test_a_server_that_wants_a_long_pause_is_given_up_on(site: WebServer) -> Non
     assert len(site.requests) == 1
 
 
+@pytest.mark.parametrize("value", ["9" * 400, "9" * 5_000, "-1", "soon", "1e400"])
+def test_a_pause_that_is_no_number_of_seconds_is_no_defect(site: WebServer, value: str) -> None:
+    site.respond = lambda *_: Answer(503, headers={"Retry-After": value})
+    assert reason(web(attempts=1), f"{site.url}/dog.jpg") == "throttled"
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5_000, "-1", "many", "7, 8"])
+def test_a_length_that_is_none_is_no_defect(site: WebServer, length: str) -> None:
+    site.respond = lambda *_: Answer(200, b"a photo", {"Content-Length": length})
+    assert reason(web(attempts=1), f"{site.url}/dog.jpg") in ("too_large", "read_error")
+
+
 def test_a_server_that_is_not_there_is_a_read_error() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """What hostile payloads, addresses and connections come to: a real service over real images."""
 
 import io
+import re
 import socket
 import tarfile
 from collections.abc import Iterator
@@ -164,6 +165,19 @@ def test_what_is_no_image_is_not_served_whatever_its_payload_says(door: Door) ->
     answer = door.client.get(f"/images/{stored.id}")
     assert (answer.status_code, answer.headers["x-content-type-options"]) == (404, "nosniff")
     assert "not for you" not in answer.text
+
+
+@pytest.mark.parametrize("cut", [0.02, 0.5, 0.99])
+def test_a_file_that_was_damaged_has_no_thumbnail_and_its_place_is_not_told(door: Door, cut: float) -> None:
+    photo = door.folder / "photos" / "dog.png"
+    data = photo.read_bytes()
+    photo.write_bytes(data[: int(len(data) * cut)])
+    answer = door.client.get(f"/thumbnails/{door.ids['dog.png']}.webp")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "not_found")
+    assert error["message"].startswith("no thumbnail can be made (truncated): the file ends before its image does")
+    assert not {"dog.png", "photos", str(door.folder)} & set(re.split(r"[\s/]", answer.text))
+    assert str(door.folder) not in answer.text
 
 
 @pytest.mark.parametrize("asked", [f"bytes={'9' * 5_000}-", f"bytes=0-{'9' * 5_000}", f"bytes=-{'9' * 5_000}"])

@@ -177,8 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=files_first(sys.argv[1:] if arguments is None else arguments))
     except PolyglanceError as error:
         from connector.cli.output import say
+        from connector.printable import mask_credentials
 
-        say(f"polyglance: {error}", err=True)
+        say(f"polyglance: {mask_credentials(str(error))}", err=True)
         sys.exit(2 if isinstance(error, ConfigError | InvalidQuery) else 1)
 
 

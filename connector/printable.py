@@ -34,9 +34,18 @@ _CREDENTIALS = re.compile(
 """Whatever stands between a scheme and the last @ of an authority; also a password whose slashes were not escaped."""
 
 
+_BARE = re.compile(r"(?<![^\s'\"(=,])[^\s/?#\\@:'\"(=,]{1,256}:(?![/\\]|\*{3}@)[^\s@'\"]{1,4096}@(?=[\w\[])")
+"""The same before the name of a host that no scheme stands before: ``user:password@host:9000``."""
+_LONGEST = 8192
+"""Letters of a text that are looked at and shown; an address of more is none."""
+
+
 def mask_credentials(text: str) -> str:
-    """The text with ``user:password@`` of every address in it replaced by ``***@``."""
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    """The text, cut where very long, with ``user:password@`` of every address in it replaced by ``***@``."""
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    if "@" not in cut:
+        return cut
+    return _BARE.sub("***@", _CREDENTIALS.sub(r"\g<scheme>***@", cut))
 
 
 def printable_json(value: Any) -> str:
@@ -49,8 +58,8 @@ class PrintableFormatter(logging.Formatter):
     """Log lines of which each is one line; a traceback keeps its own."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        """The line of a record."""
-        return printable(super().formatMessage(record))
+        """The line of a record, without names and passwords in addresses."""
+        return printable(mask_credentials(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's name)
         """The traceback of a record."""

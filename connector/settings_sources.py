@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from connector.config_files import CONFIG_VARIABLE, TRUST_VARIABLE
 from connector.errors import ConfigError
+from connector.printable import mask_credentials
 
 PREFIX = "POLYGLANCE_"
 TEST_PREFIX = "POLYGLANCE_TEST_"
@@ -63,6 +64,7 @@ def explain(error: ValidationError, *, known: list[str], secret: set[str]) -> st
         if problem["type"] == "extra_forbidden":
             lines.append(f"{name} is not a setting. {_nearest(name, known)}")
         else:
-            seen = "" if name in secret or name.rpartition(".")[0] in secret else f" = {problem['input']!r}"
+            hidden = name in secret or name.rpartition(".")[0] in secret
+            seen = "" if hidden else f" = {mask_credentials(repr(problem['input']))}"
             lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
     return "\n".join(lines)

@@ -60,7 +60,9 @@ def open_client(session: boto3.Session, settings: S3Settings, *, connections: in
     try:
         return session.client("s3", config=config, endpoint_url=settings.endpoint_url)
     except (botocore.BotoCoreError, ValueError) as error:
-        raise ConfigError(f"the S3 settings cannot be used: {error}. Check s3.endpoint_url and s3.region.") from error
+        raise ConfigError(
+            f"the S3 settings cannot be used: {mask_credentials(str(error))}. Check s3.endpoint_url and s3.region."
+        ) from error
 
 
 _URI = re.compile(r"s3://(?P<bucket>[\w.-]+|arn:[^/@]+)(?:/(?P<key>.*))?", re.ASCII | re.IGNORECASE | re.DOTALL)

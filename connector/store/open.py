@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from connector.printable import mask_credentials
 from connector.process import private_folder
 from connector.settings import QdrantSettings
 from connector.store.engine import EMBEDDED, SERVER, Capabilities, Engine
@@ -60,7 +61,7 @@ def capabilities_of(settings: QdrantSettings) -> Capabilities:
 
 def describe(settings: QdrantSettings) -> str:
     """The store that the settings mean, for a sentence."""
-    return "the embedded engine" if settings.url is None else f"the server at {settings.url}"
+    return "the embedded engine" if settings.url is None else f"the server at {mask_credentials(settings.url)}"
 
 
 def file_name_of(settings: QdrantSettings, *, collection: str) -> str:

@@ -220,6 +220,25 @@ def test_keys_are_masked(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> N
     assert ran.json["qdrant.api_key"]["value"] == "**********"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3.endpoint_url=http://me:secret@host:9000",
+        "s3.endpoint_url=me:secret@host:9000",
+        "watch.sqs_url=https://me:secret@host/queue",
+        "ingest.ray_address=ray://me:secret@host",
+        'serve.cors_origins=["https://me:secret@host"]',
+        "serve.public_url=me:secret@host",
+        "serve.port=http://me:secret@host",
+    ],
+)
+def test_a_password_in_an_address_is_shown_nowhere(cli: CommandLine, given: str) -> None:
+    for form in ((), ("--json",)):
+        shown = cli("settings", "--set", given, *form)
+        assert "secret" not in shown.out + shown.err
+        assert "***@host" in shown.out + shown.err
+
+
 def test_any_setting_can_be_set_also_a_table(cli: CommandLine) -> None:
     ran = cli("settings", "--json", "--set", 'qdrant.meta_fields={"year": "integer"}', "--set", "ingest.hidden=true")
 

@@ -7,6 +7,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
+from connector.printable import mask_credentials
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -21,7 +22,7 @@ def settings(
     given: options.SetAny = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show every setting, its value and where the value comes from; keys are masked.
+    """Show every setting, its value and where the value comes from; keys and passwords are masked.
 
     POLYGLANCE_QDRANT__URL=http://localhost:6333 polyglance settings
     """
@@ -72,6 +73,6 @@ def _shown(loaded: "Settings", name: str) -> Any:
 
     section, key = name.split(".")
     value = getattr(getattr(loaded, section), key)
-    if isinstance(value, SecretStr):
-        return str(value)
-    return value if isinstance(value, int | float | bool | str | dict | None) else str(value)
+    if isinstance(value, int | float | bool | dict | None):
+        return value
+    return str(value) if isinstance(value, SecretStr) else mask_credentials(str(value))

@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus, urlsplit
 import botocore.exceptions as botocore
 
 from connector.errors import SourceError
+from connector.printable import mask_credentials
 from connector.remote.s3 import open_session
 from connector.settings import S3Settings
 from workers.records import Ref
@@ -93,9 +94,10 @@ class QueueFeed:
         try:
             self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
         except _FOREIGN as error:
+            said = mask_credentials(f"the queue {self._url} cannot be asked: {error}.")
             raise SourceError(
-                f"the queue {self._url} cannot be asked: {error}. Check its address, and that the key may receive and "
-                "delete its messages (sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes)."
+                f"{said} Check its address, and that the key may receive and delete its messages "
+                "(sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes)."
             ) from error
 
     def _receive(self) -> list[Change]:

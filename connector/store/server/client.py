@@ -12,6 +12,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from connector.errors import ConfigError
+from connector.printable import mask_credentials
 from connector.settings import QdrantSettings
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def parse_address(url: str | None) -> Url:
     if address.auth is not None:
         raise ConfigError("qdrant.url holds a user or password: put the key into POLYGLANCE_QDRANT__API_KEY instead.")
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(f"qdrant.url = {url!r} is no http or https address, {example}.")
+        raise ConfigError(f"qdrant.url = {mask_credentials(url)!r} is no http or https address, {example}.")
     return address
 
 

@@ -21,7 +21,7 @@ INGEST, RUNS = "workers.cli.ingest", "workers.cli.runs"
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "settings": (
         "workers.cli.settings",
-        "Show every setting, its value and where the value comes from; keys are masked.",
+        "Show every setting, its value and where the value comes from; keys and passwords are masked.",
     ),
     "ingest": (INGEST, "Read images, embed them and store them; what is stored already and unchanged is skipped."),
     "demo": (

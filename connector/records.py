@@ -6,6 +6,7 @@ The rule: a repr is for logs and notebooks. It shows no vector, no payload, no p
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,6 +40,63 @@ def masked_uri(uri: str) -> str:
     if "://" in text and not text.startswith(_FILES):
         text = _QUERY_STRING.sub("?…", text, count=1)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]}…{text[-MAX_SHOWN // 2 :]}"
+
+
+_TEXT, _NUMBER, _TAGS, _MAPPING = (str,), (int,), (list, tuple, str), (Mapping,)
+EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("uri", "object_key", "source", "folder", "filename", "format", "version"), _TEXT),
+        **dict.fromkeys(("content_hash", "taken_at", "camera", "lens", "tenant", "ingested_at"), _TEXT),
+        **dict.fromkeys(("width", "height", "bytes"), _NUMBER),
+        **dict.fromkeys(("exposure", "location", "labels", "meta"), _MAPPING),
+        "thumbnail_url": _TEXT,
+        "tags": _TAGS,
+    }
+)
+"""What a payload's fields hold (``connector.store.schema`` says what they mean)."""
+
+
+NO_VECTOR = "the vector is gone: no question finds the point"
+
+
+def point_fault(point_id: str, payload: Payload) -> str | None:
+    """What is wrong with a point, by its id and all of its payload; None where it is as an ingestion writes it.
+
+    Anybody may change a point: one click in Qdrant's dashboard clears its payload.
+    """
+    if point_id.isdigit():
+        return "the id is a number: another program wrote the point"
+    if not payload:
+        return "the payload is empty: it was cleared, or another program wrote the point"
+    if "uri" not in payload:
+        return "the payload names no uri: another program wrote or changed the point"
+    for name, kinds in EXPECTED.items():
+        value = payload.get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            return f"{name} is {_kind_of(value)}: another program changed the payload"
+    return None
+
+
+def _kind_of(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def shown_name(payload: Payload, *, point_id: str) -> str:
+    """A stored image's name for a person: its path or address, with what is wrong where something is."""
+    names = (payload.get(name) for name in ("object_key", "uri"))
+    name = next((each for each in names if isinstance(each, str) and each), point_id)
+    fault = point_fault(point_id, payload)
+    return name if fault is None else f"{name} ({fault})"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -80,6 +138,16 @@ class StoredPoint:
     def __repr__(self) -> str:
         return f"StoredPoint(id={self.id!r}, uri={_shown_uri(self.payload)}, vector={_shown_vector(self.vector)})"
 
+    @property
+    def uri(self) -> str:
+        """Where the image was ingested from; empty where the payload does not say."""
+        return _uri_of(self.payload)
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the payload, where all of it was read; None where nothing is."""
+        return point_fault(self.id, self.payload)
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Hit:
@@ -110,8 +178,13 @@ class Hit:
 
     @property
     def uri(self) -> str:
-        """Where the image was ingested from, such as ``file:///photos/dog.jpg``."""
-        return str(self.payload.get("uri", ""))
+        """Where the image was ingested from, such as ``file:///photos/dog.jpg``; empty where the point says not."""
+        return _uri_of(self.payload)
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the point, for a person; None for one as an ingestion writes it."""
+        return point_fault(self.id, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +205,11 @@ class FacetCount:
 
     value: str | int | bool
     count: int
+
+
+def _uri_of(payload: Payload) -> str:
+    uri = payload.get("uri")
+    return uri if isinstance(uri, str) else ""
 
 
 def _shown_uri(payload: Payload) -> str:

@@ -85,7 +85,7 @@ def _answers(
             yield from zip(some, labels.ranked(vectors), strict=True)
         return
     for found, best in classify_stored(search, labels=labels, where=where):
-        yield str(found.payload.get("uri", found.id)), best
+        yield found.uri or found.id, best
 
 
 def _tag(search: "ImageSearch", labels: "Labels", *, where: str | None, threshold: float, as_json: bool) -> None:

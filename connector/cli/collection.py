@@ -148,6 +148,8 @@ def push(
         f"sent {done.sent:,} points, {done.present:,} were there already; the counts agree, and so do "
         f"{done.compared:,} vectors that were compared."
     )
+    if done.left_out:
+        say(f"{done.left_out:,} points were left out: they have no vector. `--log` names them.", err=True)
 
 
 def _load(space: str | None, collection: str | None, settings: list[str] | None) -> "Settings":

@@ -27,7 +27,7 @@ def say_json(value: Any) -> None:
 
 
 def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
-    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "payload"}]}``."""
+    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "fault", "payload"}]}``."""
     if as_json:
         say_json({"query": query, "hits": [_plain(hit) for hit in hits]})
         return
@@ -52,11 +52,9 @@ def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) ->
 
 
 def show_points(points: Sequence["StoredPoint"], *, as_json: bool) -> None:
-    """Points without a score; as JSON ``{"points": [{"id", "uri", "payload"}]}``."""
+    """Points without a score; as JSON ``{"points": [{"id", "uri", "fault", "payload"}]}``."""
     if as_json:
-        say_json(
-            {"points": [{"id": p.id, "uri": str(p.payload.get("uri", "")), "payload": dict(p.payload)} for p in points]}
-        )
+        say_json({"points": [{"id": p.id, **_described(p)} for p in points]})
         return
     _table("", ("id", "image"), [(each.id, _name(each)) for each in points])
 
@@ -66,9 +64,12 @@ def _plain(hit: "Hit") -> dict[str, Any]:
         "id": hit.id,
         "score": hit.score,
         "relevance": hit.relevance,
-        "uri": hit.uri,
-        "payload": dict(hit.payload),
+        **_described(hit),
     }
+
+
+def _described(found: "Hit | StoredPoint") -> dict[str, Any]:
+    return {"uri": found.uri, "fault": found.fault, "payload": dict(found.payload)}
 
 
 def _percent(hit: "Hit") -> str:
@@ -76,7 +77,9 @@ def _percent(hit: "Hit") -> str:
 
 
 def _name(found: "Hit | StoredPoint") -> str:
-    return str(found.payload.get("object_key", found.payload.get("uri", found.id)))
+    from connector.records import shown_name
+
+    return shown_name(found.payload, point_id=found.id)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -82,8 +82,13 @@ class QueryEncoder:
         """The vectors of points. Raises InvalidQuery for one that is not there."""
         found = {each.id: each.vector for each in self._engine.retrieve([*set(ids)], fields=[], vectors=True)}
         for each in ids:
-            if found.get(each) is None:
+            if each not in found:
                 raise no_point(each, collection=self._engine.collection)
+            if found[each] is None:
+                raise InvalidQuery(
+                    f"point {each} of collection {self._engine.collection!r} has no vector: another program took it "
+                    "away. Ingest its image again, or ask by another one."
+                )
         return np.asarray([found[each] for each in ids], dtype=np.float32)
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 The rule: a caption counts only where its image is in the collection, and one that does not count is named.
 """
 
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from connector.records import Hit
 from connector.search.captions import Caption
 from connector.search.client import ImageSearch
+from connector.store.points import point_id_of, sent_id
 
 DEPTH = 100
 """Hits looked at; an image that stands further down counts as not found."""
@@ -91,9 +91,9 @@ def _points_of(images: set[str], *, search: ImageSearch) -> dict[str, set[str]]:
     names = sorted(images)
     for start in range(0, len(names), BATCH):
         some = names[start : start + BATCH]
-        ids = {_as_id(image): image for image in some if _as_id(image)}
+        ids = {point_id: image for image in some if (point_id := _as_id(image))}
         named = [FieldCondition(key=key, match=MatchAny(any=some)) for key in KEYS]
-        where = Filter(should=[*named, HasIdCondition(has_id=list(ids))] if ids else [*named])
+        where = Filter(should=[*named, HasIdCondition(has_id=[*map(sent_id, ids)])] if ids else [*named])
         for point in search.each(where=where, fields=KEYS):
             for name in (ids.get(point.id), *(point.payload.get(key) for key in KEYS)):
                 if name in some:
@@ -103,7 +103,7 @@ def _points_of(images: set[str], *, search: ImageSearch) -> dict[str, set[str]]:
 
 def _as_id(image: str) -> str | None:
     try:
-        return str(uuid.UUID(image))
+        return point_id_of(image)
     except ValueError:
         return None
 

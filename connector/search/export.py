@@ -16,7 +16,7 @@ import numpy as np
 
 from connector.errors import InvalidQuery
 from connector.extras import require
-from connector.records import Hit, StoredPoint
+from connector.records import NO_VECTOR, Hit, StoredPoint
 from connector.search.client import ImageSearch
 from connector.search.retrieval import field_of
 from connector.settings import FieldType
@@ -88,7 +88,7 @@ def write_rows(
 
 
 class _Table:
-    """The columns of the file: id, score, relevance, the indexed fields, the whole payload, the vector."""
+    """The columns of the file: id, score, relevance, the indexed fields, what is wrong, the payload, the vector."""
 
     def __init__(self, schema: CollectionSchema, *, vectors: bool) -> None:
         require("parquet", what="export")
@@ -108,7 +108,7 @@ class _Table:
         }
         columns = [("id", pa.string()), ("score", pa.float32()), ("relevance", pa.float32())]
         columns += [(name, kinds[kind]) for name, kind in self._fields.items() if name != "tags"]
-        columns += [("tags", pa.list_(pa.string())), ("payload", pa.string())]
+        columns += [("tags", pa.list_(pa.string())), ("fault", pa.string()), ("payload", pa.string())]
         if self._dims is not None:
             columns.append(("vector", pa.list_(pa.float32(), self._dims)))
         made = json.dumps(asdict(schema.fingerprint))  # what made the vectors travels with them
@@ -136,9 +136,13 @@ class _Table:
                     [_fitting(field_of(each, name), kind) for each in payloads], self._schema.field(name).type
                 )
         yield [_tags(each.get("tags")) for each in payloads]
+        yield [self._fault(row.point) for row in rows]
         yield [json.dumps(each, ensure_ascii=False) for each in payloads]
         if self._dims is not None:
             yield self._vectors(rows, dims=self._dims)
+
+    def _fault(self, point: StoredPoint) -> str | None:
+        return point.fault or (NO_VECTOR if self._dims is not None and point.vector is None else None)
 
     def _vectors(self, rows: Sequence[Row], *, dims: int) -> Any:
         """(n, dims) float32 as a column of lists; null where a point has no vector."""

@@ -72,7 +72,7 @@ def _section(heading: str, hits: Sequence[Hit]) -> str:
 
 
 def _figure(hit: Hit) -> str:
-    uri = str(hit.payload.get("uri", ""))
+    uri = hit.uri
     address = masked_uri(uri)
     name = _text(unquote(address.rsplit("/", 1)[-1]) or hit.id)
     thumbnail = _thumbnail(uri)
@@ -80,7 +80,8 @@ def _figure(hit: Hit) -> str:
         f'<img src="{thumbnail}" alt="{name}" style="max-width:100%">' if thumbnail else "<div>(no local file)</div>"
     )
     relevance = "" if hit.relevance is None else f", fits {hit.relevance:.0%}"
-    caption = f"{name}<br>{hit.score:.3f}{relevance}"
+    fault = "" if hit.fault is None else f"<br>{_text(hit.fault)}"
+    caption = f"{name}<br>{hit.score:.3f}{relevance}{fault}"
     return (
         f'<figure title="{_text(address)}" style="margin:0;width:{THUMBNAIL_PX}px;overflow-wrap:anywhere">'
         f"{image}<figcaption>{caption}</figcaption></figure>"

@@ -27,6 +27,7 @@ from typing import (
 from pydantic import Field
 
 from connector.errors import InvalidQuery
+from connector.store.points import point_id_of
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -191,8 +192,8 @@ def check_language(language: str | None) -> None:
 def as_point_id(text: str) -> str:
     """The id in the one form that the store knows it by."""
     try:
-        return str(uuid.UUID(text))
-    except (ValueError, AttributeError, TypeError):
+        return point_id_of(text)
+    except ValueError:
         raise InvalidQuery(f"{shown(text)} is no point id; one looks like {uuid.UUID(int=0)}.") from None
 
 

@@ -18,6 +18,7 @@ from connector.search.query import Query
 from connector.search.relevance import RelevanceModel
 from connector.settings import FieldType
 from connector.store.engine import Engine, NearestQuery
+from connector.store.points import sent_id
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -67,7 +68,7 @@ class Retriever:
             return where
         from qdrant_client.models import Filter, HasIdCondition  # here: it takes a second to import
 
-        return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=list(named))])
+        return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=[*map(sent_id, named)])])
 
     def nearest(
         self,

@@ -72,11 +72,11 @@ def merged(payload: Payload, chosen: Sequence[Label], *, asked: Sequence[str]) -
 
     Tags stay in their order, those of earlier runs that were ``asked`` for again give way, and new ones come last.
     """
-    written: Mapping[str, float] = payload.get("labels") or {}
-    there = payload.get("tags") or []
-    tags = [there] if isinstance(there, str) else there
+    labels, there = payload.get("labels"), payload.get("tags")
+    written: Mapping[str, float] = labels if isinstance(labels, Mapping) else {}
+    tags = there if isinstance(there, list) else [] if there is None else [there]  # anybody may write anything
     again = set(asked) & written.keys()
-    kept = [each for each in tags if each not in again]
+    kept = [each for each in tags if not (isinstance(each, str) and each in again)]
     ours = {label.name: round(label.probability, 3) for label in chosen if label.name not in kept}
     remembered = {name: share for name, share in written.items() if name not in again}
     result = {"tags": [*kept, *ours], "labels": {**remembered, **ours}}

@@ -106,6 +106,9 @@ class PointAnswer(BaseModel):
 
     id: str
     uri: str
+    """Where the image was ingested from; empty where the point does not say."""
+    fault: str | None = None
+    """What is wrong with the point, where another program cleared or changed it; null for one of an ingestion."""
     payload: dict[str, Any]
     image_url: str
     thumbnail_url: str
@@ -115,7 +118,8 @@ class PointAnswer(BaseModel):
         """The answer for a point."""
         return cls(
             id=stored.id,
-            uri=str(stored.payload.get("uri", "")),
+            uri=stored.uri,
+            fault=stored.fault,
             payload=dict(stored.payload),
             image_url=sign(f"/images/{stored.id}"),
             thumbnail_url=sign(f"/thumbnails/{stored.id}.webp"),

@@ -27,7 +27,7 @@ ORDERED: tuple[FieldType, ...] = ("integer", "float", "datetime")
 def check_points(points: Sequence[Point], *, dims: int) -> None:
     """Raise ValueError for the first point whose id, vector or payload cannot be stored as it is."""
     for point in points:
-        if not _is_uuid(point.id):
+        if not _is_id(point.id):
             raise ValueError(f"point id {point.id!r} is no UUID; Ref.point_id gives the one that belongs to an image")
         if point.vector.shape != (dims,):
             raise ValueError(
@@ -59,7 +59,7 @@ def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:
 def check_ids(ids: Sequence[str]) -> None:
     """Raise InvalidQuery for the first id that no point can have."""
     for point_id in ids:
-        if not _is_uuid(point_id):
+        if not _is_id(point_id):
             raise InvalidQuery(f"point id {point_id!r} is no UUID; ids come from search hits and from Ref.point_id")
 
 
@@ -93,12 +93,34 @@ def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) ->
         raise ValueError(f"vector of {names[row]} is zero (length {lengths[row]:.1e}): it points nowhere")
 
 
-def _is_uuid(value: str) -> bool:
+def point_id_of(text: str) -> str:
+    """An id in the one form that the store knows it by: a UUID, or a number as other programs give.
+
+    Raises ValueError for what is neither.
+    """
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) in _UINT64:
+        return str(int(text))
     try:
-        uuid.UUID(value)
-    except (ValueError, AttributeError, TypeError):
+        return str(uuid.UUID(text))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{text!r} is no point id") from error
+
+
+def sent_id(point_id: str) -> int | str:
+    """An id as Qdrant takes it: numbers are told from UUIDs by their type."""
+    return int(point_id) if len(point_id) <= _DIGITS and point_id.isdigit() else point_id
+
+
+def _is_id(value: str) -> bool:
+    try:
+        point_id_of(value)
+    except ValueError:
         return False
     return True
+
+
+_UINT64 = range(2**64)
+_DIGITS = len(str(2**64))
 
 
 _INT64 = range(-(2**63), 2**63)

@@ -4,6 +4,7 @@ The rule: a push may be stopped and begun again at any time; points that are the
 sent twice, and it ends only when counts and sampled vectors agree.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import numpy as np
 from connector.errors import StoreRefused
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import Engine
+
+log = logging.getLogger(__name__)
 
 PAGE = 256
 """Points read and written at a time."""
@@ -23,11 +26,15 @@ LEAST_COSINE = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did: ``sent`` points, ``present`` ones that were there already, ``compared`` vectors that agree."""
+    """What a push did: ``sent`` points, ``present`` ones that were there already, ``compared`` vectors that agree.
+
+    ``left_out`` points have no vector in the origin, so nothing finds them: they are named in the log.
+    """
 
     sent: int
     present: int
     compared: int
+    left_out: int
 
 
 def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] = lambda _: None) -> Pushed:
@@ -37,17 +44,22 @@ def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] =
     another space, StoreRefused when the two do not agree at the end.
     """
     target.create(origin.info().schema)
-    sent = present = 0
+    sent = present = left_out = 0
     kept: list[StoredPoint] = []
     every = max(1, origin.info().points // SAMPLED)
-    for page in _pages(origin):
+    for read in _pages(origin):
+        page = [point for point in read if point.vector is not None]
+        for point in read:
+            if point.vector is None:
+                log.warning("point_left_out id=%s collection=%s: it has no vector", point.id, origin.collection)
+        left_out += len(read) - len(page)
         missing = _missing(page, target=target)
         target.upsert([Point(point.id, _vector(point), point.payload) for point in missing])
         sent, present = sent + len(missing), present + len(page) - len(missing)
         kept.extend(page[-(sent + present) % every :: every])
-        on_progress(sent + present)
+        on_progress(sent + present + left_out)
     _verify(kept, origin=origin, target=target, copied=sent + present)
-    return Pushed(sent=sent, present=present, compared=len(kept))
+    return Pushed(sent=sent, present=present, compared=len(kept), left_out=left_out)
 
 
 def _pages(engine: Engine) -> Iterator[Sequence[StoredPoint]]:

@@ -102,6 +102,7 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/collections/aliases", "aliases", True, models.ChangeAliasesOperation,
         lambda s, _, b: s.change_aliases(b.actions),
     ),
+    Route("GET", "/aliases", "list_aliases", False, None, lambda s, _, __: s.list_aliases()),
     Route(
         "PUT", f"{C}/points", "upsert", True, models.PointInsertOperations,
         lambda s, p, b: _updated(s.upsert(p["collection_name"], _points(b))),
@@ -113,6 +114,14 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", f"{C}/points/payload", "set_payload", True, models.SetPayload,
         lambda s, p, b: _updated(s.set_payload(p["collection_name"], _ids(b), b.payload)),
+    ),
+    Route(
+        "POST", f"{C}/points/payload/clear", "clear_payload", True, models.PointsSelector,
+        lambda s, p, b: _updated(s.clear_payload(p["collection_name"], b)),
+    ),
+    Route(
+        "POST", f"{C}/points/vectors/delete", "delete_vectors", True, models.DeleteVectors,
+        lambda s, p, b: _updated(s.delete_vectors(p["collection_name"], b.points or [], b.vector)),
     ),
     Route(
         "POST", f"{C}/points", "retrieve", False, models.PointRequest,

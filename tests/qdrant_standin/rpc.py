@@ -161,6 +161,15 @@ class _Collections(qdrant.CollectionsServicer):
 
         return self._door.let_in("aliases", context, act, writes=True)
 
+    def ListAliases(self, request: qdrant.ListAliasesRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        del request  # it asks for all of them
+
+        def act() -> Any:
+            found = self._store.list_aliases().aliases
+            return qdrant.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(each) for each in found])
+
+        return self._door.let_in("list_aliases", context, act, writes=False)
+
 
 class _Points(qdrant.PointsServicer):
     def __init__(self, store: Store, door: _Door) -> None:

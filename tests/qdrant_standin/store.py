@@ -29,7 +29,7 @@ DEFAULT_INDEXING_THRESHOLD = 20_000
 CHANGES = frozenset(
     {
         *("create_collection", "update_collection", "delete_collection", "create_index", "change_aliases"),
-        *("upsert", "delete", "set_payload"),
+        *("upsert", "delete", "set_payload", "clear_payload", "delete_vectors"),
     }
 )
 """Operations that a journal keeps."""
@@ -176,6 +176,11 @@ class Store:
         return bool(self._client.update_collection_aliases(list(actions)))
 
     @_one_at_a_time
+    def list_aliases(self) -> models.CollectionsAliasesResponse:
+        """Every alias, and the collection that it names."""
+        return self._client.get_aliases()
+
+    @_one_at_a_time
     def upsert(self, name: str, points: Sequence[models.PointStruct]) -> None:
         """Write points, in the precision the collection keeps."""
         made = self._find(name)
@@ -196,6 +201,18 @@ class Store:
         """Merge a payload into points; 404 for a point that is not there."""
         self._find(name)
         self._client.set_payload(name, payload, points=list(ids))
+
+    @_one_at_a_time
+    def clear_payload(self, name: str, selector: models.PointsSelector) -> None:
+        """Take away all of the payload, as one click in the dashboard does."""
+        self._find(name)
+        self._client.clear_payload(name, selector)
+
+    @_one_at_a_time
+    def delete_vectors(self, name: str, ids: Sequence[models.ExtendedPointId], vectors: Sequence[str]) -> None:
+        """Take these vectors away; the points stay."""
+        self._find(name)
+        self._client.delete_vectors(name, list(vectors), points=list(ids))
 
     @_one_at_a_time
     def retrieve(self, name: str, request: models.PointRequest) -> list[models.Record]:

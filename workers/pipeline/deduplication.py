@@ -112,5 +112,5 @@ class ContentDeduplicator:
         return {
             str(point.payload["content_hash"]): StoredContent.of(point.vector, point.payload)
             for point in page.points
-            if point.vector is not None
+            if point.vector is not None and point.fault is None  # what somebody changed is not copied on
         }

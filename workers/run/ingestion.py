@@ -19,6 +19,7 @@ from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
 from connector.extras import require
 from connector.models.catalog import find_space
 from connector.settings import Settings
+from connector.store.audit import say_damage
 from connector.store.open import capabilities_of, open_engine
 from workers.executors.executor import Executor
 from workers.pipeline.counters import RunReport
@@ -164,6 +165,9 @@ def ingest(
             sources = [stack.enter_context(closing(open_source(place, settings=settings))) for place in places]
             for source in sources:
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
+            if not recreate:
+                with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+                    say_damage(engine)
             rolls = [stack.enter_context(ListedIds()) for _ in places if prune != "no"]
             with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
                 done = [

@@ -23,8 +23,27 @@ export function icon(name) {
   return drawn;
 }
 
+const TEXTS = ["uri", "folder", "filename", "format", "taken_at", "camera", "lens", "ingested_at"];
+const NUMBERS = ["width", "height", "bytes"];
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+/** The payload without what is of the wrong type: anybody may change a point in Qdrant's dashboard. */
+export function sound(payload) {
+  const fits = ([name, value]) => {
+    if (TEXTS.includes(name)) return typeof value === "string";
+    if (NUMBERS.includes(name)) return typeof value === "number";
+    if (name === "tags") return Array.isArray(value);
+    if (name === "location") return isObject(value) && [value.lat, value.lon].every(Number.isFinite);
+    return name !== "meta" || isObject(value);
+  };
+  return Object.fromEntries(Object.entries(payload).filter(fits));
+}
+
 /** What a person calls the image: its own name where the metadata has one, else the file's. */
-export const nameOf = (hit) => String(hit.payload.meta?.name ?? hit.payload.meta?.title ?? hit.payload.filename ?? hit.uri);
+export function nameOf(hit) {
+  const { meta, filename } = sound(hit.payload);
+  return String(meta?.name ?? meta?.title ?? filename ?? (hit.uri || hit.id));
+}
 
 /** How well an image fits: a share where the service calibrates it, else the cosine. */
 export function matchOf(hit) {

@@ -1,7 +1,7 @@
 // The answers: rows that fill the width, every image in its own shape.
 
 import { here } from "./api.js";
-import { element, icon, isPlainClick, matchOf, nameOf } from "./elements.js";
+import { element, icon, isPlainClick, matchOf, nameOf, sound } from "./elements.js";
 
 const NARROWEST = 0.45; // a strip or a tower of an image is shown whole inside a tile of this shape at most
 const WIDEST = 3.2;
@@ -41,10 +41,13 @@ function caption(hit) {
   const shown = match && element("span", { className: "score", title: match.means }, match.text);
   if (match?.share !== null && match) shown.style.setProperty("--share", match.share);
   if (match?.share !== null && match) shown.classList.add("calibrated");
-  return element("p", { className: "caption" }, element("span", { className: "name", dir: "auto" }, nameOf(hit)), shown);
+  return element("p", { className: "caption" }, element("span", { className: "name", dir: "auto", title: hit.fault ?? "" }, captionOf(hit)), shown);
 }
 
-function ratioOf({ payload: { width, height } }) {
+const captionOf = (hit) => hit.fault ? `${nameOf(hit)}: ${hit.fault}` : nameOf(hit);
+
+function ratioOf({ payload }) {
+  const { width, height } = sound(payload);
   return width && height ? Math.min(Math.max(width / height, NARROWEST), WIDEST).toFixed(3) : 1;
 }
 

@@ -1,7 +1,7 @@
 // One image, large, with what is known of it. The address decides which; this only shows it.
 
 import { here } from "./api.js";
-import { byId, element, matchOf, nameOf } from "./elements.js";
+import { byId, element, matchOf, nameOf, sound } from "./elements.js";
 
 const dialog = byId("viewer");
 let shown = null;
@@ -36,7 +36,7 @@ export function show(hit, { first, last }) {
   byId("viewer-back").disabled = first;
   byId("viewer-next").disabled = last;
   byId("viewer-link-label").textContent = "Copy link";
-  byId("viewer-facts").replaceChildren(...facts(hit.payload));
+  byId("viewer-facts").replaceChildren(...facts(sound(hit.payload), hit.fault));
   showImage(hit);
   if (!dialog.open) dialog.showModal();
 }
@@ -73,8 +73,9 @@ function watchSwipes(image, step) {
   }, { passive: true });
 }
 
-function facts(payload) {
+function facts(payload, fault) {
   const rows = [
+    ["Damaged", fault],
     ["Taken", payload.taken_at && asTime(payload.taken_at)],
     ["Camera", payload.camera && chooser("camera", payload.camera)],
     ["Lens", payload.lens],

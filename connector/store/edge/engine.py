@@ -32,6 +32,7 @@ from connector.store.points import (
     check_payload,
     check_points,
     check_query_vectors,
+    sent_id,
 )
 from connector.store.schema import CollectionSchema
 
@@ -113,7 +114,7 @@ class EmbeddedEngine:
             check_points(points, dims=schema.fingerprint.dims)
             self._folder.require_room()
             name = schema.vector_name
-            records = [edge.Point(p.id, {name: p.vector.tolist()}, dict(p.payload)) for p in points]
+            records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, dict(p.payload)) for p in points]
             shard.update(edge.UpdateOperation.upsert_points(records))
             self._unsealed += len(points)
             if self._unsealed >= SEAL_LEAST and self._unsealed >= _seal_at(shard.info().points_count - self._unsealed):
@@ -125,14 +126,14 @@ class EmbeddedEngine:
         check_payload(payload, point_id=point_id)
         with self._use() as (shard, _):
             self._folder.require_room()
-            shard.update(edge.UpdateOperation.set_payload([point_id], payload))
+            shard.update(edge.UpdateOperation.set_payload([sent_id(point_id)], payload))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
         check_ids(ids)
         with self._use() as (shard, _):
             self._folder.require_room()
-            shard.update(edge.UpdateOperation.delete_points(list(ids)))
+            shard.update(edge.UpdateOperation.delete_points([*map(sent_id, ids)]))
 
     def retrieve(
         self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
@@ -140,7 +141,7 @@ class EmbeddedEngine:
         """The points of these ids that exist."""
         check_ids(ids)
         with self._use() as (shard, schema):
-            records = shard.retrieve(list(ids), _payload_selector(fields), vectors)
+            records = shard.retrieve([*map(sent_id, ids)], _payload_selector(fields), vectors)
             return [_stored(record, schema=schema) for record in records]
 
     def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
@@ -163,7 +164,7 @@ class EmbeddedEngine:
         """Walk the collection in id order."""
         check_ids([] if start is None else [start])
         request = edge.ScrollRequest(
-            offset=start,
+            offset=None if start is None else sent_id(start),
             limit=limit,
             filter=_edge_filter(where),
             with_payload=_payload_selector(fields),
@@ -353,5 +354,6 @@ def _stored(record: edge.Record, *, schema: CollectionSchema) -> StoredPoint:
 
 
 def _vector(stored: Any, *, schema: CollectionSchema) -> Vector | None:
-    """Edge gives {name: list of floats}, or None where the vector was not asked for."""
-    return None if stored is None else np.asarray(stored[schema.vector_name], dtype=np.float32)
+    """Edge gives {name: list of floats}, or None where the vector was not asked for; a point may have lost its own."""
+    values = (stored or {}).get(schema.vector_name)
+    return None if values is None else np.asarray(values, dtype=np.float32)

@@ -37,6 +37,7 @@ from connector.store.points import (
     check_payload,
     check_points,
     check_query_vectors,
+    sent_id,
 )
 from connector.store.schema import CollectionSchema
 from connector.store.server import schema as server_schema
@@ -137,7 +138,7 @@ class ServerEngine:
         check_ids([point_id])
         check_payload(payload, point_id=point_id)
         self._call(
-            lambda: self._client.set_payload(self._collection, payload, points=[point_id], wait=True),
+            lambda: self._client.set_payload(self._collection, payload, points=[sent_id(point_id)], wait=True),
             doing=f"changing the payload of point {point_id}",
         )
 
@@ -145,7 +146,7 @@ class ServerEngine:
         """Remove points; ids that are not there are ignored."""
         check_ids(ids)
         for batch in _batches(ids):
-            selector = models.PointIdsList(points=list(batch))
+            selector = models.PointIdsList(points=[*map(sent_id, batch)])
             self._call(
                 partial(self._client.delete, self._collection, selector, wait=True),
                 doing=f"deleting {len(batch)} points",
@@ -162,7 +163,7 @@ class ServerEngine:
             read = partial(
                 self._client.retrieve,
                 self._collection,
-                list(batch),
+                [*map(sent_id, batch)],
                 with_payload=payload_selector(fields),
                 with_vectors=[name] if vectors else False,
             )
@@ -199,7 +200,7 @@ class ServerEngine:
             self._collection,
             scroll_filter=where,
             limit=min(limit, server_schema.MAX_QUERY_LIMIT),
-            offset=start,
+            offset=None if start is None else sent_id(start),
             with_payload=payload_selector(fields),
             with_vectors=[name] if vectors else False,
         )

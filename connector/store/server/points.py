@@ -7,6 +7,7 @@ from qdrant_client import models
 
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery
+from connector.store.points import sent_id
 
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
@@ -17,7 +18,7 @@ ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:
     """A point as the server takes it."""
-    return models.PointStruct(id=point.id, vector={vector_name: point.vector}, payload=dict(point.payload))
+    return models.PointStruct(id=sent_id(point.id), vector={vector_name: point.vector}, payload=dict(point.payload))
 
 
 def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:

@@ -186,7 +186,7 @@ def test_an_unknown_id_is_told(search: ImageSearch) -> None:
         search.like(unknown)
 
 
-@pytest.mark.parametrize("malformed", ["", "dog.jpg", "7", "123e4567", None])
+@pytest.mark.parametrize("malformed", ["", "dog.jpg", "-7", "123e4567", None, 7])
 def test_a_malformed_id_is_told(search: ImageSearch, malformed: Any) -> None:
     with pytest.raises(InvalidQuery, match="is no point id; one looks like 00000000-"):
         search.like(malformed)

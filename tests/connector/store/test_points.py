@@ -64,10 +64,10 @@ def test_sound_points_pass() -> None:
     check_points([], dims=3)
     check_points([Point(ID, UNIT, {"width": 1})], dims=3)
     check_query_vectors([UNIT], dims=3)
-    check_ids([ID])
+    check_ids([ID, "1", str(2**64 - 1)])  # other programs number their points
 
 
-@pytest.mark.parametrize("wrong", ["", "dog", "1", ID[:-1]])
+@pytest.mark.parametrize("wrong", ["", "dog", "-1", "1.5", "²", str(2**64), ID[:-1]])
 def test_an_id_that_is_no_uuid_is_named(wrong: str) -> None:
     with pytest.raises(InvalidQuery, match=f"point id '{wrong}' is no UUID"):
         check_ids([ID, wrong])

@@ -126,7 +126,7 @@ def test_the_command_pushes_and_shows_the_collection(
     here = ("--space", "mini", "--set", f"qdrant.path={folder}")
     port = ("--set", f"qdrant.grpc_port={standin.grpc_port}")
     pushed = cli("collection", "push", standin.url, "--as", collection, *here, *port, "--json")
-    assert pushed.json == {"sent": COUNT, "present": 0, "compared": pushed.json["compared"]}
+    assert pushed.json == {"sent": COUNT, "present": 0, "compared": pushed.json["compared"], "left_out": 0}
     there = ("--space", "mini", "--collection", collection, "--set", f"qdrant.url={standin.url}", *port)
     shown = cli("collection", "info", *there, "--json").json
     assert (shown["points"], shown["space"], shown["fields"]["meta.price"]) == (COUNT, "mini", "float")

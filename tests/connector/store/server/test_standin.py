@@ -192,10 +192,10 @@ def test_what_the_engine_does_not_use_is_not_there(
     engine: ServerEngine, client: QdrantClient, standin: Standin
 ) -> None:
     with pytest.raises(UnexpectedResponse, match="501"):
-        client.clear_payload(engine.collection, points_selector=[1])
+        client.overwrite_payload(engine.collection, {}, points=[1])
     rpc = QdrantClient(url=standin.url, grpc_port=standin.grpc_port, prefer_grpc=True, check_compatibility=False)
     with pytest.raises(Exception, match="UNIMPLEMENTED"):
-        rpc.clear_payload(engine.collection, points_selector=[1])
+        rpc.overwrite_payload(engine.collection, {}, points=[1])
     rpc.close()
 
 

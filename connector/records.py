@@ -3,11 +3,14 @@
 The rule: a repr is for logs and notebooks. It shows no vector, no payload, no password and no signed address.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +100,13 @@ def shown_name(payload: Payload, *, point_id: str) -> str:
     name = next((each for each in names if isinstance(each, str) and each), point_id)
     fault = point_fault(point_id, payload)
     return name if fault is None else f"{name} ({fault})"
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of an image in a file of its own, whose name may be no Unicode; None for what lies elsewhere."""
+    if not uri.startswith(("file:///", "file://localhost/")) or "#" in uri:  # behind a # stands a member of a tar
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://localhost").removeprefix("file://"))))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,9 +62,14 @@ def classify(
         raise InvalidQuery("--all and --where exclude one another; give one of them.")
     if tag and not by_filter:
         raise InvalidQuery("--tag is for stored images; give --where FILTER or --all.")
+    for each in images or [] if not stored else []:
+        if "://" not in each and not Path(each).is_file():
+            raise InvalidQuery(f"{each!r} cannot be read: there is no such file.")
     names = [label.strip() for label in labels.split(",")]
     overrides = options.overrides(space=space, collection=collection, settings=settings)
     with ImageSearch.open(overrides=overrides) as search:
+        if by_filter:
+            search.retriever.condition(where)  # before a model is loaded for the labels
         known = Labels.embedded(search, names, language=language, templates=template or None)
         if tag:
             _tag(search, known, where=where, threshold=threshold, as_json=as_json)

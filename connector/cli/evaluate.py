@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import say, say_json, show_table
 from connector.errors import InvalidQuery
 from connector.printable import printable
 
@@ -79,7 +79,6 @@ def _plain(found: "Evaluation") -> dict[str, object]:
 
 
 def _show(scores: Sequence["Score"]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -89,4 +88,4 @@ def _show(scores: Sequence["Score"]) -> None:
     for score in scores:
         shares = (score.recall_1, score.recall_5, score.recall_10, score.mrr, score.approximate_10, score.kept)
         table.add_row(score.language, f"{score.captions:,}", *(f"{share:.3f}" for share in shares))
-    Console().print(table)
+    show_table(table)

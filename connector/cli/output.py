@@ -1,9 +1,12 @@
 """What the commands print: lines and tables for people, JSON for scripts.
 
-The rule: nothing is printed but through here, so that no name out of a file or a store acts on the terminal.
+The rule: nothing is printed but through here, so that no name out of a file or a store acts on the terminal. What
+goes into a pipe is never wrapped.
 """
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,6 +14,8 @@ import typer
 from connector.printable import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from connector.records import FacetCount, Hit, HitGroup, StoredPoint
 
 NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
@@ -24,6 +29,26 @@ def say(text: str, *, err: bool = False) -> None:
 def say_json(value: Any) -> None:
     """Print JSON on one line."""
     typer.echo(printable_json(value))
+
+
+def show_paths(found: "Iterable[Hit | StoredPoint]", *, null: bool) -> None:
+    """The path of each image, or the address of what is no local file, a line each or each ended by a NUL.
+
+    A pipe gets the names as the disk has them, whatever their bytes; a terminal gets them printable.
+    """
+    from connector.records import local_path, shown_name
+
+    on_terminal = sys.stdout.isatty()
+    for each in found:
+        uri = each.payload.get("uri")
+        if not isinstance(uri, str):
+            say(f"left out: {printable(shown_name(each.payload, point_id=each.id))}", err=True)
+            continue
+        name = str(local_path(uri) or uri)
+        if on_terminal:
+            say(printable(name))
+        else:
+            typer.echo(os.fsencode(name) + (b"\0" if null else b"\n"), nl=False)
 
 
 def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
@@ -83,7 +108,6 @@ def _name(found: "Hit | StoredPoint") -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -98,4 +122,14 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+    show_table(table)
+
+
+def show_table(table: "Table") -> None:
+    """Print a table: as wide as the terminal, or as wide as its longest cell where it goes into a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.measure(table, options=console.options.update(width=sys.maxsize)).maximum, 1)
+    console.print(table)

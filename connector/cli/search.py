@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from connector.cli import options
-from connector.cli.output import show_counts, show_groups, show_hits, show_points
+from connector.cli.output import show_counts, show_groups, show_hits, show_paths, show_points
 from connector.errors import InvalidQuery
 from connector.search.options import SearchArguments, SearchOptions
 
@@ -33,6 +33,12 @@ def search(
         str | None, typer.Option("--order-by", help="No question: the greatest of this number or date first.")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="No question: images picked at random.")] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print the paths alone, one a line, for other programs.")
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="The same, each ended by a NUL, as xargs -0 reads it.")
+    ] = False,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -50,6 +56,8 @@ def search(
     polyglance search "a zebra" --relevant
 
     polyglance search --facet camera
+
+    polyglance search "a beach" --relevant -0 | xargs -0 cp -t beach/
     """
     from connector.search.client import ImageSearch
 
@@ -60,6 +68,9 @@ def search(
         raise InvalidQuery(f"{' and '.join(chosen)} exclude one another; give one of them.")
     if query is None and (group_by is not None or not chosen):
         raise InvalidQuery("give a text, --image FILE or --like ID.")
+    paths = paths or null
+    if paths and (facet is not None or as_json):
+        raise InvalidQuery(f"--paths lists images and nothing else; leave {'--json' if as_json else '--facet'} out.")
     if query is not None and (order_by is not None or sample):
         raise InvalidQuery(f"{chosen[0]} takes no question; leave the text, --image and --like out.")
     wanted = SearchOptions(**given)
@@ -67,14 +78,28 @@ def search(
     with ImageSearch.open(overrides=overrides) as opened:
         if facet is not None:
             show_counts(opened.facets(facet, of=query, **given), field=facet, as_json=as_json)
-        elif order_by is not None:
-            show_points(opened.ordered(order_by, **wanted.page_arguments()), as_json=as_json)
-        elif sample:
-            show_points(opened.sample(wanted.limit, where=wanted.where), as_json=as_json)
         elif query is not None and group_by is not None:
-            show_groups(opened.groups(query, by=group_by, **given), as_json=as_json)
+            groups = opened.groups(query, by=group_by, **given)
+            if paths:
+                show_paths((hit for group in groups for hit in group.hits), null=null)
+            else:
+                show_groups(groups, as_json=as_json)
         elif query is not None:
-            show_hits(opened.query(query, **given), query=text or image or like or "", as_json=as_json)
+            hits = opened.query(query, **given)
+            if paths:
+                show_paths(hits, null=null)
+            else:
+                show_hits(hits, query=text or image or like or "", as_json=as_json)
+        else:
+            points = (
+                opened.sample(wanted.limit, where=wanted.where)
+                if order_by is None
+                else opened.ordered(order_by, **wanted.page_arguments())
+            )
+            if paths:
+                show_paths(points, null=null)
+            else:
+                show_points(points, as_json=as_json)
 
 
 def query_of(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Query | None":

@@ -6,23 +6,20 @@ others show their names.
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import islice
-from pathlib import Path
 from typing import SupportsIndex, overload
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
 from connector.errors import InvalidQuery
 from connector.printable import printable
-from connector.records import Hit, HitGroup, masked_uri
+from connector.records import Hit, HitGroup, local_path, masked_uri
 
 THUMBNAIL_PX = 160
 """The longer side of a thumbnail."""
 MAX_THUMBNAILS = 60
 """Images that one page shows; more would make a notebook heavy."""
-_FILES = ("file:///", "file://localhost/")
 
 
 class Hits(list[Hit]):
@@ -90,7 +87,8 @@ def _figure(hit: Hit) -> str:
 
 def _thumbnail(uri: str) -> str | None:
     """A ``data:`` URI of a small WebP, None for what is no image in a local file."""
-    if not uri.startswith(_FILES):
+    path = local_path(uri)
+    if path is None:
         return None
     from PIL.Image import Resampling
 
@@ -100,7 +98,7 @@ def _thumbnail(uri: str) -> str | None:
 
     limits = LimitsSettings()
     try:
-        data = read_file(_path_of(uri), limits=limits)
+        data = read_file(path, limits=limits)
         small = upright(data, size=THUMBNAIL_PX, max_pixels=limits.max_pixels)
     except InvalidQuery:  # gone, changed, a member of a tar: the name is shown alone
         return None
@@ -108,11 +106,6 @@ def _thumbnail(uri: str) -> str | None:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
-
-
-def _path_of(uri: str) -> Path:
-    """The path of a ``file://`` address, whose name may be no Unicode."""
-    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://localhost").removeprefix("file://"))))
 
 
 def _text(text: str) -> str:

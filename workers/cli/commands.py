@@ -117,6 +117,15 @@ class Front(typer.core.TyperGroup):
             self.commands = loaded
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"polyglance {version('polyglance')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=Front,
     help="Search your own images in any language.",
@@ -136,6 +145,9 @@ def front(
         bool, typer.Option("--trust-config", help="Let polyglance.toml in the working folder name where keys are sent.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
+    version: Annotated[  # noqa: ARG001  (its callback has done all)
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     """Search your own images in any language."""
     set_up_logs(logging.INFO if verbose else logging.WARNING)

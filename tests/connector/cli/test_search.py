@@ -1,6 +1,7 @@
 """`polyglance search`: a thin reading of ImageSearch."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,90 @@ def test_weights_that_are_not_there_say_how_to_get_them(cli: CommandLine, data_f
     assert ran.code == 1
     assert "/nowhere/clip does not exist" in ran.err
     assert "--space mini" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "dog", "--where", "colour == 1"], "colour"),
+        (["search", "dog", "--group-by", "colour"], "colour"),
+        (["search", "dog", "--facet", "colour"], "colour"),
+        (["search", "  "], "the text is empty"),
+        (["search", "dog", "--language", "english"], "a tag such as en"),
+        (["search", "dog", "--limit", "0"], "limit is 0"),
+        (["search", "--image", "not-there.jpg"], "'not-there.jpg' cannot be read"),
+        (["export", "out.parquet", "--where", "colour == 1"], "colour"),
+        (["export", "out.parquet", " "], "the text is empty"),
+        (["evaluate", "not-there.jsonl"], "not-there.jsonl"),
+        (["classify", "not-there.jpg", "--labels", "dog,cat"], "not-there.jpg"),
+        (["classify", "one.png", "--labels", " , "], "label"),
+        (["classify", "--labels", "dog,cat", "--where", "colour == 1"], "colour"),
+        (["classify", "--labels", "dog,cat", "--tag", "--where", "colour == 1"], "colour"),
+    ],
+)
+def test_a_cheap_mistake_is_told_before_any_model_loads(
+    cli: CommandLine, data_folder: Path, workplace: Path, arguments: list[str], message: str
+) -> None:
+    (workplace / "one.png").write_bytes(image(1))
+    engine = EmbeddedEngine.open(data_folder, collection="images-clip-vit-b-32")
+    engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
+    engine.close()
+
+    no_weights = ["--set", "model.text_model=/nowhere/clip", "--set", "model.image_model=/nowhere/clip"]
+    ran = cli(*arguments, *no_weights)
+
+    assert ran.code == 2
+    assert message in ran.err
+    assert "/nowhere/clip" not in ran.err
+
+
+@pytest.mark.usefixtures("on_noto")
+def test_what_goes_into_a_pipe_is_never_wrapped(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+
+    ran = cli("search", "boat", "--limit", "4")
+
+    assert len(ran.out.splitlines()) == 6
+    assert all(line.rstrip().endswith(".png") for line in ran.out.splitlines()[2:])
+
+
+@pytest.mark.usefixtures("on_noto")
+@pytest.mark.parametrize(
+    "question", [["boat"], ["--sample"], ["--order-by", "bytes"], ["boat", "--group-by", "folder"]]
+)
+def test_paths_alone_are_for_other_programs(cli: CommandLine, question: list[str]) -> None:
+    lines, null = cli("search", *question, "-n", 3, "--paths"), cli("search", *question, "-n", 3, "-0")
+
+    assert all(Path(line).is_file() for line in lines.out.splitlines())
+    assert all(Path(name).is_file() for name in null.out.split("\0")[:-1])
+    assert null.out.endswith("\0")
+    assert len(lines.out.splitlines()) == null.out.count("\0") >= 3
+
+
+@pytest.mark.usefixtures("data_folder")
+def test_a_path_comes_as_the_disk_has_it(cli: CommandLine, workplace: Path) -> None:
+    name = os.fsencode(workplace / "album") + b"/caf\xe9\n #1%20.png"
+    (workplace / "album").mkdir()
+    Path(os.fsdecode(name)).write_bytes(image(1))
+    assert cli("ingest", "album", "--space", "mini").code == 0
+
+    child = cli.start("search", "dog", "--space", "mini", "-0")
+    assert child.stdout is not None
+    with child:
+        assert os.read(child.stdout.fileno(), 4_096) == name + b"\0"
+
+
+@pytest.mark.usefixtures("on_noto")
+@pytest.mark.parametrize("other", [["dog", "--json"], ["--facet", "folder"]])
+def test_paths_are_all_that_is_printed(cli: CommandLine, other: list[str]) -> None:
+    ran = cli("search", *other, "--paths")
+
+    assert ran.code == 2
+    assert "--paths lists images and nothing else" in ran.err
+
+
+def test_the_version_is_told(cli: CommandLine) -> None:
+    assert cli("--version").out == f"polyglance {version('polyglance')}\n"
 
 
 def test_a_name_cannot_play_with_the_terminal(cli: CommandLine, data_folder: Path, workplace: Path) -> None:

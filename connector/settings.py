@@ -34,12 +34,21 @@ from connector.settings_sources import (
 FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
 """What a payload field is indexed as."""
 
-MetaField = Annotated[str, Field(pattern=r"^[\w.-]+$")]
-"""A metadata key that can be indexed and stands in a filter without quotes."""
+MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
+"""A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
 
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
+
+
+def known_encoding(name: str) -> str:
+    """The name itself. Raises ValueError for what is no encoding of text."""
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ValueError(f"{name!r} is no encoding of text; there are utf-8, latin-1, cp1252, shift_jis, …") from error
+    return name
 
 
 class Section(BaseModel):
@@ -274,6 +283,9 @@ class TableSettings(Section):
     """Column that identifies a row; a UUID in it is the point's id. None means the image's address does."""
     metadata_columns: tuple[str, ...] | None = None
     """Columns that become metadata; none means all others."""
+    encoding: Annotated[str, AfterValidator(known_encoding)] | None = None
+    """What a CSV, JSON Lines or text file is written in, such as latin-1 or cp1252; none means UTF-8, or what its mark
+    at the beginning says."""
 
 
 class WatchSettings(Section):

@@ -380,7 +380,7 @@ def _not_indexed(name: str) -> str:
 
 
 def _declaration(name: str) -> str:
-    key = name.removeprefix("meta.")
+    key = name.removeprefix("meta.").strip('"')
     return (
         f'To index it, declare its type, as in POLYGLANCE_QDRANT__META_FIELDS=\'{{"{key}": "float"}}\' '
         "(keyword, integer, float, bool, geo, datetime, text), and run `polyglance collection create`."

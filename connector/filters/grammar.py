@@ -30,6 +30,7 @@ from connector.filters.nodes import (
     Span,
     Starts,
 )
+from connector.store.schema import payload_key
 
 LONGEST = 10_000
 """Characters of an expression."""
@@ -66,7 +67,7 @@ TRUE.3: /true(?![\w.-])/i
 FALSE.3: /false(?![\w.-])/i
 DATE.2: /\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:\d\d)?)?(?![\w:])/
 NUMBER.1: /[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])/
-PATH: /[^\W\d][\w-]*(?:\.[\w-]+)*/
+PATH: /[^\W\d][\w-]*(?:\.[\w-]+|\[(?:"[^"\\\n]+"|'[^"'\\\n]+')\])*/
 STRING: /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/
 COMPARE: /==|!=|<=|>=|<|>/
 _ASSIGN: "="
@@ -122,7 +123,8 @@ class _Builder(Transformer[Token, Node]):
     """Builds nodes from the bottom up while the parser reduces."""
 
     def path(self, token: Token) -> Path:
-        return Path(name=str(token), span=_span(token))
+        names = [bare or quoted[1:-1] for bare, quoted in _NAME.findall(token)]
+        return Path(name=payload_key(*names), span=_span(token))
 
     def string(self, token: Token) -> Literal:
         return Literal(value=_ESCAPE.sub(lambda found: _unescaped(found, token), token[1:-1]), span=_span(token))
@@ -189,6 +191,7 @@ def _span(token: Token) -> Span:
     return Span(token.start_pos, token.start_pos + len(token))
 
 
+_NAME = re.compile(r"""([\w-]+)|\[("[^"]+"|'[^']+')\]""")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
 

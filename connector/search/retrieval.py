@@ -19,6 +19,7 @@ from connector.search.relevance import RelevanceModel
 from connector.settings import FieldType
 from connector.store.engine import Engine, NearestQuery
 from connector.store.points import sent_id
+from connector.store.schema import names_of
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -152,7 +153,7 @@ def values_of(payload: Payload, field: str) -> list[Value]:
 def field_of(payload: Payload, field: str) -> Any:
     """What a payload holds under a field's name, None where it has none."""
     found: Any = payload
-    for name in field.split("."):
+    for name in names_of(field):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -22,8 +23,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from connector.errors import OriginalMissing, OriginalUnavailable, UnreadableImage
+from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, UnreadableImage
 from connector.images.formats import recognise
+from connector.images.parquet import Cell, ParquetImages
 from connector.records import Payload
 from connector.remote.http import CannotFetch, WebClient
 from connector.service.originals_s3 import S3Originals
@@ -85,9 +87,12 @@ class Originals:
         uri = payload.get("uri")
         if not isinstance(uri, str):
             raise OriginalMissing("the payload of this point names no file.")
-        span = _span_of(payload)
+        cell = Cell.of_uri(uri)
+        span = None if cell else _span_of(payload)
         file = uri if span is None else uri.rpartition("#")[0]
         match uri.partition("://")[0]:
+            case "file" if cell is not None:
+                found = _in_a_table(uri.partition("#")[0], cell=cell, version=Version.parse(payload.get("version")))
             case "file":
                 found = _on_disk(file, span=span)
             case "s3":
@@ -137,8 +142,25 @@ def _span_of(payload: Payload) -> Span | None:
     return Span(start=version.offset, size=size, version=version.container)
 
 
+def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> OpenedFile:
+    path = _path(uri)
+    try:
+        seen = path.stat()
+        if not str(version).startswith(Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns)):
+            raise OriginalMissing("the table was changed after its images were ingested.")
+        with closing(ParquetImages(path, column=cell.column)) as images:
+            data = images.read(cell.row) or b""
+    except (OSError, ValueError, CannotRead) as error:
+        raise OriginalMissing("the table is not there any more, or cannot be read.") from error
+    return OpenedFile(size=len(data), tag=f"{version}", head=data, read_on=_nothing)
+
+
+def _path(uri: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))  # a name need not be UTF-8
+
+
 def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
-    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))  # a name need not be UTF-8
+    path = _path(uri)
     try:
         seen = path.stat()
         if not S_ISREG(seen.st_mode):

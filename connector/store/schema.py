@@ -5,7 +5,8 @@ its graph along payload indexes only then.
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -56,6 +57,27 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("thumbnail_url", None, "an http(s) address of a small image, for the dashboard"),
     PayloadField("meta", None, "the user's own metadata; fields declared in settings are indexed as meta.NAME"),
 )
+
+
+_PLAIN_NAME = re.compile(r"[\w-]+")
+_NAMES = re.compile(r"""([^".]+)|"([^"]+)\"""")
+_PATH_OF_NAMES = re.compile(r"[\w-]+(\.[\w-]+)*")
+
+
+def payload_key(*names: str) -> str:
+    """Qdrant's path of a payload value: ``meta.price``, and ``meta."Price (USD)"`` where a name needs quotes."""
+    return ".".join(name if _PLAIN_NAME.fullmatch(name) else f'"{name}"' for name in names)
+
+
+def names_of(key: str) -> list[str]:
+    """The names along Qdrant's path of a payload value; what ``payload_key`` joined."""
+    return [bare or quoted for bare, quoted in _NAMES.findall(key)]
+
+
+def meta_keys(name: str) -> Sequence[str]:
+    """The paths of a declared field of ``meta``: one with dots is a path of names, and a column's own name."""
+    as_one = payload_key("meta", name)
+    return (f"meta.{name}", as_one) if "." in name and _PATH_OF_NAMES.fullmatch(name) else (as_one,)
 
 
 TENANT_FIELD = "tenant"
@@ -121,7 +143,7 @@ class CollectionSchema:
     def indexes(self) -> dict[str, FieldType]:
         """Every filterable payload key and its index type, such as ``{"width": "integer", "meta.price": "float"}``."""
         own = {f.name: f.index for f in PAYLOAD_FIELDS if f.index is not None}
-        return own | {f"meta.{name}": kind for name, kind in self.meta_fields.items()}
+        return own | {key: kind for name, kind in self.meta_fields.items() for key in meta_keys(name)}
 
     def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
         """The schema that an existing collection (self) has once it also serves ``asked``.

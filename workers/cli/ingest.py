@@ -88,6 +88,8 @@ def ingest(
 ) -> None:
     """Read images, embed them and store them; what is stored already and unchanged is skipped.
 
+    It ends with 1 where every single image was rejected.
+
     polyglance ingest ~/Pictures
     """
     from connector.errors import RunIncomplete
@@ -133,6 +135,8 @@ def ingest(
     for each in done.pruned:
         if each.refusal is not None:
             raise RunIncomplete(each.refusal)
+    if report.counts.rejected and report.counts.rejected == report.counts.listed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 What is wrong with one row is a ``BadRow``; what is wrong with the file raises SourceError.
 """
 
+import codecs
 import csv
 import itertools
 import json
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 
 from connector.errors import SourceError
 from connector.extras import require
+from connector.images.parquet import holds_bytes
 
 SAMPLE = 1000
 """Rows looked at to tell the columns and, in CSV, their types."""
@@ -41,13 +43,54 @@ class BadRow:
 Rows: TypeAlias = Generator[Row | BadRow, None, None]
 
 
-def read_csv(file: Path) -> Rows:
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(file: Path, *, named: str | None) -> str:
+    """What a text file is written in: what was ``named``, else what its first bytes say, else UTF-8."""
+    if named is not None:
+        return named
+    with file.open("rb") as start:
+        head = start.read(4)
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "utf-8")
+
+
+def not_text(values: Mapping[str, Any]) -> str | None:
+    """Why the text among these values cannot be kept, and what to do; None where all of it was read.
+
+    Bytes that are no text in the file's encoding have become surrogates.
+    """
+    waiting: list[Any] = [values]
+    while waiting:
+        match waiting.pop():
+            case str() as text if found := _SURROGATE.search(text):
+                return (
+                    f"byte 0x{ord(found[0]) - 0xDC00:02X} is no text in the encoding it is read in (UTF-8, where the "
+                    "file has no mark). Say which one it is written in, as in --set table.encoding=latin-1"
+                )
+            case dict() as mapping:
+                waiting.extend([*mapping.keys(), *mapping.values()])
+            case list() as several:
+                waiting.extend(several)
+    return None
+
+
+_SURROGATE = re.compile("[\udc80-\udcff]")
+
+
+def read_csv(file: Path, encoding: str | None = None) -> Rows:
     """The rows of a CSV or TSV file with a header.
 
     A column is of integers, floats or booleans when all of the first thousand rows say so; dates and ids with leading
     zeros stay text. An empty cell is no value.
     """
-    rows = _csv_rows(file)
+    rows = _csv_rows(file, encoding=encoding_of(file, named=encoding))
     sample = [*itertools.islice(rows, SAMPLE)]
     kinds = _kinds(sample)
     for row in itertools.chain(sample, rows):
@@ -57,9 +100,10 @@ def read_csv(file: Path) -> Rows:
             yield Row(row.number, {k: v if v is None else kinds.get(k, str)(v) for k, v in row.values.items()})
 
 
-def read_jsonl(file: Path) -> Rows:
+def read_jsonl(file: Path, encoding: str | None = None) -> Rows:
     """The rows of a file with one JSON object on each line. Empty lines are passed over."""
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+    written = encoding_of(file, named=encoding)
+    with file.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
         for number in itertools.count(1):
             line = lines.readline(LONGEST_LINE)
             if not line:
@@ -72,26 +116,33 @@ def read_jsonl(file: Path) -> Rows:
                 yield _json_row(line, number)
 
 
-def read_parquet(file: Path) -> Rows:
-    """The rows of a Parquet file, batch by batch, without columns of bytes. Raises ConfigError without pyarrow."""
+def read_parquet(file: Path, encoding: str | None = None) -> Rows:
+    """The rows of a Parquet file, batch by batch, without bytes; ``encoding`` is its own.
+
+    Of a column ``struct<bytes, path>`` the rest is kept. Raises ConfigError without pyarrow.
+    """
+    del encoding
     require("parquet", what="a Parquet file")
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as parquet:
-            kept = [column for column in parquet.schema_arrow if not _holds_bytes(pyarrow, column.type)]
-            # Python's own datetime holds microseconds: nanoseconds are cut.
-            schema = pyarrow.schema([column.with_type(_in_microseconds(pyarrow, column.type)) for column in kept])
+            kept = [leaf for column in parquet.schema_arrow for leaf in _leaves(pyarrow, column)]
             number = itertools.count(1)
-            for batch in parquet.iter_batches(batch_size=_BATCH, columns=[column.name for column in kept]):
+            if not kept:
+                yield from (Row(next(number), {}) for _ in range(parquet.metadata.num_rows))
+                return
+            for batch in parquet.iter_batches(batch_size=_BATCH, columns=kept):
+                # Python's own datetime holds microseconds: nanoseconds are cut.
+                schema = pyarrow.schema([each.with_type(_in_microseconds(pyarrow, each.type)) for each in batch.schema])
                 for values in pyarrow.Table.from_batches([batch]).cast(schema, safe=False).to_pylist():
                     yield Row(next(number), values)
     except pyarrow.ArrowException as error:
         raise SourceError(f"{file} is no Parquet file, or a broken one: {error}") from error
 
 
-READERS: Mapping[str, Callable[[Path], Rows]] = {
+READERS: Mapping[str, Callable[[Path, str | None], Rows]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".jsonl": read_jsonl,
@@ -106,9 +157,9 @@ SPARSE = (".jsonl", ".ndjson")
 # ---- CSV
 
 
-def _csv_rows(file: Path) -> Rows:
-    # A path in a table need not be UTF-8: surrogates carry its bytes to the file system and never further.
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+def _csv_rows(file: Path, *, encoding: str) -> Rows:
+    # A path in a table need not be text: surrogates carry its bytes to the file system and never further.
+    with file.open(encoding=encoding, errors="surrogateescape", newline="") as lines:
         head = lines.readline(LONGEST_LINE)
         lines.seek(0)
         reader = csv.reader(lines, delimiter=_delimiter(head, file=file))
@@ -180,9 +231,13 @@ def _json_row(line: str, number: int) -> Row | BadRow:
     return Row(number, value)
 
 
-def _holds_bytes(pyarrow: Any, kind: Any) -> bool:
-    types = pyarrow.types
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+def _leaves(pyarrow: Any, column: Any) -> list[str]:
+    """The paths of what is kept of a column: none of bytes, of a struct all else."""
+    if holds_bytes(pyarrow, column.type):
+        return []
+    if not pyarrow.types.is_struct(column.type):
+        return [column.name]
+    return [f"{column.name}.{part.name}" for part in column.type if not holds_bytes(pyarrow, part.type)]
 
 
 def _in_microseconds(pyarrow: Any, kind: Any) -> Any:

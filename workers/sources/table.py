@@ -1,29 +1,36 @@
 """Images named in a table: one row each, with an address in one column and metadata in the others.
 
-CSV and JSON Lines are read line by line, Parquet in batches; none is ever held whole.
+CSV and JSON Lines are read line by line, Parquet in batches; none is ever held whole. An image may also stand in the
+table itself: a column of bytes in Parquet (``connector.images.parquet``).
 """
 
 import difflib
 import itertools
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from connector.errors import SourceError
+from connector.errors import CannotRead, SourceError
+from connector.images.parquet import Cell, ParquetImages, image_columns
 from connector.settings import Settings, TableSettings
+from connector.version import Version
 from workers.plain_json import clean
-from workers.records import Outcome, Ref, Reject
+from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.addresses import Addresses
-from workers.sources.disk import uri_of
-from workers.sources.rows import READERS, SAMPLE, SPARSE, BadRow, Row
+from workers.sources.disk import cannot_read, uri_of, version_of
+from workers.sources.rows import READERS, SAMPLE, SPARSE, BadRow, Row, not_text
+from workers.sources.source import rejected
 
 ADDRESS_COLUMNS = (
     *("uri", "url", "image_uri", "image_url", "s3_uri", "path", "image_path", "file_path", "filepath"),
     *("file_name", "filename", "file", "image_file", "image", "img", "picture", "photo"),
 )
 """Names of the column that holds the address, case-blind, the likeliest first."""
+BYTES_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content")
+"""Names of the column that holds the images themselves, the likeliest first."""
 
 
 class TableSource:
@@ -35,7 +42,10 @@ class TableSource:
     def __init__(self, file: Path, *, settings: Settings) -> None:
         self._file = file.absolute()
         self._settings = settings.table
+        self._max_bytes = settings.limits.max_bytes
         self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent)
+        self._columns: dict[str, ParquetImages] = {}
+        self._lock = threading.Lock()
 
     @property
     def root(self) -> str:
@@ -44,38 +54,97 @@ class TableSource:
 
     def list(self) -> Iterator[Ref | Reject]:
         """The image of every row. Raises SourceError for a table that cannot be read or lacks a column."""
-        with closing(READERS[self._file.suffix.lower()](self._file)) as rows:
-            try:
+        kind = self._file.suffix.lower()
+        try:
+            with closing(READERS[kind](self._file, self._settings.encoding)) as rows:
                 sample = [*itertools.islice(rows, SAMPLE)]
                 if not sample:
                     return
-                columns = find_columns(sample, self._settings, table=self._file)
+                images = image_columns(self._file) if kind == ".parquet" else ()
+                columns = find_columns(sample, self._settings, table=self._file, images=images)
+                version = version_of(self._file.stat())
                 for row in itertools.chain(sample, rows):
-                    yield self._item(row, columns)
-            except OSError as error:
-                raise SourceError(f"{self._file} cannot be read: {error}. Name a table that can.") from error
+                    yield self._item(row, columns, version=version)
+        except OSError as error:
+            raise SourceError(f"{self._file} cannot be read: {error}. Name a table that can.") from error
+        except UnicodeError as error:
+            raise SourceError(
+                f"{self._file} is not written in the encoding it is read in: {error}. Say which one it is, as in "
+                "--set table.encoding=latin-1."
+            ) from error
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """Read each image from where its address points."""
-        return self._addresses.read(refs)
+        """Read each image from where its address points, or from the table."""
+        for ref in refs:
+            if ref.uri.startswith(f"{self.root}#") and (cell := Cell.of_uri(ref.uri)):
+                yield self._read_cell(ref, cell)
+            else:
+                yield from self._addresses.read([ref])
 
     def close(self) -> None:
         """Close the connections."""
         self._addresses.close()
+        for images in self._columns.values():
+            images.close()
 
-    def _item(self, row: Row | BadRow, columns: "Columns") -> Ref | Reject:
+    def _item(self, row: Row | BadRow, columns: "Columns", *, version: Version) -> Ref | Reject:
         if isinstance(row, BadRow):
             return self._bad(row.number, row.detail)
-        address = row.values.get(columns.address)
-        if not isinstance(address, str) or not address.strip():
-            return self._bad(row.number, f"column {columns.address!r} holds {address!r:.200}, which is no address")
+        if why := not_text({name: value for name, value in row.values.items() if name != columns.address}):
+            return self._bad(row.number, why)
         identity = None
         if columns.identity is not None:
             value = row.values.get(columns.identity)
             if not isinstance(value, str | int) or value == "":
                 return self._bad(row.number, f"column {columns.identity!r} holds {value!r:.200}, which is no id")
             identity = str(value)
-        return self._addresses.ref(address, position=row.number, meta=columns.metadata(row.values), identity=identity)
+        address, meta = row.values.get(columns.address), columns.metadata(row.values)
+        if isinstance(address, Mapping):  # what is left of struct<bytes, path>
+            address = address.get("path")
+        if columns.holds_images:
+            cell = Cell(columns.address, row.number)
+            return self._ref(cell, name=address, version=version.with_metadata(meta), meta=meta, identity=identity)
+        if not isinstance(address, str) or not address.strip():
+            return self._bad(row.number, f"column {columns.address!r} holds {address!r:.200}, which is no address")
+        return self._addresses.ref(address, position=row.number, meta=meta, identity=identity)
+
+    def _ref(self, cell: Cell, *, name: object, version: Version, meta: Mapping[str, Any], identity: str | None) -> Ref:
+        """The ref of an image that stands in the table; ``name`` is what the table calls it, if anything."""
+        path = PurePosixPath(name if isinstance(name, str) and name else f"{self._file.stem}-{cell.row}")
+        folder = "/".join(part for part in path.parent.parts if part not in ("/", ".", ".."))
+        return Ref(
+            uri=f"{self.root}#{cell.fragment}",
+            source=self.root,
+            object_key=f"{self._file}#{cell.fragment}".encode("utf-8", "replace").decode(),
+            folder=folder,
+            filename=path.name,
+            version=version,
+            meta=meta,
+            position=cell.row,
+            identity=identity,
+        )
+
+    def _read_cell(self, ref: Ref, cell: Cell) -> Outcome:
+        try:
+            listed = ref.version and ref.version.without_metadata(ref.meta)
+            if listed != version_of(self._file.stat()):
+                raise CannotRead("the table was changed after it was listed", reason="changed_meanwhile")
+            data = self._images(cell.column).read(cell.row)
+            if data is None:
+                raise CannotRead(f"column {cell.column!r} holds nothing there", reason="missing")
+            if len(data) > self._max_bytes:
+                raise CannotRead(f"{len(data)} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
+        except OSError as error:
+            return _with_row(rejected(cannot_read(error), ref.uri), cell.row)
+        except CannotRead as fault:
+            return _with_row(rejected(fault, ref.uri), cell.row)
+        return Blob(ref, data, ref.version or Version(), ref.meta)
+
+    def _images(self, column: str) -> ParquetImages:
+        with self._lock:
+            if column not in self._columns:
+                self._columns[column] = ParquetImages(self._file, column=column)
+            return self._columns[column]
 
     def _bad(self, number: int, detail: str) -> Reject:
         return Reject(f"{self.root}#row={number}", stage="list", reason="bad_row", detail=f"row {number}: {detail}")
@@ -83,11 +152,15 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column says what; ``chosen`` is None where all others are metadata."""
+    """Which column says what; ``chosen`` is None where all others are metadata.
+
+    ``holds_images`` says that the column ``address`` holds the images' own bytes.
+    """
 
     address: str
     identity: str | None
     chosen: tuple[str, ...] | None
+    holds_images: bool = False
 
     def metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The user's metadata in a row, plain JSON; what is empty is left out."""
@@ -96,10 +169,13 @@ class Columns:
         return {name: value for name, value in cleaned.items() if value is not None}
 
 
-def find_columns(sample: Iterable[Row | BadRow], settings: TableSettings, *, table: Path) -> Columns:
-    """The columns that the settings name, the address's by its usual names if they name none.
+def find_columns(
+    sample: Iterable[Row | BadRow], settings: TableSettings, *, table: Path, images: Sequence[str] = ()
+) -> Columns:
+    """The columns that the settings name, the image's by its usual names if they name none.
 
-    Raises SourceError, with the columns there are, when one is missing.
+    ``images`` are the columns that hold bytes, the likeliest first. Raises SourceError, with the columns there are,
+    when one is missing.
     """
     known: dict[str, None] = {}
     bad: BadRow | None = None
@@ -108,6 +184,7 @@ def find_columns(sample: Iterable[Row | BadRow], settings: TableSettings, *, tab
             known |= dict.fromkeys(row.values)
         else:
             bad = bad or row
+    known |= dict.fromkeys(images)
     if not known:
         why = f"row {bad.number}: {bad.detail}" if bad else "all cells are empty"
         raise SourceError(f"{table} has no row that can be understood. {why}.")
@@ -117,18 +194,28 @@ def find_columns(sample: Iterable[Row | BadRow], settings: TableSettings, *, tab
     for name in wanted:
         if name is not None and name not in known:
             raise SourceError(f"{table} has no column {name!r}. {_nearest(name, [*known])}")
-    address = settings.path_column or _usual(known)
+    texts = [name for name in known if name not in images]
+    address = (
+        settings.path_column
+        or _usual(images, BYTES_COLUMNS)
+        or _usual(texts, ADDRESS_COLUMNS)
+        or (images[0] if len(images) == 1 else None)
+    )
     if address is None:
         raise SourceError(
             f"no column of {table} has a usual name for an address, such as url or path. It has {_shown([*known])}. "
             "Name the right one in table.path_column."
         )
-    return Columns(address, settings.id_column, settings.metadata_columns)
+    return Columns(address, settings.id_column, settings.metadata_columns, holds_images=address in images)
 
 
-def _usual(known: Iterable[str]) -> str | None:
+def _usual(known: Iterable[str], names: Iterable[str]) -> str | None:
     by_name = {name.casefold(): name for name in reversed([*known])}
-    return next((by_name[name] for name in ADDRESS_COLUMNS if name in by_name), None)
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _with_row(reject: Reject, number: int) -> Reject:
+    return replace(reject, detail=f"row {number}: {reject.detail}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

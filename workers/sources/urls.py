@@ -9,6 +9,7 @@ from connector.settings import Settings
 from workers.records import Outcome, Ref, Reject
 from workers.sources.addresses import Addresses, read_web, web_ref
 from workers.sources.disk import uri_of
+from workers.sources.rows import encoding_of
 
 LONGEST_LINE = 64 * 1024
 """A longer line is no address."""
@@ -50,6 +51,7 @@ class UrlListSource:
 
     def __init__(self, file: Path, *, settings: Settings) -> None:
         self._file = file.absolute()
+        self._encoding = settings.table.encoding
         self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent)
 
     @property
@@ -60,7 +62,8 @@ class UrlListSource:
     def list(self) -> Iterator[Ref | Reject]:
         """The address on every line. Raises SourceError when the file cannot be opened."""
         try:
-            with self._file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+            written = encoding_of(self._file, named=self._encoding)
+            with self._file.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
                 number = 0
                 while line := lines.readline(LONGEST_LINE):
                     number += 1

@@ -34,6 +34,8 @@ META: Mapping[str, FieldType] = {
     "shot": "datetime",
     "shop-name": "keyword",
     "größe": "integer",
+    "Price (USD)": "float",
+    "size.w": "integer",
 }
 SCHEMA = CollectionSchema(Fingerprint("mini", dims=4, image_size=64), META)
 INDEXES = SCHEMA.indexes
@@ -52,6 +54,31 @@ def complaint(expression: str) -> str:
 
 
 # what expressions mean
+
+
+@pytest.mark.parametrize(
+    ("expression", "key"),
+    [
+        ('meta["Price (USD)"] < 20', 'meta."Price (USD)"'),
+        ("meta['Price (USD)'] < 20", 'meta."Price (USD)"'),
+        ('meta["size.w"] < 20', 'meta."size.w"'),
+        ("meta.size.w < 20", "meta.size.w"),
+        ('meta["size"]["w"] < 20', "meta.size.w"),
+        ('meta["price"] < 20', "meta.price"),
+        ('10 <= meta["Price (USD)"] < 20 and width > 1', 'meta."Price (USD)"'),
+    ],
+)
+def test_a_name_in_brackets_is_any_name(expression: str, key: str) -> None:
+    assert plain(expression)["must"][0]["key"] == key
+
+
+def test_an_unknown_name_in_brackets_is_declared_as_it_is_written() -> None:
+    assert """{"Weight (kg)": "float"}""" in complaint('meta["Weight (kg)"] < 20')
+    assert "The nearest one is 'meta.\"Price (USD)\"'" in complaint('meta["Price (EUR)"] < 20')
+
+
+def test_a_list_may_follow_in_without_a_space() -> None:
+    assert plain('format in["jpeg"]') == plain('format in ("jpeg",)')
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,13 @@ EngineFactory = Callable[[], Engine]
 """Opens an engine on the test's one collection, which does not exist at first."""
 
 DIMS = 32
-META: Mapping[str, FieldType] = {"price": "float", "sold": "bool", "caption": "text"}
+META: Mapping[str, FieldType] = {
+    "price": "float",
+    "sold": "bool",
+    "caption": "text",
+    "Price (USD)": "float",
+    "a.b": "integer",
+}
 SCHEMA = CollectionSchema(Fingerprint("mini", dims=DIMS, image_size=64, weights="abc"), META)
 
 
@@ -458,7 +464,12 @@ def payload_for_filters(number: int) -> dict[str, Any]:
         "tags": ["all", f"tag-{number}"],
         "taken_at": f"2024-05-0{number + 1}T12:00:00Z",
         "location": {"lat": latitude, "lon": longitude},
-        "meta": {"sold": number % 2 == 0, "price": number / 4, "caption": f"a red boat number {number}"},
+        "meta": {
+            "sold": number % 2 == 0,
+            "price": number / 4,
+            "caption": f"a red boat number {number}",
+            **{"Price (USD)": number + 0.5, "a.b": number, "a": {"b": -number}},
+        },
         **({"camera": "x"} if number == 3 else {}),
     }
 
@@ -484,6 +495,9 @@ FILTERS: dict[str, tuple[models.Filter | models.Condition, list[int]]] = {
     "a prefix": (field("folder", match=models.MatchPrefix(prefix="2024/2")), [2]),
     "words": (field("meta.caption", match=models.MatchText(text="boat 2")), [2]),
     "a range": (field("meta.price", range=models.Range(gt=0.25, lte=0.75)), [2, 3]),
+    "a name with spaces": (field('meta."Price (USD)"', range=models.Range(lt=2)), [0, 1]),
+    "a name with a dot": (field('meta."a.b"', match=models.MatchValue(value=2)), [2]),
+    "a name within a name": (field("meta.a.b", match=models.MatchValue(value=-2)), [2]),
     "a range of times": (field("taken_at", range=models.DatetimeRange(gte="2024-05-03T12:00:00Z")), [2, 3]),
     "a range of days": (field("taken_at", range=models.DatetimeRange(lt="2024-05-02")), [0]),
     "a circle": (

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector.errors import SourceError
+from connector.errors import ConfigError, SourceError
 from connector.settings import Settings
 from tests.doubles import Answer, WebServer
 from workers.records import Blob, Ref, Reject, Unchanged
@@ -332,3 +333,125 @@ def test_addresses_of_all_kinds_may_be_mixed(
         assert [type(outcome) for outcome in source.read(relabelled)] == [Blob, Blob]
         bare = [replace(ref, meta={}) for ref in again]
         assert [type(outcome) for outcome in source.read(bare)] == [Blob, Blob]
+
+
+# ---- encodings
+
+STREET = "path,street,n\nimages/dog.jpg,Straße,1\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_table_is_read_in_the_encoding_that_its_mark_tells(folder: Path, name: str, encoding: str) -> None:
+    row = json.dumps({"path": "images/dog.jpg", "street": "Straße", "n": 1}, ensure_ascii=False)
+    text = STREET if name == "a.csv" else row
+    file = write(folder / name, text.encode(encoding))
+    assert metas(table(file)) == [{"street": "Straße", "n": 1}]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_text_in_no_known_encoding_is_a_bad_row_that_says_what_to_set(folder: Path, name: str) -> None:
+    lines = [{"path": "images/emu.jpg", "deep": ["plain"]}, {"path": "images/dog.jpg", "deep": [{"street": "Straße"}]}]
+    rows = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    file = write(
+        folder / name, (STREET.replace("\n", "\nimages/emu.jpg,,\n", 1) if name == "a.csv" else rows).encode("latin-1")
+    )
+    source = table(file)
+    assert len(metas(source)) == 1
+    ((reason, detail),) = rejects(source)
+    assert reason == "bad_row"
+    assert detail.startswith("row 3: byte 0xDF" if name == "a.csv" else "row 2: byte 0xDF")
+    assert "--set table.encoding=latin-1" in detail
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_table_is_read_in_the_encoding_that_is_set(folder: Path, name: str) -> None:
+    row = json.dumps({"path": "images/dog.jpg", "street": "Straße", "n": 1}, ensure_ascii=False)
+    file = write(folder / name, (STREET if name == "a.csv" else row).encode("cp1252"))
+    assert metas(table(file, **{"table.encoding": "cp1252"})) == [{"street": "Straße", "n": 1}]
+
+
+def test_an_encoding_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'latin-42' is no encoding of text"):
+        Settings.load({"table.encoding": "latin-42"})
+
+
+# ---- images that stand in the table
+
+
+def images_table(file: Path, column: Any, **columns: Any) -> Path:
+    return parquet(file, {"image": column, **columns})
+
+
+def bytes_of(source: TableSource, listed: list[Ref]) -> list[bytes | str]:
+    return [outcome.data if isinstance(outcome, Blob) else str(outcome) for outcome in source.read(listed)]
+
+
+@pytest.mark.parametrize("kind", ["struct", "large_struct", "binary", "large_binary", "binary_view"])
+def test_a_column_of_bytes_holds_the_images_themselves(folder: Path, kind: str) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    contents = [f"image {n}".encode() for n in range(100)]
+    plain = {"binary": arrow.binary(), "large_binary": arrow.large_binary(), "binary_view": arrow.binary_view()}
+    column = arrow.array(contents, type=plain.get(kind, arrow.binary()))
+    if kind.endswith("struct"):
+        inner = arrow.array(contents, type=arrow.large_binary() if kind == "large_struct" else arrow.binary())
+        names = arrow.array([f"sub/img{n}.jpg" for n in range(99)] + [None])
+        column = arrow.StructArray.from_arrays([inner, names], names=["bytes", "path"])
+    file = images_table(folder / "a.parquet", column, label=list(range(100)))
+    source = table(file)
+    with closing(source):
+        listed = [item for item in source.list() if isinstance(item, Ref)]
+        assert [ref.meta for ref in listed] == [{"label": n} for n in range(100)]
+        assert listed[6].uri == f"{uri_of(file)}#column=image&row=7"
+        named = kind.endswith("struct")
+        assert (listed[6].filename, listed[6].folder) == (("img6.jpg", "sub") if named else ("a-7", ""))
+        assert listed[99].filename == "a-100"
+        assert bytes_of(source, listed) == contents
+        assert bytes_of(source, [listed[70], listed[3], listed[99]]) == [contents[70], contents[3], contents[99]]
+
+
+def test_rows_of_many_groups_are_found_by_many_threads(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    contents = [f"image {n}".encode() for n in range(1000)]
+    file = folder / "a.parquet"
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table({"jpg": contents}), file, row_group_size=77)
+    source = table(file)
+    with closing(source), ThreadPoolExecutor(8) as pool:
+        listed = [item for item in source.list() if isinstance(item, Ref)]
+        chunks = [listed[start : start + 32] for start in range(0, 1000, 32)]
+        read = [data for part in pool.map(lambda chunk: bytes_of(source, chunk), chunks) for data in part]
+    assert read == contents
+
+
+def test_a_row_without_bytes_is_a_reject_and_a_column_without_any_gives_addresses(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+
+    def column(contents: list[bytes | None]) -> Any:
+        paths = arrow.array(["images/dog.jpg", "images/emu.jpg"])
+        return arrow.StructArray.from_arrays([arrow.array(contents, type=arrow.binary()), paths], ["bytes", "path"])
+
+    some = table(images_table(folder / "a.parquet", column([b"dog in the table", None])))
+    none = table(images_table(folder / "b.parquet", column([None, None])))
+    with closing(some), closing(none):
+        dog, emu = some.read([item for item in some.list() if isinstance(item, Ref)])
+        assert isinstance(dog, Blob)
+        assert isinstance(emu, Reject)
+        assert (emu.reason, emu.detail) == ("missing", "row 2: column 'image' holds nothing there")
+        assert bytes_of(none, [item for item in none.list() if isinstance(item, Ref)]) == [b"dog", b"emu"]
+
+
+def test_a_table_that_changes_after_its_listing_gives_rejects(folder: Path) -> None:
+    file = images_table(folder / "a.parquet", [b"one", b"two"])
+    source = table(file)
+    with closing(source):
+        listed = [item for item in source.list() if isinstance(item, Ref)]
+        images_table(folder / "a.parquet", [b"one", b"another"])
+        assert [each.reason for each in source.read(listed) if isinstance(each, Reject)] == ["changed_meanwhile"] * 2
+
+
+def test_an_image_in_a_table_may_not_be_larger_than_an_image_may(folder: Path) -> None:
+    source = table(images_table(folder / "a.parquet", [b"x" * 101]), **{"limits.max_bytes": 100})
+    with closing(source):
+        (outcome,) = source.read([item for item in source.list() if isinstance(item, Ref)])
+    assert isinstance(outcome, Reject)
+    assert outcome.reason == "too_large"

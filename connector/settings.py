@@ -27,6 +27,7 @@ from connector.settings_sources import (
     check_environment_names,
     explain,
     holds_secret,
+    known_encoding,
     nest,
     variable_of,
 )
@@ -40,15 +41,6 @@ MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200
 
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
-
-
-def known_encoding(name: str) -> str:
-    """The name itself. Raises ValueError for what is no encoding of text."""
-    try:
-        "".encode(name)
-    except LookupError as error:
-        raise ValueError(f"{name!r} is no encoding of text; there are utf-8, latin-1, cp1252, shift_jis, …") from error
-    return name
 
 
 class Section(BaseModel):

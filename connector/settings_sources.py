@@ -68,3 +68,12 @@ def explain(error: ValidationError, *, known: list[str], secret: set[str]) -> st
             seen = "" if hidden else f" = {mask_credentials(repr(problem['input']))}"
             lines.append(f"setting {name}{seen} does not fit: {problem['msg']}.")
     return "\n".join(lines)
+
+
+def known_encoding(name: str) -> str:
+    """The name itself. Raises ValueError for what is no encoding of text."""
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ValueError(f"{name!r} is no encoding of text; there are utf-8, latin-1, cp1252, shift_jis, …") from error
+    return name

@@ -70,6 +70,11 @@ class Version(str):
             return None
         return Version(self.removesuffix(digest))
 
+    @property
+    def bare(self) -> "Version":
+        """The version of the file itself, whatever a list says of the image."""
+        return Version(_METADATA.sub("", self))
+
     def of_member(self, *, offset: int) -> "Version":
         """The version of the member that begins at byte ``offset`` of a tar of this version."""
         return Version(f"{self}@{offset}")

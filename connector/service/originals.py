@@ -146,13 +146,13 @@ def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> OpenedFile:
     path = _path(uri)
     try:
         seen = path.stat()
-        if not str(version).startswith(Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns)):
+        if version is None or version.bare != Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns):
             raise OriginalMissing("the table was changed after its images were ingested.")
         with closing(ParquetImages(path, column=cell.column)) as images:
             data = images.read(cell.row) or b""
     except (OSError, ValueError, CannotRead) as error:
         raise OriginalMissing("the table is not there any more, or cannot be read.") from error
-    return OpenedFile(size=len(data), tag=f"{version}", head=data, read_on=_nothing)
+    return OpenedFile(size=len(data), tag=version, head=data, read_on=_nothing)
 
 
 def _path(uri: str) -> Path:

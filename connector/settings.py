@@ -264,6 +264,8 @@ class IngestSettings(Section):
     """Whether a server's indexing waits for the end of the run; it is switched back on however the run ends."""
     hidden: bool = False
     """Whether files and folders whose name begins with a dot are ingested too."""
+    exclude: tuple[str, ...] = ()
+    """Patterns, as in .gitignore, of files and folders that are left out, such as ["drafts/", "*.tmp.jpg"]."""
 
 
 class TableSettings(Section):

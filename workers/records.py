@@ -1,7 +1,7 @@
 """The values that travel through an ingestion run: frozen, slotted, picklable."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,8 @@ class Ref:
     collection holds already, filled in by the pipeline so that a source can ask conditionally. ``meta`` is the
     user's own metadata known at listing time. ``position`` is its place in a container: the
     byte it begins at in a tar, the row in a table. ``identity`` is what the user identifies it by, in place of the URI.
+    ``sidecars`` are the names of the files beside it that belong to it, percent-encoded; ``fields`` what those say that
+    are read at listing time, as fields of the payload.
     """
 
     uri: str
@@ -33,6 +35,8 @@ class Ref:
     meta: Mapping[str, Any] = field(default_factory=dict)
     position: int | None = None
     identity: str | None = None
+    sidecars: Sequence[str] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A ref that was written down comes back with plain strings."""
@@ -55,12 +59,16 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """An image's bytes. ``version`` is final here; ``meta`` joins what the reading taught to what the listing knew."""
+    """An image's bytes. ``version`` is final here; ``meta`` joins what the reading taught to what the listing knew.
+
+    ``fields`` are those of the payload that sidecars decide, such as ``taken_at``.
+    """
 
     ref: Ref
     data: bytes
     version: Version
     meta: Mapping[str, Any]
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

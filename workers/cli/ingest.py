@@ -27,6 +27,11 @@ MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port while it works.")
 ]
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Leave these out, as in .gitignore: 'drafts/'. May be repeated."),
+]
+
 MaxPrune = Annotated[
     float | None,
     typer.Option("--max-prune", help="Share of a source's points that may go at once (0.2); above it none are."),
@@ -44,6 +49,7 @@ def ingest(
         ),
     ],
     hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
+    exclude: Exclude = None,
     recreate: Annotated[bool, typer.Option("--recreate", help="Delete the collection first.")] = False,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
@@ -102,6 +108,7 @@ def ingest(
         "ingest.ray_address": ray_address,
         "ingest.runs": runs,
         "ingest.hidden": hidden,
+        "ingest.exclude": exclude,
         "ingest.bulk": bulk,
         "s3.endpoint_url": endpoint_url,
         "s3.profile": profile,

@@ -10,7 +10,7 @@ from connector.cli import options
 from connector.cli.output import say
 from connector.errors import ConfigError
 from connector.printable import printable
-from workers.cli.ingest import MaxPrune, MetricsPort, terminated_like_interrupted
+from workers.cli.ingest import Exclude, MaxPrune, MetricsPort, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -34,6 +34,7 @@ def watch(
     ] = None,
     metrics_port: MetricsPort = None,
     max_prune: MaxPrune = None,
+    exclude: Exclude = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
@@ -58,6 +59,7 @@ def watch(
     texts: dict[str, Any] = {
         "watch.sqs_url": sqs_url,
         "ingest.hidden": hidden,
+        "ingest.exclude": exclude,
         "s3.endpoint_url": endpoint_url,
         "s3.profile": profile,
     }

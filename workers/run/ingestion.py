@@ -40,7 +40,10 @@ Wait = Callable[[str], AbstractContextManager[None]]
 """Shows that something is under way for as long as the context lasts."""
 
 READING = ("s3", "web", "table")
-"""Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``hidden``."""
+"""Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``PLACE``."""
+
+PLACE = ("hidden", "exclude")
+"""Settings of ``ingest`` that decide what a place holds."""
 
 Prune = Literal["no", "look", "remove"]
 """What becomes of points whose image is gone: nothing, or they are only counted, or removed."""
@@ -233,7 +236,11 @@ def reading_settings(settings: Settings) -> dict[str, Any]:
         f"{section}.{name}": value
         for section in READING
         for name, value in getattr(settings, section).model_dump(mode="json", exclude_defaults=True).items()
-    } | ({"ingest.hidden": True} if settings.ingest.hidden else {})
+    } | {
+        f"ingest.{name}": value
+        for name, value in settings.ingest.model_dump(mode="json", exclude_defaults=True).items()
+        if name in PLACE
+    }
 
 
 def remembered(settings: Settings, *, manifest: Manifest) -> Settings:

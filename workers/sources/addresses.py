@@ -20,6 +20,7 @@ from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import DiskSource, path_of, ref_of
 from workers.sources.s3 import fetch as fetch_s3
+from workers.sources.sidecars import Beside
 from workers.sources.source import rejected, scheme_of
 
 
@@ -96,7 +97,7 @@ class Addresses:
         except ValueError as error:
             raise CannotRead(str(error), reason="bad_address") from error
         path = os.path.normpath(os.path.join(self._base, path))  # noqa: PTH118  (bytes)
-        return ref_of(path, top=self._base, source=self._source, sidecars=frozenset())
+        return ref_of(path, top=self._base, source=self._source, beside=Beside())
 
     def _read(self, ref: Ref) -> Outcome:
         match ref.uri.partition(":")[0]:

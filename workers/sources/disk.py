@@ -5,32 +5,28 @@ percent-encoded and without loss, in the payload with U+FFFD for what cannot be 
 """
 
 # pathlib knows no bytes paths:
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH120, PTH122
+# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH118, PTH120, PTH122, PTH208
 
 import errno
 import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from connector.errors import CannotRead, ReadFault, SourceError
+from connector.errors import CannotRead, SourceError
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.sources.passed_over import PassedOver
-from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+from workers.sources.exclusions import IGNORE_FILE, FolderExclusions, is_litter
+from workers.sources.file import NOT_A_FILE, cannot_read, read_file, version_of
+from workers.sources.passed_over import LINKED, PassedOver
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, kind_of, parse_sidecar
 from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
 
 log = logging.getLogger(__name__)
-
-_NOT_A_FILE = "a folder, pipe or device is no image"
-_READ_BLOCK = 4 * 1024 * 1024
-# A FIFO that has taken an image's place is opened without waiting for a writer.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def uri_of(path: Path) -> str:
@@ -49,13 +45,17 @@ def path_of(uri: str) -> Path:
 class DiskSource:
     """A folder with everything below it, or one file whatever its extension.
 
-    Links to files and folders are followed, a folder at most once through links and never into itself. Files and
-    folders whose name begins with a dot are left out unless ``hidden``. A file of more than ``max_bytes`` is not read.
+    Links to files and folders are followed, a folder at most once through links and never into itself; one that leads
+    to what the listing names anyway is passed over. Files and folders whose name begins with a dot are left out unless
+    ``hidden``, and those that ``exclude`` names (``workers.sources.exclusions``). A file of more than ``max_bytes`` is
+    not read.
     """
 
-    def __init__(self, where: Path, *, hidden: bool, max_bytes: int) -> None:
+    def __init__(self, where: Path, *, hidden: bool, max_bytes: int, exclude: Sequence[str] = ()) -> None:
         self._top = os.fsencode(Path(os.path.abspath(where)))
+        self._real_top = os.path.realpath(self._top)
         self._hidden = hidden
+        self._exclusions = FolderExclusions(self._top, exclude)
         self._max_bytes = max_bytes
         self._passed_over = PassedOver()
 
@@ -75,6 +75,7 @@ class DiskSource:
         Raises SourceError when the folder or file is missing or cannot be opened.
         """
         self._passed_over = PassedOver()
+        self._exclusions.begin()
         try:
             found = os.stat(self._top)
             if stat.S_ISREG(found.st_mode):
@@ -98,38 +99,49 @@ class DiskSource:
 
         Nothing where nothing is there, or where it is not part of this place.
         """
+        self._exclusions.begin()
+        folders: dict[bytes, _Folder] = {}
         for uri in uris:
             path = os.fsencode(path_of(uri))
             if self._covers(path):
-                yield from self._scan_uri(path)
+                yield from self._scan_uri(path, folders)
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _single(self) -> Ref | Reject:
         folder, name = os.path.split(self._top)
-        return ref_of(self._top, top=folder, source=self.root, sidecars=frozenset(sidecar_names(name)))
+        beside = Beside.of(images=[name], sidecars=filter(kind_of, os.listdir(folder)))
+        return ref_of(self._top, top=folder, source=self.root, beside=beside)
 
     def _covers(self, path: bytes) -> bool:
         if path == self._top:
             return True
         below = path[len(self._top.rstrip(b"/")) :]
         inside = path.startswith(self._top.rstrip(b"/")) and below.startswith(b"/")
-        return inside and (self._hidden or not is_hidden(readable(below)))
+        if not inside or (is_hidden(readable(below)) and not self._hidden):
+            return False
+        return self._exclusions.kind_at(path, folder=os.path.isdir(path)) is None
 
-    def _scan_uri(self, path: bytes) -> Iterator[Ref | Reject]:
+    def _scan_uri(self, path: bytes, folders: dict[bytes, "_Folder"]) -> Iterator[Ref | Reject]:
+        """``folders`` are those that were looked into already."""
         folder, name = os.path.split(path)
-        extension = readable(os.path.splitext(name)[1]).lower()
         try:
             if os.path.isdir(path):
                 yield from self._walk(self._scan(path))
-            elif extension in EXTENSIONS and os.path.lexists(path):
-                top = folder if path == self._top else self._top
-                yield ref_of(path, top=top, source=self.root, sidecars=frozenset(sidecar_names(name)))
-            elif extension in (".json", ".txt") and folder.startswith(self._top):
-                here = self._scan(folder)
-                for file in (each for each in here.files if name in sidecar_names(each)):
-                    yield ref_of(os.path.join(folder, file), top=self._top, source=self.root, sidecars=here.sidecars)
+                return
+            kind, is_image = kind_of(name), readable(os.path.splitext(name)[1]).lower() in EXTENSIONS
+            if not (kind or is_image or path == self._top) or (is_image and not os.path.lexists(path)):
+                return
+            if folder not in folders:
+                folders[folder] = self._scan(folder)
+            here = folders[folder]
+            top = folder if path == self._top else self._top
+            if is_image and name not in here.files and path != self._top:
+                return
+            images = [name] if is_image else here.owners(name)
+            for file in images:
+                yield ref_of(os.path.join(folder, file), top=top, source=self.root, beside=here.beside)
         except FileNotFoundError:
             return  # it went meanwhile
         except OSError as error:
@@ -149,7 +161,7 @@ class DiskSource:
                     continue
             for name in here.files:
                 path = os.path.join(here.path, name)
-                yield ref_of(path, top=self._top, source=self.root, sidecars=here.sidecars)
+                yield ref_of(path, top=self._top, source=self.root, beside=here.beside)
             followed: list[bytes] = []
             for name in here.folders:
                 path = os.path.join(here.path, name)
@@ -166,12 +178,32 @@ class DiskSource:
     def _scan(self, folder: bytes) -> "_Folder":
         """One folder's names, sorted into what we do with them."""
         here = _Folder(folder)
+        excluded = self._exclusions.inside(folder)
         with os.scandir(folder) as entries:
+            kind: str | None
             for entry in entries:
-                here.add(entry, hidden=self._hidden, passed_over=self._passed_over)
+                if entry.name.startswith(b".") and not self._hidden:
+                    kind = "litter" if is_litter(entry.name) else "hidden"
+                else:
+                    kind = excluded(entry.name, _is_folder(entry)) or (LINKED if self._leads_inside(entry) else None)
+                if kind is None:
+                    here.add(entry, passed_over=self._passed_over)
+                elif kind != "hidden":
+                    self._passed_over.note_kind(kind)
         here.files.sort()
         here.folders.sort()
+        here.beside = Beside.of(images=here.files, sidecars=here.sidecars)
         return here
+
+    def _leads_inside(self, entry: "os.DirEntry[bytes]") -> bool:
+        """Whether it is a link to what the listing names anyway."""
+        if not entry.is_symlink():
+            return False
+        target, top = os.path.realpath(entry.path), self._real_top.rstrip(b"/") + b"/"
+        if not target.startswith(top) or not os.path.exists(target):
+            return False
+        is_image = readable(os.path.splitext(target)[1]).lower() in EXTENSIONS
+        return (is_image or _is_folder(entry)) and self._covers(self._top.rstrip(b"/") + b"/" + target[len(top) :])
 
     def _leads_on(self, link: bytes, linked: set[tuple[int, int]]) -> bool:
         """Whether a link to a folder leads somewhere new: neither up its own path nor where another link led."""
@@ -189,13 +221,11 @@ class DiskSource:
     def _read(self, ref: Ref, broken: dict[str, str]) -> Outcome:
         path = os.fsencode(path_of(ref.uri))
         try:
-            data, version = _read_file(path, limit=self._max_bytes)
+            data, version = read_file(path, limit=self._max_bytes)
         except CannotRead as fault:
             return rejected(fault, ref.uri)
-        meta: dict[str, Any] = {}
-        if ref.version is None or ref.version.has_sidecars:
-            versions, meta = _read_sidecars(path, broken)
-            version = version.with_sidecars(versions)
+        versions, meta = _read_sidecars(os.path.dirname(path), ref.sidecars, broken)
+        version = version.with_sidecars(versions)
         return Blob(ref, data, version, {**meta, **ref.meta})
 
 
@@ -209,10 +239,14 @@ class _Folder:
     links: set[bytes] = field(default_factory=set)
     sidecars: set[bytes] = field(default_factory=set)
     broken: dict[bytes, CannotRead] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
-    def add(self, entry: "os.DirEntry[bytes]", *, hidden: bool, passed_over: PassedOver) -> None:
-        if entry.name.startswith(b".") and not hidden:
-            return
+    def owners(self, sidecar: bytes) -> list[bytes]:
+        """The images that a sidecar belongs to, or did while it was there."""
+        beside = Beside.of(images=self.files, sidecars=[sidecar])
+        return [file for file in self.files if beside.belonging_to(file)]
+
+    def add(self, entry: "os.DirEntry[bytes]", *, passed_over: PassedOver) -> None:
         extension = readable(os.path.splitext(entry.name)[1]).lower()
         if _is_folder(entry):
             self.folders.append(entry.name)
@@ -220,7 +254,7 @@ class _Folder:
                 self.links.add(entry.name)
         elif extension in EXTENSIONS:
             self.files.append(entry.name)
-        elif extension in (".json", ".txt"):
+        elif kind_of(entry.name) or entry.name == IGNORE_FILE:
             self.sidecars.add(entry.name)
         elif entry.is_symlink() and (fault := _broken(entry)):
             self.broken[entry.name] = fault
@@ -228,86 +262,43 @@ class _Folder:
             passed_over.note(readable(entry.name))
 
 
-def ref_of(path: bytes, *, top: bytes, source: str, sidecars: frozenset[bytes] | set[bytes]) -> Ref | Reject:
-    """The ref of one file below ``top``; ``sidecars`` are the names beside it that may belong to it."""
+def ref_of(path: bytes, *, top: bytes, source: str, beside: Beside) -> Ref | Reject:
+    """The ref of one file below ``top``; ``beside`` is what stands in its folder."""
     folder, name = os.path.split(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a link to nowhere, a file gone since
         return rejected(cannot_read(error), _uri(path), stage="list")
     if not stat.S_ISREG(found.st_mode):
-        return Reject(_uri(path), stage="list", reason="not_a_file", detail=_NOT_A_FILE)
-    beside = (_sidecar_version(os.path.join(folder, n)) for n in sidecar_names(name) if n in sidecars)
+        return Reject(_uri(path), stage="list", reason="not_a_file", detail=NOT_A_FILE)
+    sidecars = beside.belonging_to(name)
+    versions = (_sidecar_version(os.path.join(folder, each)) for each in sidecars)
     return Ref(
         uri=_uri(path),
         source=source,
         object_key=readable(path),
         folder=readable(folder[len(top) :].strip(b"/")) if folder.startswith(top) else readable(folder),
         filename=readable(name),
-        version=version_of(found).with_sidecars(filter(None, beside)),
+        version=version_of(found).with_sidecars(filter(None, versions)),
         size=found.st_size,
+        sidecars=tuple(map(quote_from_bytes, sidecars)),
     )
 
 
-@contextmanager
-def opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
-    """A regular file's descriptor, and what it was like when it was opened. Raises CannotRead, also from within."""
-    try:
-        handle = os.open(path, _OPEN_FLAGS)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise cannot_read(error) from error
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise CannotRead(_NOT_A_FILE, reason="not_a_file")
-        yield handle, found
-    except OSError as error:
-        raise cannot_read(error) from error
-    finally:
-        os.close(handle)
-
-
-def cannot_read(error: OSError | ValueError) -> CannotRead:
-    """What the operating system said, in our words."""
-    return CannotRead(str(error), reason=_REASONS.get(getattr(error, "errno", None) or 0, "read_error"))
-
-
-def version_of(found: os.stat_result) -> Version:
-    """What tells a changed file: its size and modification time."""
-    return Version.of_file(size=found.st_size, mtime_ns=found.st_mtime_ns)
-
-
-def _read_file(path: bytes, *, limit: int) -> tuple[bytes, Version]:
-    """A file's bytes and the version it had before the first of them was read.
-
-    A file that changes while it is read will be listed with another version next time, and is read again then.
-    """
-    with opened(path) as (handle, before):
-        if before.st_size > limit:
-            raise CannotRead(f"{before.st_size} bytes; limits.max_bytes is {limit}", reason="too_large")
-        blocks = []
-        left = limit + 1  # one more than allowed, to notice a file that grows
-        while left > 0 and (block := os.read(handle, min(left, max(before.st_size + 1, 1), _READ_BLOCK))):
-            blocks.append(block)
-            left -= len(block)
-    if left <= 0:
-        raise CannotRead(f"it grew beyond limits.max_bytes, {limit}, while it was read", reason="too_large")
-    return b"".join(blocks), version_of(before)
-
-
-def _read_sidecars(path: bytes, broken: dict[str, str]) -> tuple[Sequence[Version], dict[str, Any]]:
+def _read_sidecars(
+    folder: bytes, names: Sequence[str], broken: dict[str, str]
+) -> tuple[Sequence[Version], dict[str, Any]]:
     """The versions of an image's sidecars and what they say; what cannot be used is noted in ``broken``."""
-    folder, name = os.path.split(path)
     versions: list[Version] = []
     meta: dict[str, Any] = {}
-    for sidecar in sidecar_names(name):
-        beside = os.path.join(folder, sidecar)
+    for name in map(unquote_to_bytes, names):
+        beside = os.path.join(folder, name)
         version = _sidecar_version(beside)
         if version is None:
             continue
         versions.append(version)
         try:
-            meta |= parse_sidecar(_read_file(beside, limit=MAX_SIDECAR_BYTES)[0], caption=sidecar.endswith(b".txt"))
+            meta |= parse_sidecar(read_file(beside, limit=MAX_SIDECAR_BYTES)[0], kind=kind_of(name) or ".txt")
         except (CannotRead, BrokenSidecar) as error:
             broken[readable(beside)] = str(error)
     return versions, meta
@@ -345,14 +336,6 @@ def _is_folder(entry: "os.DirEntry[bytes]") -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
-
-
-_REASONS: Mapping[int, ReadFault] = {
-    errno.ENOENT: "missing",
-    errno.ENOTDIR: "missing",
-    errno.EACCES: "permission_denied",
-    errno.EPERM: "permission_denied",
-}
 
 
 def _explain(top: bytes, error: OSError) -> str:

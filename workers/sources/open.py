@@ -57,7 +57,12 @@ def _path(uri: str) -> Path:
 def _open_path(path: Path, *, settings: Settings) -> Source:
     kind = path.suffix.lower()
     if path.is_dir() or kind not in (*_TABLES, ".txt"):
-        return DiskSource(path, hidden=settings.ingest.hidden, max_bytes=settings.limits.max_bytes)
+        return DiskSource(
+            path,
+            hidden=settings.ingest.hidden,
+            max_bytes=settings.limits.max_bytes,
+            exclude=settings.ingest.exclude,
+        )
     if kind == ".txt":
         from workers.sources.urls import UrlListSource
 
@@ -84,6 +89,7 @@ def _open_s3(where: str, *, settings: Settings) -> Source:
         settings=settings.s3,
         threads=settings.ingest.readers,
         hidden=settings.ingest.hidden,
+        exclude=settings.ingest.exclude,
         max_bytes=settings.limits.max_bytes,
     )
 
@@ -97,5 +103,6 @@ def _open_tar(where: str, *, settings: Settings) -> Source:
         where,
         store=S3Store(settings.s3, connections=settings.ingest.readers + 1) if remote else None,
         hidden=settings.ingest.hidden,
+        exclude=settings.ingest.exclude,
         max_bytes=settings.limits.max_bytes,
     )

@@ -11,6 +11,8 @@ from pathlib import PurePosixPath
 MOST_SUFFIXES = 32
 """Suffixes that are told apart; files with any other count as ``OTHER``."""
 OTHER = "other"
+LINKED = "link to an image listed already"
+LONE_SIDECAR = "sidecar without an image"
 NO_SUFFIX = "no suffix"
 
 # fmt: off
@@ -36,7 +38,10 @@ class PassedOver:
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in COMPANIONS:
             return
-        kind = NO_SUFFIX if not suffix else suffix if _SUFFIX.fullmatch(suffix) else OTHER
+        self.note_kind(NO_SUFFIX if not suffix else suffix if _SUFFIX.fullmatch(suffix) else OTHER)
+
+    def note_kind(self, kind: str) -> None:
+        """Count something that is left out for another reason than its suffix, such as ``litter``."""
         if kind not in self._counts and len(self._counts) >= MOST_SUFFIXES:
             kind = OTHER
         self._counts[kind] += 1

@@ -12,6 +12,7 @@ from connector.errors import CannotRead
 from connector.remote.s3 import Listed, Page, S3Store, split_uri
 from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
+from workers.sources.exclusions import Exclusions
 from workers.sources.passed_over import PassedOver
 from workers.sources.source import is_hidden, is_image_name, rejected
 
@@ -33,10 +34,20 @@ class S3Source:
     """The objects under ``s3://bucket/prefix``, or the one object of that key.
 
     A prefix stands for a folder: ``s3://b/2024`` holds ``2024/dog.jpg`` and not ``2024-old/dog.jpg``; ``s3://b/2024*``
-    holds both. ``threads`` is how many will read at once. Objects of more than ``max_bytes`` are not read.
+    holds both. ``threads`` is how many will read at once. ``exclude`` are patterns, as in .gitignore, of keys below it.
+    Objects of more than ``max_bytes`` are not read.
     """
 
-    def __init__(self, where: str, *, settings: S3Settings, threads: int, hidden: bool, max_bytes: int) -> None:
+    def __init__(
+        self,
+        where: str,
+        *,
+        settings: S3Settings,
+        threads: int,
+        hidden: bool,
+        max_bytes: int,
+        exclude: Sequence[str] = (),
+    ) -> None:
         self._bucket, key = split_uri(where)
         self._key = key.removesuffix("*")
         self._exact = bool(self._key) and key == self._key and not key.endswith("/")
@@ -45,6 +56,7 @@ class S3Source:
         self._root = f"s3://{self._bucket}/{key.rstrip('/')}".rstrip("/")
         self._listers = settings.listers
         self._hidden = hidden
+        self._exclusions = Exclusions(exclude)
         self._max_bytes = max_bytes
         self._store = S3Store(settings, connections=threads + settings.listers)
         self._passed_over = PassedOver()
@@ -72,6 +84,8 @@ class S3Source:
             for listed in page:
                 if self._wanted(listed.key):
                     yield self._ref(listed, top=self._top)
+                elif kind := self._excluded(listed.key):
+                    self._passed_over.note_kind(kind)
                 elif self._visible(listed.key) and not listed.key.endswith("/"):
                     self._passed_over.note(listed.key)
 
@@ -104,7 +118,10 @@ class S3Source:
         return fetch(self._store, ref, limit=self._max_bytes)
 
     def _wanted(self, key: str) -> bool:
-        return is_image_name(key[len(self._top) :]) and self._visible(key)
+        return is_image_name(key[len(self._top) :]) and self._visible(key) and not self._excluded(key)
+
+    def _excluded(self, key: str) -> str | None:
+        return self._exclusions.kind(key[len(self._top) :])
 
     def _visible(self, key: str) -> bool:
         return self._hidden or not is_hidden(key[len(self._top) :])

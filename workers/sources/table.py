@@ -20,7 +20,8 @@ from connector.version import Version
 from workers.plain_json import clean
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.addresses import Addresses
-from workers.sources.disk import cannot_read, uri_of, version_of
+from workers.sources.disk import uri_of
+from workers.sources.file import cannot_read, version_of
 from workers.sources.rows import READERS, SAMPLE, SPARSE, BadRow, Row, not_text
 from workers.sources.source import rejected
 

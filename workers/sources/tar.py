@@ -1,6 +1,7 @@
 """Images in tar files (WebDataset), on disk or on S3: listed by their headers, read by their position.
 
-Members of one stem stand together: ``000.jpg 000.json 000.txt`` is an image with its metadata and caption.
+Members of one stem belong together, in whatever order: ``000.jpg 000.json 000.txt`` is an image with its metadata and
+caption (``workers.sources.sidecar_window``).
 """
 
 import io
@@ -20,9 +21,12 @@ from connector.errors import CannotRead, SourceError
 from connector.remote.s3 import S3Store, split_uri
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.sources.disk import opened, path_of, uri_of, version_of
+from workers.sources.disk import path_of, uri_of
+from workers.sources.exclusions import Exclusions
+from workers.sources.file import opened, version_of
 from workers.sources.passed_over import PassedOver
-from workers.sources.sidecars import MAX_SIDECAR_BYTES, BrokenSidecar, parse_sidecar, sidecar_names
+from workers.sources.sidecar_window import SidecarWindow
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, kind_of
 from workers.sources.source import is_hidden, is_image_name, readable, rejected
 
 MAX_HEADER_BYTES = 1024 * 1024
@@ -125,8 +129,6 @@ log = logging.getLogger(__name__)
 
 RUN_BYTES = 4 * 1024 * 1024
 """Neighbouring images are read together up to this size."""
-LARGEST_GROUP = 32
-"""Members of one stem that are held together."""
 MAX_TARS = 1_000_000
 """Names that one pattern may stand for."""
 _LOCAL_WINDOW = 4 * 1024
@@ -139,11 +141,14 @@ class TarSource:
     ``store`` is given for tars on S3. Of many, a broken or missing tar is rejected by name and the others go on.
     """
 
-    def __init__(self, where: str, *, store: S3Store | None, hidden: bool, max_bytes: int) -> None:
+    def __init__(
+        self, where: str, *, store: S3Store | None, hidden: bool, max_bytes: int, exclude: Sequence[str] = ()
+    ) -> None:
         self._store = store
         self._root = where if store else uri_of(Path(os.path.abspath(where)))  # noqa: PTH100  (resolves "..")
         self._tars = [where] if store is None and Path(where).exists() else expand(where)
         self._hidden = hidden
+        self._exclusions = Exclusions(exclude)
         self._max_bytes = max_bytes
         self._passed_over = PassedOver()
 
@@ -221,42 +226,38 @@ class TarSource:
             )
 
     def _list_one(self, archive: Archive) -> Iterator[Ref | Reject]:
-        reader = ArchiveReader(archive)
+        window: SidecarWindow[Member] = SidecarWindow(archive.uri, passed_over=self._passed_over)
         seen: set[bytes] = set()
-        broken: dict[str, str] = {}
-        for group in self._groups(reader):
-            sidecars = {member.name: text for member, text in group if text is not None}
-            for member in (member for member, text in group if text is None):
-                if fault := _unfit(member, seen):
-                    yield rejected(fault, _member_uri(archive, member), stage="list")
-                    continue
-                seen.add(member.name)
-                yield self._ref(archive, member, _read_meta(member.name, sidecars, broken))
-        if broken:
-            name, why = next(iter(broken.items()))
-            log.warning("sidecars_ignored tar=%s count=%d first=%s detail=%s", archive.uri, len(broken), name, why)
-
-    def _groups(self, reader: ArchiveReader) -> Iterator[Sequence[tuple[Member, bytes | None]]]:
-        """Neighbours of one stem, a sidecar with its text: read on the way, while its bytes are at hand."""
-        group: list[tuple[Member, bytes | None]] = []
         try:
-            for member in reader.members():
-                name = readable(member.name)
-                if is_hidden(name) and not self._hidden:
-                    continue
-                if group and (len(group) == LARGEST_GROUP or _stem(group[0][0].name) != _stem(member.name)):
-                    yield group
-                    group = []
-                if is_image_name(name):
-                    group.append((member, None))
-                elif member.regular and name.lower().endswith((".json", ".txt")):
-                    group.append((member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))))
+            for member, text in self._members(ArchiveReader(archive)):
+                if text is not None:
+                    window.add_sidecar(member.name, text)
+                elif fault := _unfit(member, seen):
+                    yield rejected(fault, _member_uri(archive, member), stage="list")
                 else:
-                    self._passed_over.note(name)
+                    seen.add(member.name)
+                    window.add_image(member.name, member)
+                if window.full:
+                    yield from (self._ref(archive, *each) for each in window.older_half())
         except CannotRead:
-            yield group  # what stood before the break is whole
+            yield from (self._ref(archive, *each) for each in window.rest())  # what stood before the break is whole
             raise
-        yield group
+        yield from (self._ref(archive, *each) for each in window.rest())
+
+    def _members(self, reader: ArchiveReader) -> Iterator[tuple[Member, bytes | None]]:
+        """Images, and sidecars with their text: read on the way, while their bytes are at hand."""
+        for member in reader.members():
+            name = readable(member.name)
+            if is_hidden(name) and not self._hidden:
+                continue
+            if kind := self._exclusions.kind(name.removeprefix("./").lstrip("/")):
+                self._passed_over.note_kind(kind)
+            elif is_image_name(name):
+                yield member, None
+            elif member.regular and kind_of(member.name):
+                yield member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))
+            else:
+                self._passed_over.note(name)
 
     def _ref(self, archive: Archive, member: Member, meta: dict[str, Any]) -> Ref:
         inner, _, filename = readable(member.name).removeprefix("./").strip("/").rpartition("/")
@@ -355,12 +356,6 @@ def _container(ref: Ref) -> Version:
     return (ref.version or Version()).container
 
 
-def _stem(name: bytes) -> bytes:
-    """What an image and its sidecars share: ``a/000`` of ``a/000.jpg``, ``a/000.jpg.json`` and ``a/000.txt``."""
-    name = re.sub(rb"(?i)\.(json|txt)$", b"", name)
-    return name.rpartition(b".")[0] if is_image_name(readable(name)) else name
-
-
 def _unfit(member: Member, seen: set[bytes]) -> CannotRead | None:
     if not member.regular:
         return CannotRead("a link, device or sparse member holds no image", reason="not_a_file")
@@ -371,18 +366,6 @@ def _unfit(member: Member, seen: set[bytes]) -> CannotRead | None:
 
 def _member_uri(archive: Archive, member: Member) -> str:
     return f"{archive.uri}#{quote_from_bytes(member.name)}"
-
-
-def _read_meta(image: bytes, sidecars: Mapping[bytes, bytes], broken: dict[str, str]) -> dict[str, Any]:
-    """What the members beside an image say; what cannot be used is noted in ``broken``."""
-    meta: dict[str, Any] = {}
-    for name in sidecar_names(image):
-        try:
-            if name in sidecars:
-                meta |= parse_sidecar(sidecars[name], caption=name.endswith(b".txt"))
-        except BrokenSidecar as error:
-            broken[readable(name)] = str(error)
-    return meta
 
 
 def _read_span(handle: int, start: int, stop: int) -> bytes:

@@ -17,6 +17,8 @@ from connector.version import Version
 from tests.doubles import Cut, WebServer, s3_error
 from workers.records import Blob, Ref, Reject
 from workers.sources.disk import uri_of
+from workers.sources.passed_over import LONE_SIDECAR, PassedOver
+from workers.sources.sidecar_window import MEMBERS, SidecarWindow
 from workers.sources.tar import RUN_BYTES, TarSource, expand, runs
 
 if TYPE_CHECKING:
@@ -397,3 +399,49 @@ def test_a_fault_that_stays_rejects_the_members_it_concerns(
     line.script("GET", *[Cut(0)] * 3)
     assert [o.reason for o in source.read(listed_before) if isinstance(o, Reject)] == ["read_error"] * 2
     assert [type(o) for o in source.read(listed_before)] == [Blob, Blob]
+
+
+def test_a_sidecar_may_stand_anywhere_in_the_tar(tar: Path) -> None:
+    images = [(f"{n}.jpg", b"x") for n in range(5)]
+    late = [(f"{n}.json", b'{"n": %d}' % n) for n in range(5)]
+    tar.write_bytes(tar_bytes(*images, ("between.npy", b"x"), *late, ("3.txt", b"three")))
+    assert [dict(ref.meta) for ref in refs(local(tar))] == [
+        {"n": n, **({"caption": "three"} if n == 3 else {})} for n in range(5)
+    ]
+
+
+def test_a_sidecar_that_finds_no_image_is_counted_and_named(tar: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tar.write_bytes(tar_bytes(("0.jpg", b"x"), ("0.json", b"{}"), ("7.json", b"{}"), ("8.txt", b"x")))
+    source = local(tar)
+    with caplog.at_level(logging.WARNING):
+        assert len(refs(source)) == 1
+    assert source.passed_over == {LONE_SIDECAR: 2}
+    assert "sidecars_without_image" in caplog.text
+    assert "count=2 first=7.json" in caplog.text
+
+
+@pytest.mark.parametrize("order", ["images first", "sidecars first", "in turn"])
+def test_what_is_held_is_bounded_and_neighbours_meet_all_the_same(order: str) -> None:
+    window: SidecarWindow[int] = SidecarWindow("x.tar", passed_over=(counted := PassedOver()))
+    count = MEMBERS
+    given: list[tuple[int, dict[str, object]]] = []
+    for n in range(count):
+        for kind in {"in turn": "ij", "sidecars first": "j", "images first": "i"}[order]:
+            if kind == "i":
+                window.add_image(b"%d.jpg" % n, n)
+            else:
+                window.add_sidecar(b"%d.json" % n, b'{"n": %d}' % n)
+            if window.full:
+                given += window.older_half()
+    for n in range(count if order != "in turn" else 0):
+        if order == "images first":
+            window.add_sidecar(b"%d.json" % n, b'{"n": %d}' % n)
+        else:
+            window.add_image(b"%d.jpg" % n, n)
+        if window.full:
+            given += window.older_half()
+    given += window.rest()
+    assert [n for n, _ in given] == list(range(count))
+    lone = counted.counts.get(LONE_SIDECAR, 0)
+    assert lone == sum(not meta for _, meta in given)
+    assert lone == 0 if order == "in turn" else 0 < lone < count

@@ -1,4 +1,4 @@
-"""What a listing leaves out on purpose: litter, ``--exclude``, ``.polyglanceignore``, links to what is listed anyway."""
+"""What a listing leaves out on purpose: litter, ``--exclude``, ``.polyglanceignore``, links to what is listed."""
 
 from collections.abc import Sequence
 from contextlib import closing

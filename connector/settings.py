@@ -212,7 +212,7 @@ class ServeSettings(Section):
     decode_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
     """Memory for decoding images that are sent along or shown small; one that alone needs more is refused."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that answer; more than one needs a Qdrant server."""
+    """Processes that answer."""
     thumbnail_px: int = Field(default=320, ge=16, le=2048)
     """Longer side of a thumbnail."""
     thumbnail_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
@@ -290,8 +290,7 @@ class WatchSettings(Section):
     settle_s: float = Field(default=2.0, ge=0)
     """Seconds without a change before those that came in are looked at."""
     idle_s: float = Field(default=10.0, ge=0)
-    """Seconds without work after which the workers are sent home: the model leaves memory, and others may open the
-    embedded engine."""
+    """Seconds without work after which the workers are sent home: the model leaves memory."""
     sqs_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     """Address of the SQS queue that a bucket tells its changes to."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from connector.errors import StoreUnavailable
 from connector.records import Pixels
 from connector.settings import Settings
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from tests.ingest_doubles import ColourTower
 from workers.executors.in_process import InProcess
 from workers.executors.worker import Worker
@@ -46,7 +46,7 @@ class Scene:
         settings = self.settings
         pipeline = Pipeline(
             tower=ColourTower(self._count),
-            engine=EmbeddedEngine.open(self.data, collection=COLLECTION),
+            engine=SharedEngine.open(self.data, collection=COLLECTION),
             settings=settings.ingest,
             limits=settings.limits,
             batch_size=8,
@@ -98,7 +98,7 @@ class Scene:
         found: dict[str, dict[str, Any]] = {}
 
         def read() -> bool:
-            engine = EmbeddedEngine.open(self.data, collection=COLLECTION)
+            engine = SharedEngine.open(self.data, collection=COLLECTION)
             try:
                 found.clear()
                 for point in engine.scroll(limit=10_000).points:

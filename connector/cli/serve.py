@@ -43,7 +43,6 @@ def serve(
     from connector.service.run import run
 
     check_reach(loaded.serve)
-    check_workers(loaded)
     chosen = {name for name, origin in Settings.origins(given).items() if origin != "default"}
     search, opened = open_some(loaded, choose=not chosen & {"model.space", "qdrant.collection"})
     run(search, settings=opened)
@@ -79,14 +78,3 @@ def check_reach(serve: "ServeSettings") -> None:
         f"serve.host {serve.host} can be reached from other machines, and there is no key. Set "
         'POLYGLANCE_SERVE__API_KEYS=["a-long-secret"], or serve.open_to_all where a proxy in front asks for one.'
     )
-
-
-def check_workers(settings: "Settings") -> None:
-    """Raise ConfigError for several processes over data that one process opens at a time."""
-    from connector.store.open import capabilities_of
-
-    if settings.serve.workers > 1 and not capabilities_of(settings.qdrant).many_processes:
-        raise ConfigError(
-            f"serve.workers is {settings.serve.workers}, and the embedded engine's data is open in one process at a "
-            "time. Set qdrant.url to a Qdrant server, or take one worker: it answers many callers at once."
-        )

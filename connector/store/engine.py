@@ -1,6 +1,6 @@
 """Engine: the few operations polyglance needs of Qdrant, for one collection.
 
-Two real implementations: ``edge.engine`` (Qdrant Edge, in this process) and ``server.engine`` (a server or cluster).
+Two real implementations: ``edge.shared`` (Qdrant Edge, on this machine) and ``server.engine`` (a server or cluster).
 The one rule: nobody outside ``connector.store`` asks which of them it is, only for its ``capabilities``. Filters are
 ``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
 """
@@ -22,13 +22,14 @@ class Capabilities:
     """What a store can do. ``connector.store.open.capabilities_of`` tells it before an engine is open.
 
     ``in_process``: it works in this process, so its memory and its processor time are ours, the search graph's too.
-    ``many_processes``: several processes may have a collection open at a time. ``aliases``: another name may mean a
+    ``many_machines``: processes of several machines may have a collection open at a time, as several of one machine
+    always may. ``aliases``: another name may mean a
     collection. ``bulk_load``: indexing can be put off while many points arrive. ``seal_points``: how many points are
     written before the first of them are packed for good; None where nobody here notices.
     """
 
     in_process: bool
-    many_processes: bool
+    many_machines: bool
     aliases: bool
     bulk_load: bool
     seal_points: int | None
@@ -36,8 +37,8 @@ class Capabilities:
 
 SEAL_LEAST = 5_000
 """Points that the embedded engine collects, at least, before it seals them: see ``connector.store.edge.engine``."""
-EMBEDDED = Capabilities(in_process=True, many_processes=False, aliases=False, bulk_load=False, seal_points=SEAL_LEAST)
-SERVER = Capabilities(in_process=False, many_processes=True, aliases=True, bulk_load=True, seal_points=None)
+EMBEDDED = Capabilities(in_process=True, many_machines=False, aliases=False, bulk_load=False, seal_points=SEAL_LEAST)
+SERVER = Capabilities(in_process=False, many_machines=True, aliases=True, bulk_load=True, seal_points=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ def open_engine(settings: QdrantSettings, *, collection: str) -> Engine:
 
 def open_embedded(settings: QdrantSettings, *, collection: str) -> Engine:
     """The embedded engine in ``settings.path``, whatever server is set."""
-    from connector.store.edge.engine import EmbeddedEngine
+    from connector.store.edge.shared import SharedEngine
 
-    return EmbeddedEngine.open(settings.path, collection=collection)
+    return SharedEngine.open(settings.path, collection=collection)
 
 
 def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engine:
@@ -37,6 +37,23 @@ def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engin
     from connector.store.server.engine import ServerEngine
 
     return ServerEngine.connect(settings.model_copy(update={"url": url}), collection=collection)
+
+
+@contextmanager
+def held_open(settings: QdrantSettings, *, collection: str) -> Iterator[None]:
+    """Have the embedded engine's collection open in this process for as long as the block runs, there or not yet.
+
+    Others ask here meanwhile: it is for a process that has nothing else to do, beside one that works hard. Nothing is
+    done where another process has it open already, or where a server is set.
+    """
+    if settings.url is not None:
+        yield
+        return
+    from connector.store.edge.shared import SharedEngine
+
+    with closing(SharedEngine.open(settings.path, collection=collection)) as engine:
+        engine.hold()
+        yield
 
 
 @contextmanager

@@ -24,17 +24,20 @@ ORDERED: tuple[FieldType, ...] = ("integer", "float", "datetime")
 """The index types that keep points in order."""
 
 
-def check_points(points: Sequence[Point], *, dims: int) -> None:
-    """Raise ValueError for the first point whose id, vector or payload cannot be stored as it is."""
+def check_points(points: Sequence[Point], *, dims: int | None) -> None:
+    """Raise ValueError for the first point whose id, vector or payload cannot be stored as it is.
+
+    ``dims`` is None where the collection's are not known: then whoever knows them looks at the vectors.
+    """
     for point in points:
         if not _is_id(point.id):
             raise ValueError(f"point id {point.id!r} is no UUID; Ref.point_id gives the one that belongs to an image")
-        if point.vector.shape != (dims,):
+        if dims is not None and point.vector.shape != (dims,):
             raise ValueError(
                 f"vector of point {point.id} has shape {point.vector.shape}; the collection holds ({dims},)"
             )
         _check_json(dict(point.payload), at=f"payload of point {point.id}")
-    if points:
+    if points and dims is not None:
         _check_finite(np.stack([point.vector for point in points]), names=[f"point {point.id}" for point in points])
 
 

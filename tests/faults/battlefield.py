@@ -19,7 +19,7 @@ import psutil
 
 from connector.images.decode import decode
 from connector.run_status import digest
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine
 from connector.store.server.engine import ServerEngine
 from tests.faults.ingestion import DIGEST_BYTES, FORWARD_S, digest_of
@@ -146,7 +146,7 @@ class Battle:
 
     def points(self) -> dict[str, Any]:
         """Everything that the collection holds, by id, but when it was written."""
-        engine = self._server.engine() if self._server else EmbeddedEngine.open(self._data, collection=COLLECTION)
+        engine = self._server.engine() if self._server else SharedEngine.open(self._data, collection=COLLECTION)
         found: dict[str, Any] = {}
         start: str | None = None
         while True:

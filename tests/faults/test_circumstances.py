@@ -18,7 +18,7 @@ import pytest
 
 from connector.errors import RunIncomplete, SourceError
 from connector.records import Point
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.version import Version
 from tests.faults.battlefield import Album, Battle, Toll, lost
 from tests.images import image
@@ -204,7 +204,7 @@ def test_a_clock_that_jumps_changes_nothing(folder: Path, monkeypatch: pytest.Mo
     assert (jumping.doubled, jumping.again, peace.embedded) == (0, 0, 98)
 
 
-class SlowEngine(EmbeddedEngine):
+class SlowEngine(SharedEngine):
     """A store that takes its time."""
 
     def upsert(self, points: Sequence[Point]) -> None:

@@ -21,7 +21,6 @@ from typing import Any, TypeAlias
 from connector.errors import WorkerDied
 from connector.process import set_up_logs
 from connector.settings import Settings
-from connector.store.open import capabilities_of
 from workers.executors.executor import AnyWorker, OnHeartbeat
 from workers.executors.slots import Slots
 from workers.pipeline.counters import Heartbeat, ShardReport
@@ -51,10 +50,10 @@ def local_executor(settings: Settings) -> Slots:
 
 
 def count_workers(settings: Settings, *, gpus: int) -> int:
-    """How many processes a machine with so many GPUs has: the embedded engine serves one at a time."""
+    """How many processes a machine with so many GPUs has."""
     if settings.ingest.workers is not None:
         return settings.ingest.workers or 1
-    return PER_GPU * gpus or 1 if capabilities_of(settings.qdrant).many_processes else 1
+    return PER_GPU * gpus or 1
 
 
 def start_worker(settings: Settings, *, number: int = 0) -> AnyWorker:

@@ -20,7 +20,7 @@ from connector.extras import require
 from connector.models.catalog import find_space
 from connector.settings import Settings
 from connector.store.audit import say_damage
-from connector.store.open import capabilities_of, open_engine
+from connector.store.open import capabilities_of, held_open, open_engine
 from workers.executors.executor import Executor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
@@ -83,6 +83,8 @@ class Ingestion:
         """
         find_space(settings.model.space)
         with ExitStack() as stack:
+            if settings.ingest.executor == "local":
+                stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
             with wait("loading the image tower"):
                 executor = stack.enter_context(closing(_executor(settings)))
                 prepared = executor.prepare(recreate=recreate)
@@ -197,7 +199,7 @@ def ingest(
 
 
 def prune_source(listed_ids: ListedIds, *, source: str, settings: Settings, remove: bool) -> Pruned:
-    """Remove what is gone from a source that was listed, or only count it. No worker may hold the embedded engine."""
+    """Remove what is gone from a source that was listed, or only count it."""
     with (
         exclusive(source, settings=settings),
         closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
@@ -217,7 +219,7 @@ def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
 
 
 def optimize(settings: Settings, *, wait: Wait) -> None:
-    """Build the search graph where enough points lie outside it. Nobody may have the embedded engine open."""
+    """Build the search graph where enough points lie outside it."""
     with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
         info = engine.info()
         if info.points - info.indexed >= settings.ingest.optimize_from:
@@ -257,19 +259,16 @@ def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
 
 
 def _executor(settings: Settings) -> Executor:
-    workers, alone = settings.ingest.workers, not capabilities_of(settings.qdrant).many_processes
     if settings.ingest.executor == "ray":
         require("ray", what="ingest.executor = ray")
-    if alone and (settings.ingest.executor == "ray" or (workers or 0) > 1):
-        asked = "a Ray cluster" if settings.ingest.executor == "ray" else f"ingest.workers = {workers}"
-        raise ConfigError(
-            f"{asked} needs a Qdrant server, named by qdrant.url: the embedded engine serves one process at a time."
-        )
-    if settings.ingest.executor == "ray":
+        if not capabilities_of(settings.qdrant).many_machines:
+            raise ConfigError(
+                "a Ray cluster needs a Qdrant server, named by qdrant.url: the embedded engine serves one machine."
+            )
         from workers.executors.ray import ray_executor
 
         return ray_executor(settings)
-    if workers == 0:
+    if settings.ingest.workers == 0:
         from workers.executors.in_process import InProcess
         from workers.executors.worker import Worker
 

@@ -90,7 +90,7 @@ def advice(found: Measurements, *, place: str) -> Iterator[str]:
     if found.device != "cpu" and pooled(found).limit != "the GPU":
         yield "The GPU waits for the rest: a machine with more processor cores for each GPU would feed it better."
     if found.embedded and found.cores > 4:
-        yield "The embedded engine takes one process only; with a Qdrant server (qdrant.url) several share the work."
+        yield "The embedded engine writes in one process; with a Qdrant server (qdrant.url) others do that work."
     if found.given < 0.8 * found.cores:
         yield f"This process gets {found.given:.1f} of {found.cores} cores: others run here, or a quota holds it back."
     if found.rejected:

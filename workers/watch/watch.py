@@ -18,7 +18,7 @@ from typing import Protocol
 
 from connector.errors import IngestError, PolyglanceError
 from connector.settings import Settings
-from connector.store.open import capabilities_of, open_engine
+from connector.store.open import open_engine
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject
 from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, prune_source
@@ -161,7 +161,6 @@ class Watcher:
         taken = self._changes.take()
         with ListedIds() as listed_ids:
             report = self._at_work().ingest(self._source, place=self._place, listed_ids=listed_ids).report
-            self._send_home()
             pruned = prune_source(listed_ids, source=self._source.root, settings=self._settings, remove=True)
         optimize(self._settings, wait=self._wait)
         self._next_full = time.monotonic() + self._settings.watch.every_s
@@ -202,8 +201,6 @@ class Watcher:
 
     def _remove(self, uris: Sequence[str], *, since: datetime) -> Pruned:
         """Remove the points of images that are not there any more, within reason."""
-        if not capabilities_of(self._settings.qdrant).many_processes:
-            self._send_home()  # they hold the store
         source, collection = self._source.root, self._settings.collection
         with (
             ListedIds(began=since) as listed_ids,

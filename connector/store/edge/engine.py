@@ -1,4 +1,4 @@
-"""The Qdrant engine inside this process (Qdrant Edge): no server, no Docker, one process at a time.
+"""The Qdrant engine inside this process (Qdrant Edge); ``shared`` lets other processes use it.
 
 The one rule: a single lock serialises every call, because Edge holds the interpreter lock while it works anyway and
 ``optimize`` closes the shard under everyone's feet. Opening touches no file; the first call does.
@@ -8,6 +8,7 @@ nothing that was acknowledged. From time to time what was written last is sealed
 points move out of memory, so that neither grows with the collection.
 """
 
+import ctypes
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,10 @@ _ACORN = edge.AcornSearchParams(enable=True, max_selectivity=1.0)
 _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
 
 
+class EngineClosed(StoreRefused):
+    """The engine was closed by whoever opened it."""
+
+
 class EmbeddedEngine:
     """One collection in a folder of this machine; ``connector.store.engine.Engine`` says what each call promises."""
 
@@ -86,6 +91,17 @@ class EmbeddedEngine:
     def collection(self) -> str:
         """The collection's name."""
         return self._folder.collection
+
+    @property
+    def holds(self) -> bool:
+        """Whether this engine has the collection's lock."""
+        return self._folder.held
+
+    def hold(self) -> None:
+        """Take the lock of a collection whose folder is there. Raises StoreUnavailable where another engine has it."""
+        with self._exclusive, edge_errors(self._folder.path):
+            self._refuse_when_closed()
+            self._folder.acquire()
 
     def create(self, schema: CollectionSchema) -> None:
         """Create the collection, or add what the existing one lacks of ``schema``. Raises CollectionMismatch."""
@@ -244,8 +260,22 @@ class EmbeddedEngine:
             self._closed = True
             try:
                 self._close_shard()
+                if self._folder.held:
+                    self._folder.remove_if_empty()
             finally:
                 self._folder.release()
+
+    def forget(self) -> None:
+        """In a forked process: leave all to the parent, and keep no lock from whoever follows it.
+
+        The shard must not be closed, which would write, nor used, and its locks are closed under it. filelock sees to
+        its own.
+        """
+        shard, self._shard = self._shard, None
+        self._closed = True
+        if shard is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))  # for ever
+            self._folder.close_inherited()
 
     @contextmanager
     def _use(self) -> Iterator[tuple[edge.EdgeShard, CollectionSchema]]:
@@ -304,7 +334,7 @@ class EmbeddedEngine:
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise StoreRefused(f"the engine of collection {self.collection!r} was closed; open another one.")
+            raise EngineClosed(f"the engine of collection {self.collection!r} was closed; open another one.")
 
 
 def _seal_at(points: int) -> int:

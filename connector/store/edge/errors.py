@@ -46,9 +46,9 @@ def translated(text: str, *, folder: Path) -> PolyglanceError:
 def in_use(folder: Path, *, holder: str | None) -> str:
     """The message for a folder that someone else has open."""
     return (
-        f"the collection in {folder} is in use: {holder or 'another polyglance process'} has it open, and the embedded "
-        "engine serves one at a time. Wait for it or stop it; for several at once run a Qdrant server "
-        "(POLYGLANCE_QDRANT__URL=http://localhost:6333)."
+        f"the collection in {folder} is in use: {holder or 'another polyglance process'} has it open, and answers "
+        "nobody: it is of an older version, or on another machine. Wait for it or stop it; for several machines run a "
+        "Qdrant server (POLYGLANCE_QDRANT__URL=http://localhost:6333)."
     )
 
 

@@ -60,6 +60,11 @@ class CollectionFolder:
             "`polyglance ingest FOLDER` makes and fills it."
         )
 
+    @property
+    def held(self) -> bool:
+        """Whether this engine has the collection."""
+        return self._lock.is_locked
+
     def acquire(self) -> None:
         """Take the collection for this engine. Raises StoreUnavailable when another engine has it."""
         if self._lock.is_locked:
@@ -77,6 +82,21 @@ class CollectionFolder:
             with contextlib.suppress(OSError):
                 self._holder_path.unlink()
             self._lock.release()
+
+    def close_inherited(self) -> None:
+        """Close what this process inherited, by a fork, of the shard's log: its lock would live on here."""
+        log = self.shard_path / "wal"
+        locked = {(each.stat().st_dev, each.stat().st_ino) for each in (log, *log.iterdir())}
+        for number in [int(each.name) for each in Path("/dev/fd").iterdir()]:
+            with contextlib.suppress(OSError):  # the listing's own is closed again
+                stat = os.fstat(number)
+                if (stat.st_dev, stat.st_ino) in locked:
+                    os.close(number)
+
+    def remove_if_empty(self) -> None:
+        """Remove a folder in which nothing was made. It is held."""
+        if {path.name for path in self.path.iterdir()} <= {"lock", "lock.pid"}:
+            self.remove()
 
     def require_room(self, needed: int = 0) -> None:
         """Raise StoreFull unless ``needed`` bytes and the reserve are free, before Edge finds out the hard way."""
@@ -150,8 +170,10 @@ class CollectionFolder:
         """Delete everything, the schema first: a collection without one does not exist. Lets go of the lock."""
         self._schema_path.unlink(missing_ok=True)
         shutil.rmtree(self.shard_path, ignore_errors=True)
+        if sys.platform == "win32":  # where no open file can be removed
+            self.release()
+        shutil.rmtree(self.path)  # with the lock in it: whoever waits for it finds out, and takes another
         self.release()
-        shutil.rmtree(self.path)
 
     def load(self) -> edge.EdgeShard:
         """Open the shard, to be optimized by the rules of searching: see ``shard_config``."""
@@ -189,7 +211,7 @@ class CollectionFolder:
         except (OSError, ValueError):
             return None
         if pid == os.getpid():
-            return f"another engine of this very process ({pid}; share one engine between threads instead)"
+            return f"another engine of this very process ({pid})"
         return f"another polyglance process ({pid})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connector.settings import Settings
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.conftest import CommandLine
 from tests.images import image, write_images
@@ -148,7 +148,7 @@ def test_before_anything_is_ingested_the_way_there_is_told(cli: CommandLine, dat
 
 
 def test_a_collection_of_another_space_is_told(cli: CommandLine, data_folder: Path) -> None:
-    engine = EmbeddedEngine.open(data_folder, collection="mine")
+    engine = SharedEngine.open(data_folder, collection="mine")
     engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
     engine.close()
 
@@ -159,7 +159,7 @@ def test_a_collection_of_another_space_is_told(cli: CommandLine, data_folder: Pa
 
 
 def test_weights_that_are_not_there_say_how_to_get_them(cli: CommandLine, data_folder: Path) -> None:
-    engine = EmbeddedEngine.open(data_folder, collection="images-clip-vit-b-32")
+    engine = SharedEngine.open(data_folder, collection="images-clip-vit-b-32")
     engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
     engine.close()
 
@@ -193,7 +193,7 @@ def test_a_cheap_mistake_is_told_before_any_model_loads(
     cli: CommandLine, data_folder: Path, workplace: Path, arguments: list[str], message: str
 ) -> None:
     (workplace / "one.png").write_bytes(image(1))
-    engine = EmbeddedEngine.open(data_folder, collection="images-clip-vit-b-32")
+    engine = SharedEngine.open(data_folder, collection="images-clip-vit-b-32")
     engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
     engine.close()
 

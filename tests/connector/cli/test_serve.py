@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from benchmarks.bench_service import soak
-from connector import CollectionMissing, ConfigError, Settings
-from connector.cli.serve import check_workers, open_some
+from connector import CollectionMissing, Settings
+from connector.cli.serve import open_some
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.connector.service.conftest import ROOT, address_in, copied, ready
@@ -42,12 +42,6 @@ def test_where_nothing_was_ingested_at_all_that_is_said(tmp_path: Path) -> None:
     default = Settings.load({"qdrant.path": tmp_path / "data"})
     with pytest.raises(CollectionMissing, match="images-clip-vit-b-32"):
         open_some(default, choose=True)
-
-
-def test_several_processes_want_a_server() -> None:
-    with pytest.raises(ConfigError, match=r"serve\.workers is 2, and the embedded engine.*Set qdrant\.url"):
-        check_workers(Settings.load({"serve.workers": 2}))
-    check_workers(Settings.load({"serve.workers": 2, "qdrant.url": "http://localhost:6333"}))
 
 
 @pytest.mark.slow

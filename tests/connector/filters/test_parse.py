@@ -22,7 +22,7 @@ from connector.filters.grammar import DEEPEST, LONGEST, MOST_TERMS
 from connector.filters.parse import as_filter, parse_filter
 from connector.records import Point
 from connector.settings import FieldType
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.scratch import scratch_folder
 
@@ -673,22 +673,22 @@ TESTS = st.recursive(LEAVES, joined, max_leaves=6)
 
 
 @pytest.fixture(scope="module")
-def library() -> Iterator[EmbeddedEngine]:
+def library() -> Iterator[SharedEngine]:
     with scratch_folder() as folder:
-        engine = EmbeddedEngine.open(folder, collection="images")
+        engine = SharedEngine.open(folder, collection="images")
         engine.create(SCHEMA)
         yield engine
         engine.close()
 
 
-def fill(engine: EmbeddedEngine, contents: Sequence[Mapping[str, Any]]) -> None:
+def fill(engine: SharedEngine, contents: Sequence[Mapping[str, Any]]) -> None:
     """Make these payloads the whole collection."""
     vector = np.array([1, 0, 0, 0], dtype=np.float32)
     engine.delete([point.id for point in engine.scroll(limit=1000, fields=[]).points])
     engine.upsert([Point(str(uuid.UUID(int=n)), vector, payload) for n, payload in enumerate(contents)])
 
 
-def agree(engine: EmbeddedEngine, contents: Sequence[Mapping[str, Any]], tests: Sequence[Test]) -> None:
+def agree(engine: SharedEngine, contents: Sequence[Mapping[str, Any]], tests: Sequence[Test]) -> None:
     """Every expression selects what its naive meaning selects."""
     fill(engine, contents)
     for test in tests:
@@ -704,7 +704,7 @@ MANY_TESTS = st.lists(TESTS, min_size=1, max_size=8)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(contents=CONTENTS, tests=MANY_TESTS)
 def test_an_expression_selects_what_a_naive_evaluation_selects(
-    library: EmbeddedEngine, contents: list[dict[str, Any]], tests: list[Test]
+    library: SharedEngine, contents: list[dict[str, Any]], tests: list[Test]
 ) -> None:
     agree(library, contents, tests)
 
@@ -714,7 +714,7 @@ def test_an_expression_selects_what_a_naive_evaluation_selects(
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(contents=CONTENTS, tests=MANY_TESTS)
 def test_many_expressions_select_what_a_naive_evaluation_selects(
-    library: EmbeddedEngine, contents: list[dict[str, Any]], tests: list[Test]
+    library: SharedEngine, contents: list[dict[str, Any]], tests: list[Test]
 ) -> None:
     agree(library, contents, tests)
 

@@ -23,7 +23,7 @@ from connector.search.relevance import (
     calibrate_text,
 )
 from connector.search.relevance_cohort import ENGLISH, EVERY_LANGUAGE
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import NearestQuery
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
@@ -142,7 +142,7 @@ def test_a_bare_vector_has_no_relevance_and_cannot_be_asked_for_it(search: Image
 def test_in_a_small_collection_relevance_is_none_until_it_has_grown(noto: Settings, folder: Path) -> None:
     dims = 128
     schema = CollectionSchema(Fingerprint("mini", dims=dims, image_size=64))
-    with closing(EmbeddedEngine.open(folder, collection="few")) as engine:
+    with closing(SharedEngine.open(folder, collection="few")) as engine:
         engine.create(schema)
         search = ImageSearch(settings=noto, engine=engine)
         assert search.text("a dog", relevant=True) == []
@@ -185,8 +185,8 @@ def points_of(vectors: Vectors) -> list[Point]:
     ]
 
 
-def filled(folder: Path, points: Sequence[Point]) -> "closing[EmbeddedEngine]":
-    engine = EmbeddedEngine.open(folder, collection="made")
+def filled(folder: Path, points: Sequence[Point]) -> "closing[SharedEngine]":
+    engine = SharedEngine.open(folder, collection="made")
     engine.create(SCHEMA)
     engine.upsert(points)
     return closing(engine)

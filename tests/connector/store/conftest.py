@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.hosts import HostProcess
 from tests.qdrant_standin.standin import Standin, running
 
 _NUMBERS = itertools.count()
@@ -29,3 +30,10 @@ def standin(shared_standin: Standin) -> Iterator[Standin]:
 def collection() -> str:
     """A name that no other test uses."""
     return f"images-{next(_NUMBERS)}"
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[HostProcess]:
+    """Another process, which has embedded collections open."""
+    with HostProcess() as process:
+        yield process

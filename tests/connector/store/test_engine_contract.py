@@ -17,14 +17,14 @@ from connector.errors import (
     ConfigError,
     InvalidQuery,
     StoreRefused,
-    StoreUnavailable,
 )
 from connector.filters.parse import parse_filter
 from connector.records import FacetCount, Point, Vector
 from connector.settings import FieldType
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine, NearestQuery
 from connector.store.schema import CollectionSchema, Fingerprint
+from tests.hosts import HostProcess
 from tests.qdrant_standin.contract import server_by_grpc, server_by_rest, standin_by_grpc, standin_by_rest
 from tests.scratch import scratch_folder
 
@@ -52,11 +52,21 @@ def scratch() -> Iterator[Path]:
 def embedded(request: pytest.FixtureRequest) -> EngineFactory:
     """Engines in a folder of this machine."""
     folder: Path = request.getfixturevalue("scratch")
-    return lambda: EmbeddedEngine.open(folder / "data", collection="images")
+    return lambda: SharedEngine.open(folder / "data", collection="images")
+
+
+def guest(request: pytest.FixtureRequest) -> EngineFactory:
+    """Engines on a collection that another process has open."""
+    hosts: HostProcess = request.getfixturevalue("hosts")
+    folder: Path = request.getfixturevalue("scratch")
+    hosts.host(folder / "data", collection="images")
+    request.addfinalizer(lambda: hosts.close(folder / "data", collection="images"))
+    return lambda: SharedEngine.open(folder / "data", collection="images")
 
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], EngineFactory]] = {
     "embedded": embedded,
+    "guest": guest,
     "standin-grpc": standin_by_grpc,
     "standin-rest": standin_by_rest,
     "server-grpc": server_by_grpc,
@@ -616,16 +626,27 @@ def test_a_dropped_collection_is_gone_and_can_be_made_anew(engine: Engine) -> No
     assert engine.count() == 0
 
 
-def test_a_second_engine_may_open_a_collection_where_many_processes_may(
-    engine: Engine, open_engine: EngineFactory
-) -> None:
+def test_a_second_engine_sees_what_the_first_wrote(engine: Engine, open_engine: EngineFactory) -> None:
     engine.upsert(points(3))
     second = open_engine()
-    if engine.capabilities.many_processes:
-        assert second.count() == 3
-    else:
-        with pytest.raises(StoreUnavailable):
-            second.count()
+
+    assert second.count() == 3
+    second.upsert(points(5))
+    assert engine.count() == 5
+
+
+def test_what_one_engine_drops_is_gone_for_the_other(engine: Engine, open_engine: EngineFactory) -> None:
+    engine.upsert(points(3))
+    second = open_engine()
+    assert second.count() == 3
+
+    second.drop()
+
+    for each in (engine, second):
+        with pytest.raises(CollectionMissing):
+            each.count()
+    engine.create(SCHEMA)
+    assert second.count() == 0
 
 
 def test_an_alias_means_the_collection_where_there_are_aliases(engine: Engine) -> None:

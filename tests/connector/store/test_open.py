@@ -36,8 +36,8 @@ def test_the_settings_tell_what_the_engine_can_do(settings: QdrantSettings) -> N
 def test_a_server_shares_its_work_and_a_folder_does_not() -> None:
     shared, alone = capabilities_of(SERVER), capabilities_of(FOLDER)
 
-    assert (shared.many_processes, shared.in_process, shared.aliases, shared.bulk_load) == (True, False, True, True)
-    assert (alone.many_processes, alone.in_process, alone.aliases, alone.bulk_load) == (False, True, False, False)
+    assert (shared.many_machines, shared.in_process, shared.aliases, shared.bulk_load) == (True, False, True, True)
+    assert (alone.many_machines, alone.in_process, alone.aliases, alone.bulk_load) == (False, True, False, False)
 
 
 def test_a_store_is_named_for_a_sentence() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from connector.errors import CollectionMismatch, StoreRefused, StoreUnavailable
 from connector.records import Point
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine
 from connector.store.push import push
 from connector.store.schema import CollectionSchema, Fingerprint
@@ -42,9 +42,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def origin(folder: Path) -> Iterator[EmbeddedEngine]:
+def origin(folder: Path) -> Iterator[SharedEngine]:
     """An embedded collection of 700 points."""
-    with closing(EmbeddedEngine.open(folder, collection="images-mini")) as engine:
+    with closing(SharedEngine.open(folder, collection="images-mini")) as engine:
         engine.create(SCHEMA)
         engine.upsert(points(COUNT))
         yield engine
@@ -78,7 +78,7 @@ class Breaking:
         self._engine.upsert(points)
 
 
-def test_a_pushed_collection_has_every_point_payload_and_index(origin: EmbeddedEngine, target: ServerEngine) -> None:
+def test_a_pushed_collection_has_every_point_payload_and_index(origin: SharedEngine, target: ServerEngine) -> None:
     on_progress: list[int] = []
     done = push(origin, target, on_progress=on_progress.append)
     assert (done.sent, done.present) == (COUNT, 0)
@@ -92,7 +92,7 @@ def test_a_pushed_collection_has_every_point_payload_and_index(origin: EmbeddedE
     assert float(there.vector @ one.vector) > 0.999
 
 
-def test_a_push_that_broke_goes_on_where_it_broke(origin: EmbeddedEngine, target: ServerEngine) -> None:
+def test_a_push_that_broke_goes_on_where_it_broke(origin: SharedEngine, target: ServerEngine) -> None:
     with pytest.raises(StoreUnavailable):
         push(origin, Breaking(target, after=300))
     done = push(origin, target)
@@ -100,19 +100,19 @@ def test_a_push_that_broke_goes_on_where_it_broke(origin: EmbeddedEngine, target
     assert push(origin, target).sent == 0
 
 
-def test_a_changed_point_is_sent_again(origin: EmbeddedEngine, target: ServerEngine) -> None:
+def test_a_changed_point_is_sent_again(origin: SharedEngine, target: ServerEngine) -> None:
     push(origin, target)
     origin.set_payload(points(1)[0].id, {"version": "2"})
     assert push(origin, target).sent == 1
 
 
-def test_a_target_of_another_space_is_refused(origin: EmbeddedEngine, target: ServerEngine) -> None:
+def test_a_target_of_another_space_is_refused(origin: SharedEngine, target: ServerEngine) -> None:
     target.create(CollectionSchema(Fingerprint("other", dims=32, image_size=64)))
     with pytest.raises(CollectionMismatch, match="other"):
         push(origin, target)
 
 
-def test_vectors_that_do_not_agree_are_told(origin: EmbeddedEngine, target: ServerEngine) -> None:
+def test_vectors_that_do_not_agree_are_told(origin: SharedEngine, target: ServerEngine) -> None:
     target.create(SCHEMA)
     target.upsert(points(COUNT, seed=1))  # the same ids and versions, other vectors
     with pytest.raises(StoreRefused, match="cosine"):
@@ -120,7 +120,7 @@ def test_vectors_that_do_not_agree_are_told(origin: EmbeddedEngine, target: Serv
 
 
 def test_the_command_pushes_and_shows_the_collection(
-    origin: EmbeddedEngine, standin: Standin, collection: str, folder: Path, cli: CommandLine
+    origin: SharedEngine, standin: Standin, collection: str, folder: Path, cli: CommandLine
 ) -> None:
     origin.close()
     here = ("--space", "mini", "--set", f"qdrant.path={folder}")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.folder import RESERVE
+from connector.store.edge.shared import SharedEngine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests import corpus
 from tests.conftest import CommandLine, Ran, finish
+from tests.hosts import HostProcess
 from tests.images import image, numbered, write_images
 
 pytestmark = [
@@ -328,7 +329,7 @@ def test_what_may_not_be_read_below_a_folder_is_rejected(cli: CommandLine, workp
 def test_a_collection_of_another_space_is_kept_unless_told_otherwise(
     cli: CommandLine, workplace: Path, data_folder: Path
 ) -> None:
-    engine = EmbeddedEngine.open(data_folder, collection="mine")
+    engine = SharedEngine.open(data_folder, collection="mine")
     engine.create(CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224)))
     engine.close()
     write_images(workplace / "album", ["a.png"])
@@ -358,7 +359,7 @@ def test_recreate_where_nothing_is_creates(cli: CommandLine, workplace: Path) ->
 
 
 def test_other_weights_of_the_same_space_are_refused(cli: CommandLine, workplace: Path, data_folder: Path) -> None:
-    engine = EmbeddedEngine.open(data_folder, collection="images-mini")
+    engine = SharedEngine.open(data_folder, collection="images-mini")
     engine.create(CollectionSchema(Fingerprint("mini", dims=128, image_size=64, weights="0123456789abcdef")))
     engine.close()
     write_images(workplace / "album", ["a.png"])
@@ -370,27 +371,18 @@ def test_other_weights_of_the_same_space_are_refused(cli: CommandLine, workplace
     assert "--recreate" in ran.err
 
 
-def test_data_that_another_process_has_open_are_left_alone(
+def test_data_that_another_process_has_open_are_filled_and_searched_all_the_same(
     cli: CommandLine, workplace: Path, data_folder: Path
 ) -> None:
-    write_images(workplace / "album", ["a.png"])
-    ingest(cli, "album")
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom connector.store.edge.engine import EmbeddedEngine\n"
-        "engine = EmbeddedEngine.open(Path(sys.argv[1]), collection='images-mini'); engine.info()\n"
-        "print('open', flush=True); sys.stdin.read(); engine.close()"
-    )
-    command = [sys.executable, "-P", "-c", code, str(data_folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "open\n"
-        for ran in (ingest(cli, "album"), cli("search", "dog", "--space", "mini")):
-            assert ran.code == 1
-            assert f"is in use: another polyglance process ({holder.pid}) has it open" in ran.err
-            assert "Traceback" not in ran.err
-        holder.communicate()
+    write_images(workplace / "album", ["a.png", "b.png"])
+    with HostProcess() as other:
+        other.host(data_folder, collection="images-mini")
 
-    assert counts(ingest(cli, "album")) == [1, 0, 1, 0]
+        assert counts(ingest(cli, "album")) == [2, 2, 0, 0]
+        assert len(cli("search", "dog", "--space", "mini", "--json").json) == 2
+        other.close(data_folder, collection="images-mini")
+
+    assert counts(ingest(cli, "album")) == [2, 0, 2, 0]
 
 
 def test_a_data_folder_that_cannot_be_made_is_told(

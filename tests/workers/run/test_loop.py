@@ -11,7 +11,7 @@ import pytest
 from connector.errors import ItemsLost, ModelError, SourceError, StageFailed, StoreFull
 from connector.records import Pixels
 from connector.settings import Settings
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from tests.images import image, numbered
 from tests.ingest_doubles import ROOT, ColourTower, MemorySource, full_engine, new_collection, pipeline
 from tests.scratch import scratch_folder
@@ -34,8 +34,8 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def engine(folder: Path) -> Iterator[EmbeddedEngine]:
-    engine = EmbeddedEngine.open(folder, collection="images")
+def engine(folder: Path) -> Iterator[SharedEngine]:
+    engine = SharedEngine.open(folder, collection="images")
     new_collection(engine)
     yield engine
     engine.close()
@@ -78,7 +78,7 @@ def run_of(
     )
 
 
-def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngine, folder: Path) -> None:
+def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: SharedEngine, folder: Path) -> None:
     source = album(35, rejects=[NOWHERE])
     source.files["bad.png"] = b"no image"
     run = run_of(source, pipeline(engine), folder)
@@ -93,7 +93,7 @@ def test_the_books_of_many_shards_and_of_the_listing_add_up(engine: EmbeddedEngi
     assert engine.count() == 35
 
 
-def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: EmbeddedEngine, folder: Path) -> None:
+def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: SharedEngine, folder: Path) -> None:
     source = album(12)
     source.files["3.png"] = b"no image"
     run_of(source, pipeline(engine), folder).execute()
@@ -104,11 +104,11 @@ def test_a_second_run_stores_nothing_and_tries_rejects_again(engine: EmbeddedEng
     assert list(run_folder_in(folder).rejects()) == []
 
 
-def test_an_empty_source_is_done_at_once(engine: EmbeddedEngine, folder: Path) -> None:
+def test_an_empty_source_is_done_at_once(engine: SharedEngine, folder: Path) -> None:
     assert run_of(album(0), pipeline(engine), folder).execute().counts == Counts()
 
 
-def test_the_seconds_are_those_of_the_clock(engine: EmbeddedEngine, folder: Path) -> None:
+def test_the_seconds_are_those_of_the_clock(engine: SharedEngine, folder: Path) -> None:
     """A listing that everybody waits for belongs to the run's time."""
     report = run_of(album(30), pipeline(engine), folder).execute()
 
@@ -116,7 +116,7 @@ def test_the_seconds_are_those_of_the_clock(engine: EmbeddedEngine, folder: Path
     assert all(report.seconds * report.threads[stage] >= busy for stage, busy in report.busy.items())
 
 
-def test_progress_goes_up_and_ends_with_the_counts(engine: EmbeddedEngine, folder: Path) -> None:
+def test_progress_goes_up_and_ends_with_the_counts(engine: SharedEngine, folder: Path) -> None:
     seen: list[Progress] = []
 
     def look(_: Pixels) -> None:
@@ -133,7 +133,7 @@ def test_progress_goes_up_and_ends_with_the_counts(engine: EmbeddedEngine, folde
     assert (run.progress().total, run.progress().listed_all) == (41, True)
 
 
-def test_progress_may_be_asked_while_shards_come_and_go(engine: EmbeddedEngine, folder: Path) -> None:
+def test_progress_may_be_asked_while_shards_come_and_go(engine: SharedEngine, folder: Path) -> None:
     """The bar is drawn by another thread: what is stored never goes down."""
     run = run_of(album(60), pipeline(engine), folder, shard_size=2)
     over = threading.Event()
@@ -153,7 +153,7 @@ def test_progress_may_be_asked_while_shards_come_and_go(engine: EmbeddedEngine, 
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: EmbeddedEngine, folder: Path) -> None:
+def test_an_interrupt_leaves_no_thread_and_the_next_run_does_the_rest(engine: SharedEngine, folder: Path) -> None:
     source = album(50, rejects=[NOWHERE])
     source.files["4.png"] = b"no image"
     main = threading.main_thread().ident or 0
@@ -187,7 +187,7 @@ def test_a_full_store_ends_the_run_with_what_it_knew_of_bad_images(folder: Path)
     engine.close()
 
 
-def test_a_listing_that_breaks_ends_the_run(engine: EmbeddedEngine, folder: Path) -> None:
+def test_a_listing_that_breaks_ends_the_run(engine: SharedEngine, folder: Path) -> None:
     class Broken(MemorySource):
         def list(self) -> Iterator[Ref | Reject]:
             yield NOWHERE
@@ -200,7 +200,7 @@ def test_a_listing_that_breaks_ends_the_run(engine: EmbeddedEngine, folder: Path
     assert list(run_folder_in(folder).rejects()) == [NOWHERE]
 
 
-def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, folder: Path) -> None:
+def test_a_run_whose_books_do_not_balance_fails_loudly(engine: SharedEngine, folder: Path) -> None:
     class Losing(RunFolder):
         """Loses the last ref of every shard."""
 
@@ -213,7 +213,7 @@ def test_a_run_whose_books_do_not_balance_fails_loudly(engine: EmbeddedEngine, f
         run.execute()
 
 
-def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(engine: EmbeddedEngine, folder: Path) -> None:
+def test_a_run_that_broke_goes_on_with_the_shards_that_are_not_done(engine: SharedEngine, folder: Path) -> None:
     """Its listing is not made again, and what is done is not looked at."""
     source = album(60, rejects=[NOWHERE])
     source.files["44.png"] = b"no image"

@@ -69,7 +69,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_run_is_counted_while_it_works_and_afterwards(folder: Path) -> None:
-    from connector.store.edge.engine import EmbeddedEngine
+    from connector.store.edge.shared import SharedEngine
 
     metrics = Metrics()
     seen: list[tuple[float, ...]] = []
@@ -77,7 +77,7 @@ def test_a_run_is_counted_while_it_works_and_afterwards(folder: Path) -> None:
     def look(_: Pixels) -> None:
         seen.append(outcomes(metrics.registry))
 
-    engine = EmbeddedEngine.open(folder, collection="images")
+    engine = SharedEngine.open(folder, collection="images")
     new_collection(engine)
     source = MemorySource({f"{number}.png": numbered(image(1), number) for number in range(20)})
     source.files["bad.png"] = b"no image"

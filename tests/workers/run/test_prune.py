@@ -13,7 +13,7 @@ import pytest
 from connector.errors import RunIncomplete, SourceError
 from connector.records import Point
 from connector.settings import Settings
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine
 from tests.conftest import CommandLine, finish
 from tests.images import write_images
@@ -30,9 +30,9 @@ EARLIER = datetime.now(UTC) - timedelta(hours=1)
 
 
 @pytest.fixture
-def engine() -> Iterator[EmbeddedEngine]:
+def engine() -> Iterator[SharedEngine]:
     with scratch_folder() as folder:
-        engine = EmbeddedEngine.open(folder, collection="images")
+        engine = SharedEngine.open(folder, collection="images")
         new_collection(engine)
         yield engine
         engine.close()
@@ -62,7 +62,7 @@ def uris(engine: Engine) -> set[str]:
     return {str(point.payload["uri"]) for point in engine.scroll(limit=10_000, fields=["uri"]).points}
 
 
-def test_points_of_removed_images_go_and_the_others_stay(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_points_of_removed_images_go_and_the_others_stay(engine: SharedEngine, tmp_path: Path) -> None:
     paths = write_images(tmp_path, ["a.png", "b/c.png", "b/d.png", "e.png"])
     source = opened(tmp_path)
     store(engine, source)
@@ -92,7 +92,7 @@ def test_the_same_on_a_server(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_more_points_than_one_page_are_looked_at(engine: EmbeddedEngine) -> None:
+def test_more_points_than_one_page_are_looked_at(engine: SharedEngine) -> None:
     source = MemorySource({f"{number}.png": b"x" for number in range(2_500)})
     store(engine, source)
     for number in range(0, 2_500, 2):
@@ -104,7 +104,7 @@ def test_more_points_than_one_page_are_looked_at(engine: EmbeddedEngine) -> None
     assert len(done.examples) == 20
 
 
-def test_points_of_other_sources_are_left_alone(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_points_of_other_sources_are_left_alone(engine: SharedEngine, tmp_path: Path) -> None:
     """Also those that lie in the same folder: they belong to the place that brought them in."""
     write_images(tmp_path, ["all/2024/a.png", "all/b.png", "other/c.png"])
     store(engine, opened(tmp_path / "all" / "2024"))
@@ -116,7 +116,7 @@ def test_points_of_other_sources_are_left_alone(engine: EmbeddedEngine, tmp_path
     assert engine.count() == 2
 
 
-def test_above_the_share_nothing_goes_and_the_message_says_what_to_do(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_above_the_share_nothing_goes_and_the_message_says_what_to_do(engine: SharedEngine, tmp_path: Path) -> None:
     paths = write_images(tmp_path, [f"{number}.png" for number in range(10)])
     source = opened(tmp_path)
     store(engine, source)
@@ -133,7 +133,7 @@ def test_above_the_share_nothing_goes_and_the_message_says_what_to_do(engine: Em
     assert pruned(engine, source, max_prune=0.3).removed == 3
 
 
-def test_an_empty_folder_is_not_believed(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_believed(engine: SharedEngine, tmp_path: Path) -> None:
     """It may be the mount point of a disk that is away."""
     paths = write_images(tmp_path / "disk", ["a.png", "b.png"])
     source = opened(tmp_path / "disk")
@@ -146,7 +146,7 @@ def test_an_empty_folder_is_not_believed(engine: EmbeddedEngine, tmp_path: Path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links of Unix")
-def test_what_lies_below_a_rejected_folder_stays(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_what_lies_below_a_rejected_folder_stays(engine: SharedEngine, tmp_path: Path) -> None:
     """A folder on a disk that is away: the link to it leads nowhere."""
     write_images(tmp_path, ["usb/a.png", "usb/deep/b.png", "photos/c.png", "photos/usb-old.png"])
     (tmp_path / "photos" / "usb").symlink_to(tmp_path / "usb")
@@ -160,7 +160,7 @@ def test_what_lies_below_a_rejected_folder_stays(engine: EmbeddedEngine, tmp_pat
     assert {uri.rpartition("/")[2] for uri in uris(engine)} == {"a.png", "b.png", "c.png"}
 
 
-def test_what_the_listing_rejects_stays(engine: EmbeddedEngine) -> None:
+def test_what_the_listing_rejects_stays(engine: SharedEngine) -> None:
     source = MemorySource(dict.fromkeys(("a.png", "b.png", "c.png"), b"x"))
     store(engine, source)
     del source.files["a.png"], source.files["b.png"]
@@ -170,7 +170,7 @@ def test_what_the_listing_rejects_stays(engine: EmbeddedEngine) -> None:
     assert {uri.rpartition("/")[2] for uri in uris(engine)} == {"a.png", "c.png"}
 
 
-def test_rows_that_nobody_understands_keep_everything(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_rows_that_nobody_understands_keep_everything(engine: SharedEngine, tmp_path: Path) -> None:
     write_images(tmp_path, ["a.png", "b.png"])
     table = tmp_path / "list.csv"
     table.write_text("path\na.png\nb.png\n")
@@ -186,7 +186,7 @@ def test_rows_that_nobody_understands_keep_everything(engine: EmbeddedEngine, tm
     assert pruned(engine, opened(table)).removed == 1
 
 
-def test_a_row_that_left_its_table_takes_its_point_along(engine: EmbeddedEngine, tmp_path: Path) -> None:
+def test_a_row_that_left_its_table_takes_its_point_along(engine: SharedEngine, tmp_path: Path) -> None:
     """By its own id, where the table has one."""
     write_images(tmp_path, ["a.png", "b.png"])
     table = tmp_path / "list.csv"
@@ -199,7 +199,7 @@ def test_a_row_that_left_its_table_takes_its_point_along(engine: EmbeddedEngine,
     assert {uri.rpartition("/")[2] for uri in uris(engine)} == {"a.png"}
 
 
-def test_what_comes_in_after_the_listing_began_stays(engine: EmbeddedEngine) -> None:
+def test_what_comes_in_after_the_listing_began_stays(engine: SharedEngine) -> None:
     """Another run may have brought it in meanwhile, from another machine even."""
     source = MemorySource({"a.png": b"x", "late.png": b"x"})
     store(engine, source, at=datetime.now(UTC) + timedelta(seconds=5))
@@ -209,7 +209,7 @@ def test_what_comes_in_after_the_listing_began_stays(engine: EmbeddedEngine) -> 
     assert engine.count() == 2
 
 
-def test_what_is_written_again_between_looking_and_removing_stays(engine: EmbeddedEngine) -> None:
+def test_what_is_written_again_between_looking_and_removing_stays(engine: SharedEngine) -> None:
     from workers.run.prune import MissingPoints
 
     source = MemorySource({"a.png": b"x", "b.png": b"x"})
@@ -226,7 +226,7 @@ def test_what_is_written_again_between_looking_and_removing_stays(engine: Embedd
     gone.close()
 
 
-def test_a_listing_that_broke_off_says_nothing(engine: EmbeddedEngine) -> None:
+def test_a_listing_that_broke_off_says_nothing(engine: SharedEngine) -> None:
     class Broken(MemorySource):
         def list(self) -> Iterator[Ref | Reject]:
             yield self.refs()[0]

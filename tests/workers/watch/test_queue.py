@@ -13,7 +13,7 @@ import pytest
 
 from connector.errors import SourceError
 from connector.settings import Settings
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from tests.images import image
 from tests.scratch import scratch_folder
 from tests.watch_scene import COLLECTION, Scene, until
@@ -130,7 +130,7 @@ def test_a_bucket_is_followed_and_its_messages_go_when_all_is_stored(
             until(lambda: left(client, url) == 0)
             until(lambda: watcher.health()["waiting"] == 0)
 
-            engine = EmbeddedEngine.open(scene.data, collection=COLLECTION)
+            engine = SharedEngine.open(scene.data, collection=COLLECTION)
             found = {str(point.payload["object_key"]) for point in engine.scroll(limit=10).points}
             assert found == {f"{bucket}/in/b 1.png", f"{bucket}/in/c.png"}
 

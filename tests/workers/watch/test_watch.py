@@ -19,6 +19,7 @@ import pytest
 
 from connector.errors import SourceError, StoreUnavailable
 from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from tests.conftest import CommandLine, finish
 from tests.images import image, write_images
 from tests.scratch import scratch_folder
@@ -131,7 +132,7 @@ def test_many_that_go_at_once_stay_until_somebody_looks(scene: Scene) -> None:
 
 def test_a_pass_that_fails_is_told_and_tried_again(scene: Scene) -> None:
     with scene.watched() as watcher:
-        other = EmbeddedEngine.open(scene.data, collection=COLLECTION)
+        other = EmbeddedEngine.open(scene.data, collection=COLLECTION)  # which answers nobody
         until(lambda: _opened(other))
         write_images(scene.album, ["e.png"], first_seed=20)
         until(lambda: watcher.health()["error"] is not None)
@@ -200,7 +201,7 @@ def test_the_service_tells_how_it_is_and_stops_when_told(cli: CommandLine, data_
 
     assert (ran.code, "stopped; what was stored" in ran.err) == (0, True)
     assert time.monotonic() - asked < 20
-    engine = EmbeddedEngine.open(data_folder, collection=COLLECTION)
+    engine = SharedEngine.open(data_folder, collection=COLLECTION)
     assert engine.count() == 2
     engine.close()
 

@@ -130,7 +130,7 @@ def test_a_collection_cannot_be_named_out_of_its_folder(data: Path, name: str) -
 def test_the_settings_choose_the_embedded_engine_unless_they_name_a_server(data: Path) -> None:
     engine = open_engine(QdrantSettings(path=data), collection="images")
 
-    assert isinstance(engine, EmbeddedEngine)
+    assert engine.capabilities.in_process
     assert engine.collection == "images"
 
 
@@ -144,7 +144,7 @@ def test_a_closed_engine_refuses_and_says_so(engine: EmbeddedEngine) -> None:
 # the lock
 
 
-def test_a_second_engine_in_this_process_is_told_to_share(data: Path, engine: EmbeddedEngine) -> None:
+def test_a_second_engine_in_this_process_is_told_who_has_the_collection(data: Path, engine: EmbeddedEngine) -> None:
     second = EmbeddedEngine.open(data, collection="images")
 
     for ask in (second.count, second.optimize, second.drop, lambda: second.create(SCHEMA)):
@@ -153,9 +153,8 @@ def test_a_second_engine_in_this_process_is_told_to_share(data: Path, engine: Em
         assert caught.value.retryable
         assert str(caught.value) == (
             f"the collection in {data / 'images'} is in use: another engine of this very process "
-            f"({os.getpid()}; share one engine between threads instead) has it open, and the embedded engine serves "
-            "one at a time. Wait for it or stop it; for several at once run a Qdrant server "
-            "(POLYGLANCE_QDRANT__URL=http://localhost:6333)."
+            f"({os.getpid()}) has it open, and answers nobody: it is of an older version, or on another machine. Wait "
+            "for it or stop it; for several machines run a Qdrant server (POLYGLANCE_QDRANT__URL=http://localhost:6333)."
         )
     engine.close()
     assert second.count() == 0

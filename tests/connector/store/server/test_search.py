@@ -12,7 +12,7 @@ from connector.records import Point
 from connector.search.classify import Labels
 from connector.search.options import GROUPED
 from connector.search.tagging import tag
-from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine
 from connector.store.server.engine import ServerEngine
 from tests.qdrant_standin.standin import Standin, Transport
@@ -48,7 +48,7 @@ def here(noto: Settings, some: list[Point]) -> Iterator[ImageSearch]:
     """The images in the embedded engine."""
     with (
         scratch_folder() as folder,
-        filled(EmbeddedEngine.open(folder, collection="ways"), settings=noto, points=some) as search,
+        filled(SharedEngine.open(folder, collection="ways"), settings=noto, points=some) as search,
     ):
         yield search
 

@@ -11,7 +11,8 @@ import warnings
 from pathlib import Path
 
 from tests.qdrant_standin.faults import Script
-from tests.qdrant_standin.rest import Keys, RestServer
+from tests.qdrant_standin.keys import Keys
+from tests.qdrant_standin.rest import RestServer
 from tests.qdrant_standin.rpc import serve
 from tests.qdrant_standin.store import Store
 

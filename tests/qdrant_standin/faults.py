@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from tests.qdrant_standin.limits import QUOTA
+
 T = TypeVar("T")
 
 Kind = Literal["status", "drop", "half", "html", "late"]
 
-QUOTA = (
-    "Disk usage is at 97% of total capacity, exceeding the configured limit of 90%. Help: Reduce disk usage "
-    "(e.g. delete points or drop collections), or raise `max_disk_usage_percent` in the global quota config."
-)
 MESSAGES = {
     408: "Timeout: Operation 'upsert' timed out after 1s",
     429: "Rate limiting exceeded: Write rate limit exceeded, retry later. Help: Reduce the load.",
@@ -34,7 +32,8 @@ class Fault:
 
     ``status`` answers with an HTTP status (or its gRPC twin); ``drop`` closes the connection without an answer;
     ``half`` sends half of one; ``html`` sends a proxy's page with status 200; ``late`` answers ``seconds`` too late.
-    ``operation`` None means any. ``times`` None means for ever; ``rate`` is the chance that a request is hit.
+    ``said`` is what the server writes, None for what fits the status. ``operation`` None means any. ``times`` None
+    means for ever; ``rate`` is the chance that a request is hit.
     """
 
     kind: Kind
@@ -43,6 +42,7 @@ class Fault:
     seconds: float = 0.0
     after: bool = False
     operation: str | None = None
+    said: str | None = None
     times: int | None = 1
     rate: float = 1.0
 
@@ -53,7 +53,7 @@ class Fault:
     @property
     def message(self) -> str:
         """What a server of this status would write."""
-        return MESSAGES.get(self.status, f"scripted fault {self.status}")
+        return self.said or MESSAGES.get(self.status, f"scripted fault {self.status}")
 
 
 class Broken(Exception):

@@ -1,14 +1,17 @@
 """The REST side of the stand-in: routes, keys, the body limit, and faults on the wire."""
 
 import json
+import math
+import random
 import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -16,42 +19,33 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
 from tests.qdrant_standin.faults import Broken, Fault, Script
+from tests.qdrant_standin.keys import Access, Keys, Right
 from tests.qdrant_standin.store import Store
 from tests.qdrant_standin.strict import Refusal
 
 BODY_LIMIT = 32 * 1024 * 1024
+NO_VECTOR = "data did not match any variant of untagged enum VectorStruct"
+VERSION = {
+    "title": "qdrant - vector search engine",
+    "version": "1.19.0",
+    "commit": "74f3e85b9473c62560006c043e13737ce6b48412",
+}
+_NULLS_OF_AN_INDEX: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"integer": ("lookup", "range", "is_principal"), "float": ("is_principal",), "datetime": ("is_principal",)}
+)
 PAGE = b"<html><head><title>Welcome</title></head><body>Sign in to the network</body></html>"
 
 Act = Callable[[Store, dict[str, str], Any], Any]
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The keys a server was started with; none at all means that every request is let in."""
-
-    full: str | None = None
-    read_only: str | None = None
-
-    def check(self, key: str | None, *, writes: bool) -> None:
-        """Raise Refusal unless this key may do it."""
-        if self.full is None and self.read_only is None:
-            return
-        if key is None:
-            raise Refusal(401, "Must provide an API key or an Authorization bearer token")
-        if key not in (self.full, self.read_only):
-            raise Refusal(401, "Invalid API key or JWT")
-        if writes and key != self.full:
-            raise Refusal(403, "Forbidden: Write access is required")
-
-
-@dataclass(frozen=True)
 class Route:
-    """One operation: how it is asked for over REST, whether it writes, and what it does."""
+    """One operation: how it is asked for over REST, the right it takes, and what it does."""
 
     method: str
     path: str
     operation: str
-    writes: bool
+    right: Right
     body: Any
     act: Act
 
@@ -62,8 +56,8 @@ class Route:
         return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
 
 
-def _updated(_: None) -> models.UpdateResult:
-    return models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
+def _updated(operation: int) -> models.UpdateResult:
+    return models.UpdateResult(operation_id=operation, status=models.UpdateStatus.COMPLETED)
 
 
 def _points(body: Any) -> list[models.PointStruct]:
@@ -81,66 +75,66 @@ def _ids(body: models.SetPayload) -> list[models.ExtendedPointId]:
 C = "/collections/{collection_name}"
 ROUTES: tuple[Route, ...] = (
     Route(
-        "PUT", C, "create_collection", True, models.CreateCollection,
+        "PUT", C, "create_collection", "make", models.CreateCollection,
         lambda s, p, b: s.create_collection(p["collection_name"], b),
     ),
     Route(
-        "PATCH", C, "update_collection", True, models.UpdateCollection,
+        "PATCH", C, "update_collection", "manage", models.UpdateCollection,
         lambda s, p, b: s.update_collection(p["collection_name"], b),
     ),
-    Route("DELETE", C, "delete_collection", True, None, lambda s, p, _: s.delete_collection(p["collection_name"])),
-    Route("GET", C, "get_collection", False, None, lambda s, p, _: s.get_collection(p["collection_name"])),
+    Route("DELETE", C, "delete_collection", "manage", None, lambda s, p, _: s.delete_collection(p["collection_name"])),
+    Route("GET", C, "get_collection", "read", None, lambda s, p, _: s.get_collection(p["collection_name"])),
     Route(
-        "GET", f"{C}/exists", "collection_exists", False, None,
+        "GET", f"{C}/exists", "collection_exists", "read", None,
         lambda s, p, _: models.CollectionExistence(exists=s.collection_exists(p["collection_name"])),
     ),
     Route(
-        "PUT", f"{C}/index", "create_index", True, models.CreateFieldIndex,
+        "PUT", f"{C}/index", "create_index", "write", models.CreateFieldIndex,
         lambda s, p, b: _updated(s.create_index(p["collection_name"], b.field_name, b.field_schema)),
     ),
     Route(
-        "POST", "/collections/aliases", "aliases", True, models.ChangeAliasesOperation,
+        "POST", "/collections/aliases", "aliases", "make", models.ChangeAliasesOperation,
         lambda s, _, b: s.change_aliases(b.actions),
     ),
-    Route("GET", "/aliases", "list_aliases", False, None, lambda s, _, __: s.list_aliases()),
+    Route("GET", "/aliases", "list_aliases", "list", None, lambda s, _, __: s.list_aliases()),
     Route(
-        "PUT", f"{C}/points", "upsert", True, models.PointInsertOperations,
+        "PUT", f"{C}/points", "upsert", "write", models.PointInsertOperations,
         lambda s, p, b: _updated(s.upsert(p["collection_name"], _points(b))),
     ),
     Route(
-        "POST", f"{C}/points/delete", "delete", True, models.PointsSelector,
+        "POST", f"{C}/points/delete", "delete", "write", models.PointsSelector,
         lambda s, p, b: _updated(s.delete(p["collection_name"], b)),
     ),
     Route(
-        "POST", f"{C}/points/payload", "set_payload", True, models.SetPayload,
+        "POST", f"{C}/points/payload", "set_payload", "write", models.SetPayload,
         lambda s, p, b: _updated(s.set_payload(p["collection_name"], _ids(b), b.payload)),
     ),
     Route(
-        "POST", f"{C}/points/payload/clear", "clear_payload", True, models.PointsSelector,
+        "POST", f"{C}/points/payload/clear", "clear_payload", "write", models.PointsSelector,
         lambda s, p, b: _updated(s.clear_payload(p["collection_name"], b)),
     ),
     Route(
-        "POST", f"{C}/points/vectors/delete", "delete_vectors", True, models.DeleteVectors,
+        "POST", f"{C}/points/vectors/delete", "delete_vectors", "write", models.DeleteVectors,
         lambda s, p, b: _updated(s.delete_vectors(p["collection_name"], b.points or [], b.vector)),
     ),
     Route(
-        "POST", f"{C}/points", "retrieve", False, models.PointRequest,
+        "POST", f"{C}/points", "retrieve", "read", models.PointRequest,
         lambda s, p, b: s.retrieve(p["collection_name"], b),
     ),
     Route(
-        "POST", f"{C}/points/scroll", "scroll", False, models.ScrollRequest,
+        "POST", f"{C}/points/scroll", "scroll", "read", models.ScrollRequest,
         lambda s, p, b: s.scroll(p["collection_name"], b),
     ),
     Route(
-        "POST", f"{C}/points/count", "count", False, models.CountRequest,
+        "POST", f"{C}/points/count", "count", "read", models.CountRequest,
         lambda s, p, b: models.CountResult(count=s.count(p["collection_name"], b)),
     ),
     Route(
-        "POST", f"{C}/facet", "facet", False, models.FacetRequest,
+        "POST", f"{C}/facet", "facet", "read", models.FacetRequest,
         lambda s, p, b: s.facet(p["collection_name"], b),
     ),
     Route(
-        "POST", f"{C}/points/query/batch", "query", False, models.QueryRequestBatch,
+        "POST", f"{C}/points/query/batch", "query", "read", models.QueryRequestBatch,
         lambda s, p, b: s.query(p["collection_name"], b.searches),
     ),
 )  # fmt: skip
@@ -205,34 +199,44 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if url.path.startswith("/_standin/"):
             return self._send(200, {"result": self._control(url.path, raw)})
+        if (self.command, url.path) == ("GET", "/"):
+            return self._send(200, VERSION)
         route, params = _find(self.command, url.path)
-        body: Any = json.loads(raw) if raw else None
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        body: Any = json.loads(raw) if raw and len(raw) <= BODY_LIMIT else None
+        headers: dict[str, str] = {}
         try:
-            status, answer = 200, self._answer(route, params, body=body, size=len(raw))
-            headers: dict[str, str] = {}
+            status, answer = 200, self._answer(route, params, query=query, body=body, size=len(raw))
         except Broken as broken:
             return self._break(broken.fault)
         except Refusal as refusal:
-            status, answer, headers = refusal.status, {"status": {"error": refusal.message}}, {}
+            status, answer = refusal.status, {"status": {"error": refusal.message}}
+            if refusal.retry_after is not None:
+                headers["Retry-After"] = str(refusal.retry_after)
         if status == 401:  # Qdrant answers these in plain text
             return self._send_bytes(status, answer["status"]["error"].encode(), headers, kind="text/plain")
         answer["time"] = time.monotonic() - started
         if self.server.recording and route is not None:
-            query = {name: values[0] for name, values in parse_qs(url.query).items()}
             self.server.exchanges.append(Exchange(self.command, route.path, query, body, status, answer))
         return self._send(status, answer, headers)
 
-    def _answer(self, route: Route | None, params: dict[str, str], *, body: Any, size: int) -> dict[str, Any]:
+    def _answer(
+        self, route: Route | None, params: dict[str, str], *, query: dict[str, str], body: Any, size: int
+    ) -> dict[str, Any]:
+        access: Access = self.server.keys.identify({name.lower(): value for name, value in self.headers.items()})
         if route is None:
             raise Refusal(501, f"{self.command} {self.path} is unknown to the stand-in")
-        self.server.keys.check(self.headers.get("api-key"), writes=route.writes)
         if size > BODY_LIMIT:
-            raise Refusal(
-                400, f"Payload error: JSON payload ({size} bytes) is larger than allowed (limit: {BODY_LIMIT} bytes)."
-            )
+            raise Refusal(400, f"JSON payload ({size} bytes) is larger than allowed (limit: {BODY_LIMIT} bytes).")
         parsed = _parse(route, body)
-        result = self.server.script.play(route.operation, lambda: route.act(self.server.store, params, parsed))
-        return {"result": _plain(result), "status": "ok", "usage": None}
+        access.check(route.right, collection=params.get("collection_name", ""))
+
+        def act() -> Any:
+            if "timeout" in query:
+                self.server.store.check_timeout(params["collection_name"], int(query["timeout"]))
+            return route.act(self.server.store, params, parsed)
+
+        return {"result": as_answered(self.server.script.play(route.operation, act)), "status": "ok"}
 
     def _break(self, fault: Fault) -> None:
         match fault.kind:
@@ -260,6 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.script.load([Fault(**fault) for fault in asked["faults"]], seed=asked["seed"])
             case "counts":
                 return self.server.script.counts()
+            case "room":
+                self.server.store.room = asked["room"]
             case "statuses":
                 self.server.store.play_statuses(asked["collection"], asked["statuses"])
             case "record":
@@ -293,10 +299,47 @@ def _parse(route: Route, body: Any) -> Any:
     if route.body is None:
         return None
     try:
-        return TypeAdapter(route.body).validate_python(body)
+        parsed = TypeAdapter(route.body).validate_python(body)
     except ValidationError as error:
-        raise Refusal(400, f"Format error in JSON body: {error.errors()[0]['msg']}") from error
+        in_a_vector = any({"points", "vector"} <= {*each["loc"]} for each in error.errors())
+        raise Refusal(
+            400, f"Format error in JSON body: {NO_VECTOR if in_a_vector else error.errors()[0]['msg']}"
+        ) from error
+    if isinstance(parsed, models.PointsList) and any(_has_nan(point.vector) for point in parsed.points):
+        raise Refusal(400, f"Format error in JSON body: {NO_VECTOR}")
+    return parsed
 
 
-def _plain(result: Any) -> Any:
-    return TypeAdapter(Any).dump_python(result, mode="json", exclude_none=True)
+def _has_nan(vectors: Any) -> bool:
+    values = vectors.values() if isinstance(vectors, dict) else [vectors]
+    return any(isinstance(value, float) and math.isnan(value) for vector in values for value in vector)
+
+
+def as_answered(result: Any) -> Any:
+    """A result as the server writes it: what it leaves out, what it says is null, payload keys in no stable order."""
+    plain = TypeAdapter(Any).dump_python(result, mode="json", exclude_none=True)
+    match result:
+        case models.ScrollResult():
+            plain.setdefault("next_page_offset", None)
+        case models.CollectionInfo():
+            _name_nulls(plain)
+    _shuffle_payloads(plain)
+    return plain
+
+
+def _name_nulls(info: dict[str, Any]) -> None:
+    optimizers = info["config"]["optimizer_config"]
+    for name in ("max_segment_size", "memmap_threshold", "max_optimization_threads", "prevent_unoptimized"):
+        optimizers.setdefault(name, None)
+    for index in info["payload_schema"].values():
+        for name in _NULLS_OF_AN_INDEX.get(index["data_type"], ()):
+            index.get("params", {}).setdefault(name, None)
+
+
+def _shuffle_payloads(node: Any) -> None:
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _shuffle_payloads(part)
+    if isinstance(node, dict) and isinstance(node.get("payload"), dict):
+        pairs = list(node["payload"].items())
+        random.shuffle(pairs)
+        node["payload"] = dict(pairs)

@@ -12,7 +12,7 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from tests.qdrant_standin.faults import Broken, Fault, Script
-from tests.qdrant_standin.rest import Keys
+from tests.qdrant_standin.keys import Keys, Right
 from tests.qdrant_standin.store import Store
 from tests.qdrant_standin.strict import Refusal
 
@@ -48,7 +48,10 @@ _FIELD_TYPES: Mapping[int, models.PayloadSchemaType] = MappingProxyType(
     }
 )
 
-COMPLETED = qdrant.UpdateResult(operation_id=0, status=qdrant.UpdateStatus.Completed)
+
+def _updated(operation: int) -> Any:
+    result = qdrant.UpdateResult(operation_id=operation, status=qdrant.UpdateStatus.Completed)
+    return qdrant.PointsOperationResponse(result=result)
 
 
 def serve(
@@ -57,7 +60,7 @@ def serve(
     """A started gRPC server and the port that was chosen; with a ``certificate`` (key and chain) it speaks TLS."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(16), options=unlimited)
-    door = _Door(script, keys)
+    door = _Door(store, script, keys)
     qdrant.add_PointsServicer_to_server(_Points(store, door), server)  # type: ignore[no-untyped-call]
     qdrant.add_CollectionsServicer_to_server(_Collections(store, door), server)  # type: ignore[no-untyped-call]
     address = f"127.0.0.1:{port}"
@@ -73,19 +76,35 @@ def serve(
 class _Door:
     """What every call passes: the key, the script, and the translation of refusals into statuses."""
 
-    def __init__(self, script: Script, keys: Keys) -> None:
+    def __init__(self, store: Store, script: Script, keys: Keys) -> None:
+        self._store = store
         self._script = script
         self._keys = keys
 
-    def let_in(self, operation: str, context: grpc.ServicerContext, act: Callable[[], Any], *, writes: bool) -> Any:
-        key = dict(context.invocation_metadata()).get("api-key")
+    def let_in(
+        self, operation: str, request: Any, context: grpc.ServicerContext, act: Callable[[], Any], *, right: Right
+    ) -> Any:
+        headers = {name: str(value) for name, value in context.invocation_metadata()}
+        collection = str(getattr(request, "collection_name", ""))
+
+        def act_in_time() -> Any:
+            if getattr(request, "timeout", 0) and right in ("read", "write"):
+                self._store.check_timeout(collection, request.timeout)
+            return act()
+
         try:
-            self._keys.check(None if key is None else str(key), writes=writes)
-            return self._script.play(operation, act)
+            self._keys.identify(headers).check(right, collection=collection)
+            return self._script.play(operation, act_in_time)
         except Broken as broken:
             _break(broken.fault, context)
         except Refusal as refusal:
-            _abort(context, CODES[refusal.status], refusal.message, retry_after=refusal.retry_after)
+            _abort(
+                context,
+                CODES[refusal.status],
+                refusal.by_grpc or refusal.message,
+                retry_after=refusal.retry_after,
+                trailing=refusal.trailing,
+            )
 
 
 def _break(fault: Fault, context: grpc.ServicerContext) -> NoReturn:
@@ -99,10 +118,17 @@ def _break(fault: Fault, context: grpc.ServicerContext) -> NoReturn:
 
 
 def _abort(
-    context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *, retry_after: int | None = None
+    context: grpc.ServicerContext,
+    code: grpc.StatusCode,
+    message: str,
+    *,
+    retry_after: int | None = None,
+    trailing: tuple[tuple[str, str], ...] = (),
 ) -> NoReturn:
     if retry_after is not None:
-        context.set_trailing_metadata((("retry-after", str(retry_after)),))
+        trailing = (*trailing, ("retry-after", str(retry_after)))
+    if trailing:
+        context.set_trailing_metadata(trailing)
     context.abort(code, message)
     raise AssertionError("abort raises")
 
@@ -117,7 +143,7 @@ class _Collections(qdrant.CollectionsServicer):
             done = self._store.create_collection(request.collection_name, _create_collection(request))
             return qdrant.CollectionOperationResponse(result=done)
 
-        return self._door.let_in("create_collection", context, act, writes=True)
+        return self._door.let_in("create_collection", request, context, act, right="make")
 
     def Update(self, request: qdrant.UpdateCollection, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
@@ -130,20 +156,20 @@ class _Collections(qdrant.CollectionsServicer):
             done = self._store.update_collection(request.collection_name, change)
             return qdrant.CollectionOperationResponse(result=done)
 
-        return self._door.let_in("update_collection", context, act, writes=True)
+        return self._door.let_in("update_collection", request, context, act, right="manage")
 
     def Delete(self, request: qdrant.DeleteCollection, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             return qdrant.CollectionOperationResponse(result=self._store.delete_collection(request.collection_name))
 
-        return self._door.let_in("delete_collection", context, act, writes=True)
+        return self._door.let_in("delete_collection", request, context, act, right="manage")
 
     def Get(self, request: qdrant.GetCollectionInfoRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             info = self._store.get_collection(request.collection_name)
             return qdrant.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
 
-        return self._door.let_in("get_collection", context, act, writes=False)
+        return self._door.let_in("get_collection", request, context, act, right="read")
 
     def CollectionExists(  # noqa: N802
         self, request: qdrant.CollectionExistsRequest, context: grpc.ServicerContext
@@ -152,14 +178,14 @@ class _Collections(qdrant.CollectionsServicer):
             exists = self._store.collection_exists(request.collection_name)
             return qdrant.CollectionExistsResponse(result=qdrant.CollectionExists(exists=exists))
 
-        return self._door.let_in("collection_exists", context, act, writes=False)
+        return self._door.let_in("collection_exists", request, context, act, right="read")
 
     def UpdateAliases(self, request: qdrant.ChangeAliases, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
             return qdrant.CollectionOperationResponse(result=self._store.change_aliases(actions))
 
-        return self._door.let_in("aliases", context, act, writes=True)
+        return self._door.let_in("aliases", request, context, act, right="make")
 
     def ListAliases(self, request: qdrant.ListAliasesRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         del request  # it asks for all of them
@@ -168,7 +194,7 @@ class _Collections(qdrant.CollectionsServicer):
             found = self._store.list_aliases().aliases
             return qdrant.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(each) for each in found])
 
-        return self._door.let_in("list_aliases", context, act, writes=False)
+        return self._door.let_in("list_aliases", request, context, act, right="list")
 
 
 class _Points(qdrant.PointsServicer):
@@ -179,25 +205,26 @@ class _Points(qdrant.PointsServicer):
     def Upsert(self, request: qdrant.UpsertPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             points = [GrpcToRest.convert_point_struct(point) for point in request.points]
-            self._store.upsert(request.collection_name, points)
-            return qdrant.PointsOperationResponse(result=COMPLETED)
+            return _updated(self._store.upsert(request.collection_name, points))
 
-        return self._door.let_in("upsert", context, act, writes=True)
+        return self._door.let_in("upsert", request, context, act, right="write")
 
     def Delete(self, request: qdrant.DeletePoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
-            self._store.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
-            return qdrant.PointsOperationResponse(result=COMPLETED)
+            return _updated(
+                self._store.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
+            )
 
-        return self._door.let_in("delete", context, act, writes=True)
+        return self._door.let_in("delete", request, context, act, right="write")
 
     def SetPayload(self, request: qdrant.SetPayloadPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             ids = [GrpcToRest.convert_point_id(point_id) for point_id in request.points_selector.points.ids]
-            self._store.set_payload(request.collection_name, ids, GrpcToRest.convert_payload(request.payload))
-            return qdrant.PointsOperationResponse(result=COMPLETED)
+            return _updated(
+                self._store.set_payload(request.collection_name, ids, GrpcToRest.convert_payload(request.payload))
+            )
 
-        return self._door.let_in("set_payload", context, act, writes=True)
+        return self._door.let_in("set_payload", request, context, act, right="write")
 
     def CreateFieldIndex(  # noqa: N802
         self, request: qdrant.CreateFieldIndexCollection, context: grpc.ServicerContext
@@ -206,10 +233,9 @@ class _Points(qdrant.PointsServicer):
             params: Any = _FIELD_TYPES[request.field_type]
             if request.HasField("field_index_params"):
                 params = GrpcToRest.convert_payload_schema_params(request.field_index_params)
-            self._store.create_index(request.collection_name, request.field_name, params)
-            return qdrant.PointsOperationResponse(result=COMPLETED)
+            return _updated(self._store.create_index(request.collection_name, request.field_name, params))
 
-        return self._door.let_in("create_index", context, act, writes=True)
+        return self._door.let_in("create_index", request, context, act, right="write")
 
     def Get(self, request: qdrant.GetPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
@@ -221,7 +247,7 @@ class _Points(qdrant.PointsServicer):
             found = self._store.retrieve(request.collection_name, asked)
             return qdrant.GetResponse(result=[_record(record) for record in found])
 
-        return self._door.let_in("retrieve", context, act, writes=False)
+        return self._door.let_in("retrieve", request, context, act, right="read")
 
     def Scroll(self, request: qdrant.ScrollPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
@@ -240,14 +266,14 @@ class _Points(qdrant.PointsServicer):
                 next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
             )
 
-        return self._door.let_in("scroll", context, act, writes=False)
+        return self._door.let_in("scroll", request, context, act, right="read")
 
     def Count(self, request: qdrant.CountPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             count = self._store.count(request.collection_name, models.CountRequest(filter=_filter(request)))
             return qdrant.CountResponse(result=qdrant.CountResult(count=count))
 
-        return self._door.let_in("count", context, act, writes=False)
+        return self._door.let_in("count", request, context, act, right="read")
 
     def Facet(self, request: qdrant.FacetCounts, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
@@ -256,7 +282,7 @@ class _Points(qdrant.PointsServicer):
             found = self._store.facet(request.collection_name, asked)
             return qdrant.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
 
-        return self._door.let_in("facet", context, act, writes=False)
+        return self._door.let_in("facet", request, context, act, right="read")
 
     def QueryBatch(self, request: qdrant.QueryBatchPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
@@ -269,7 +295,7 @@ class _Points(qdrant.PointsServicer):
                 ]
             )
 
-        return self._door.let_in("query", context, act, writes=False)
+        return self._door.let_in("query", request, context, act, right="read")
 
 
 def _record(record: models.Record) -> Any:

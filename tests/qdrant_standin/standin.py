@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from connector.settings import QdrantSettings
 from tests.qdrant_standin.faults import Fault
+from tests.qdrant_standin.limits import Room
 
 ROOT = Path(__file__).parents[2]
 Transport = Literal["grpc", "rest"]
@@ -56,6 +57,10 @@ class Standin:
         """How often each operation was asked, done and broken."""
         found: dict[str, int] = self._ask("counts", {})
         return found
+
+    def set_room(self, room: Room) -> None:
+        """Fill the server's disk, or make room on it."""
+        self._ask("room", {"room": room})
 
     def show_statuses(self, collection: str, *statuses: str) -> None:
         """Let the collection show these statuses one after the other; the last one stays."""

@@ -5,7 +5,8 @@ Raises ``Refusal`` for whatever a server would answer with an error.
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from tests.qdrant_standin.journal import Journal, read_journal
-from tests.qdrant_standin.strict import Refusal, check_facet, check_filter, check_limit
+from tests.qdrant_standin.limits import RateLimiter, Room, check_room
+from tests.qdrant_standin.strict import Refusal, check_facet, check_filter, check_limit, check_most, check_order
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +25,7 @@ T = TypeVar("T")
 NEWER_THAN_1_19 = ("bits8", "turbo8", "turbo16")
 """Values that client 1.20 can send and a 1.19 server does not know."""
 
-DEFAULT_INDEXING_THRESHOLD = 20_000
+DEFAULT_INDEXING_THRESHOLD = 10_000
 """Kilobytes of vectors in a segment before a graph is built."""
 
 CHANGES = frozenset(
@@ -55,6 +57,25 @@ class _Made:
     indexing_threshold: int = DEFAULT_INDEXING_THRESHOLD
     metadata: dict[str, Any] = field(default_factory=dict)
     statuses: list[models.CollectionStatus] = field(default_factory=list)
+    operations: int = 0
+    versions: dict[models.ExtendedPointId, int] = field(default_factory=dict)
+    rates: RateLimiter = field(default_factory=RateLimiter)
+
+    @property
+    def strict(self) -> models.StrictModeConfig | None:
+        """Strict mode as the collection was made with it."""
+        return self.config.strict_mode_config
+
+    def limit(self, name: str) -> int | None:
+        """A number of strict mode, None where it has none."""
+        found: int | None = getattr(self.strict, name, None)
+        return found
+
+    def count_operation(self, ids: Iterable[models.ExtendedPointId] = (), *, steps: int = 1) -> int:
+        """The number of this change, which is the version of the points that it wrote from now on."""
+        self.operations += steps
+        self.versions.update(dict.fromkeys(ids, self.operations))
+        return self.operations
 
 
 def _one_at_a_time(
@@ -66,6 +87,7 @@ def _one_at_a_time(
     def locked(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self._lock:
             try:
+                check_room(operation.__name__, room=self.room)
                 done = operation(self, *args, **kwargs)
                 if operation.__name__ in CHANGES:
                     self._journal.note(operation.__name__, args, kwargs)
@@ -86,6 +108,7 @@ class Store:
 
     def __init__(self, journal: Path | None = None) -> None:
         self._lock = threading.RLock()
+        self.room: Room = "free"
         self._client = QdrantClient(":memory:")
         self._made: dict[str, _Made] = {}
         self._journal = Journal(None)
@@ -98,7 +121,7 @@ class Store:
     def create_collection(self, name: str, config: models.CreateCollection) -> bool:
         """Make a collection; 409 where there is one, 400 for what a 1.19 server does not know."""
         if name in self._made:
-            raise Refusal(409, f"Wrong input: Collection `{name}` already exists!")
+            raise _exists(name)
         text = config.model_dump_json(exclude_none=True)
         unknown = [value for value in NEWER_THAN_1_19 if f'"{value}"' in text]
         if unknown or config.id_tracker is not None:
@@ -126,7 +149,8 @@ class Store:
     @_one_at_a_time
     def delete_collection(self, name: str) -> bool:
         """Remove a collection; false where there was none."""
-        self._made.pop(name, None)
+        if self._made.pop(name, None) is None:  # an alias is not looked up: nothing is removed
+            return False
         return bool(self._client.delete_collection(name))
 
     @_one_at_a_time
@@ -150,22 +174,26 @@ class Store:
             segments_count=2,
             points_count=points,
             indexed_vectors_count=self._indexed(made, points=points),
-            payload_schema=dict(made.indexes),  # how many points each one covers is not kept: always 0
+            payload_schema=self._with_counts(name, made.indexes),
             config=_config_of(made),
+            update_queue=models.UpdateQueueInfo(length=0),
         )
 
     @_one_at_a_time
-    def create_index(self, name: str, key: str, params: Any) -> None:
-        """Remember a payload index."""
+    def create_index(self, name: str, key: str, params: Any) -> int:
+        """Remember a payload index; the change's number."""
         made = self._find(name)
         if params is None:
             raise Refusal(400, "Format error in JSON body: field_schema is missing")
         kind = params.value if isinstance(params, models.PayloadSchemaType) else _KINDS[type(params)]
+        if isinstance(params, models.TextIndexParams) and params.tokenizer is None:
+            params = params.model_copy(update={"tokenizer": models.TokenizerType.WORD})
         made.indexes[key] = models.PayloadIndexInfo(
             data_type=models.PayloadSchemaType(kind),
             params=None if isinstance(params, models.PayloadSchemaType) else params,
             points=0,
         )
+        return made.count_operation(steps=2)
 
     @_one_at_a_time
     def change_aliases(self, actions: Sequence[models.AliasOperations]) -> bool:
@@ -173,6 +201,8 @@ class Store:
         for action in actions:
             if isinstance(action, models.CreateAliasOperation):
                 self._find(action.create_alias.collection_name)
+                if action.create_alias.alias_name in self._made:
+                    raise _exists(action.create_alias.alias_name)
         return bool(self._client.update_collection_aliases(list(actions)))
 
     @_one_at_a_time
@@ -181,43 +211,56 @@ class Store:
         return self._client.get_aliases()
 
     @_one_at_a_time
-    def upsert(self, name: str, points: Sequence[models.PointStruct]) -> None:
-        """Write points, in the precision the collection keeps."""
+    def upsert(self, name: str, points: Sequence[models.PointStruct]) -> int:
+        """Write points, in the precision the collection keeps; the change's number."""
         made = self._find(name)
         for point in points:
             _check_id(point.id)
+            _check_vectors(point.vector, made.config)
+        check_most(len(points), made.limit("upsert_max_batchsize"), name="upsert limit", strict=made.strict)
+        made.rates.take("Write", len(points), strict=made.strict)
         self._client.upsert(name, [_as_kept(point, made.config) for point in points])
+        return made.count_operation(point.id for point in points)
 
     @_one_at_a_time
-    def delete(self, name: str, selector: models.PointsSelector) -> None:
-        """Remove points by id or by filter."""
+    def delete(self, name: str, selector: models.PointsSelector) -> int:
+        """Remove points by id or by filter; the change's number."""
         made = self._find(name)
         if isinstance(selector, models.FilterSelector):
-            check_filter(selector.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+            check_filter(selector.filter, indexes=made.indexes, strict=made.strict)
+        else:
+            for point_id in selector.points:
+                _check_id(point_id)
         self._client.delete(name, selector)
+        return made.count_operation()
 
     @_one_at_a_time
-    def set_payload(self, name: str, ids: Sequence[models.ExtendedPointId], payload: dict[str, Any]) -> None:
-        """Merge a payload into points; 404 for a point that is not there."""
-        self._find(name)
+    def set_payload(self, name: str, ids: Sequence[models.ExtendedPointId], payload: dict[str, Any]) -> int:
+        """Merge a payload into points; the change's number. 404 for a point that is not there."""
+        made = self._find(name)
+        for point_id in ids:
+            _check_id(point_id)
         self._client.set_payload(name, payload, points=list(ids))
+        return made.count_operation(ids)
 
     @_one_at_a_time
-    def clear_payload(self, name: str, selector: models.PointsSelector) -> None:
-        """Take away all of the payload, as one click in the dashboard does."""
-        self._find(name)
+    def clear_payload(self, name: str, selector: models.PointsSelector) -> int:
+        """Take away all of the payload, as one click in the dashboard does; the change's number."""
+        made = self._find(name)
         self._client.clear_payload(name, selector)
+        return made.count_operation()
 
     @_one_at_a_time
-    def delete_vectors(self, name: str, ids: Sequence[models.ExtendedPointId], vectors: Sequence[str]) -> None:
-        """Take these vectors away; the points stay."""
-        self._find(name)
+    def delete_vectors(self, name: str, ids: Sequence[models.ExtendedPointId], vectors: Sequence[str]) -> int:
+        """Take these vectors away; the points stay; the change's number."""
+        made = self._find(name)
         self._client.delete_vectors(name, list(vectors), points=list(ids))
+        return made.count_operation(ids)
 
     @_one_at_a_time
     def retrieve(self, name: str, request: models.PointRequest) -> list[models.Record]:
         """Points by id."""
-        self._find(name)
+        self._find_to_read(name)
         for point_id in request.ids:
             _check_id(point_id)
         payload = True if request.with_payload is None else request.with_payload
@@ -226,13 +269,12 @@ class Store:
     @_one_at_a_time
     def scroll(self, name: str, request: models.ScrollRequest) -> models.ScrollResult:
         """Points in id order."""
-        made = self._find(name)
-        check_limit(request.limit, strict=made.config.strict_mode_config)
-        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        made = self._find_to_read(name)
+        check_limit(request.limit, asked_of="scroll_request", strict=made.strict)
+        check_filter(request.filter, indexes=made.indexes, strict=made.strict)
         if request.order_by is not None:
             key = request.order_by if isinstance(request.order_by, str) else request.order_by.key
-            if key not in made.indexes:
-                raise Refusal(400, f"Bad request: No range index for `order_by` key: `{key}`")
+            check_order(key, indexes=made.indexes)
         points, following = self._client.scroll(
             name,
             scroll_filter=request.filter,
@@ -246,27 +288,41 @@ class Store:
     @_one_at_a_time
     def count(self, name: str, request: models.CountRequest) -> int:
         """How many points match."""
-        made = self._find(name)
-        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        made = self._find_to_read(name)
+        check_filter(request.filter, indexes=made.indexes, strict=made.strict)
         return self._client.count(name, count_filter=request.filter).count
 
     @_one_at_a_time
     def facet(self, name: str, request: models.FacetRequest) -> models.FacetResponse:
         """Values of an indexed key and how often they occur."""
-        made = self._find(name)
-        check_limit(request.limit, strict=made.config.strict_mode_config)
-        check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
+        made = self._find_to_read(name)
+        check_limit(request.limit, asked_of="facet_request", strict=made.strict)
+        check_filter(request.filter, indexes=made.indexes, strict=made.strict)
         check_facet(request.key, indexes=made.indexes)
         return self._client.facet(name, request.key, facet_filter=request.filter, limit=request.limit or 10)
 
     @_one_at_a_time
     def query(self, name: str, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
         """Answer queries, exactly."""
-        made = self._find(name)
+        made = self._find_to_read(name)
         for request in requests:
-            check_limit(request.limit, strict=made.config.strict_mode_config)
-            check_filter(request.filter, indexes=made.indexes, strict=made.config.strict_mode_config)
-        return self._client.query_batch_points(name, list(requests))
+            check_limit(request.limit, asked_of="internal", strict=made.strict)
+            ef = request.params.hnsw_ef if request.params else None
+            check_most(ef, made.limit("search_max_hnsw_ef"), name="hnsw_ef", strict=made.strict)
+            check_filter(request.filter, indexes=made.indexes, strict=made.strict)
+            _check_question(request, made)
+        answers = self._client.query_batch_points(name, list(requests))
+        for answer in answers:
+            answer.points = [
+                point.model_copy(update={"version": made.versions.get(point.id, 0)}) for point in answer.points
+            ]
+        return answers
+
+    @_one_at_a_time
+    def check_timeout(self, name: str, timeout: int | None) -> None:
+        """Refuse to work for longer than strict mode allows."""
+        made = self._find(name)
+        check_most(timeout, made.limit("max_timeout"), name="timeout", strict=made.strict)
 
     @_one_at_a_time
     def play_statuses(self, name: str, statuses: Sequence[str]) -> None:
@@ -280,12 +336,63 @@ class Store:
         except KeyError as error:
             raise Refusal(404, f"Not found: Collection `{name}` doesn't exist!") from error
 
+    def _find_to_read(self, name: str) -> _Made:
+        made = self._find(name)
+        made.rates.take("Read", 1, strict=made.strict)
+        return made
+
+    def _with_counts(
+        self, name: str, indexes: Mapping[str, models.PayloadIndexInfo]
+    ) -> dict[str, models.PayloadIndexInfo]:
+        """The indexes with the number of points that have a value each."""
+        points, _ = self._client.scroll(name, limit=1_000_000, with_payload=True) if indexes else ([], None)
+        counts = Counter(key for key in indexes for point in points if _value_at(point.payload or {}, key))
+        return {key: index.model_copy(update={"points": counts[key]}) for key, index in indexes.items()}
+
     @staticmethod
     def _indexed(made: _Made, *, points: int) -> int:
         vectors = made.config.vectors
         dims = sum(params.size for params in vectors.values()) if isinstance(vectors, dict) else 0
         kilobytes = points * dims * 4 / 1024
         return points if made.indexing_threshold and kilobytes > made.indexing_threshold else 0
+
+
+def _exists(name: str) -> Refusal:
+    return Refusal(409, f"Wrong input: Collection `{name}` already exists!")
+
+
+def _value_at(payload: Mapping[str, Any], key: str) -> bool:
+    """Whether a payload has a value at a path such as ``meta.price``."""
+    value: Any = payload
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value not in (None, [])
+
+
+def _check_vectors(vectors: Any, config: models.CreateCollection) -> None:
+    known = config.vectors if isinstance(config.vectors, dict) else {}
+    for name, values in (vectors if isinstance(vectors, dict) else {"": vectors}).items():
+        _check_vector(values, name=name, known=known)
+
+
+def _check_vector(values: Any, *, name: str, known: Mapping[str, models.VectorParams]) -> None:
+    if name not in known:
+        raise Refusal(400, f"Wrong input: Not existing vector name error: {name}")
+    if len(values) != known[name].size:
+        raise Refusal(
+            400,
+            f"Wrong input: Vector dimension error: expected dim: {known[name].size}, got {len(values)} "
+            f"for vector '{name}'",
+        )
+
+
+def _check_question(request: models.QueryRequest, made: _Made) -> None:
+    known = made.config.vectors if isinstance(made.config.vectors, dict) else {}
+    match request.query:
+        case models.OrderByQuery(order_by=order):
+            check_order(order if isinstance(order, str) else order.key, indexes=made.indexes)
+        case models.NearestQuery(nearest=list() as values):
+            _check_vector(values, name=request.using or "", known=known)
 
 
 def _check_id(point_id: models.ExtendedPointId) -> None:
@@ -298,6 +405,7 @@ def _check_id(point_id: models.ExtendedPointId) -> None:
             400,
             f"Format error in JSON body: value {point_id} is not a valid point ID, valid values are either an unsigned "
             "integer or a UUID",
+            by_grpc=f"Unable to parse UUID: {point_id}",
         ) from error
 
 
@@ -310,7 +418,8 @@ def _as_kept(point: models.PointStruct, config: models.CreateCollection) -> mode
     for name, values in point.vector.items():
         kept[name] = values
         if name in params and params[name].datatype is models.Datatype.FLOAT16:
-            vector = np.asarray(values, dtype=np.float64)
+            # NaN comes by gRPC alone and is taken there; what is read back then was not recorded: zeros here
+            vector = np.nan_to_num(np.asarray(values, dtype=np.float64))
             length = float(np.linalg.norm(vector)) or 1.0
             kept[name] = (vector / length).astype(np.float16).astype(np.float64).tolist()
     return models.PointStruct(id=point.id, vector=kept, payload=point.payload)
@@ -334,6 +443,7 @@ def _config_of(made: _Made) -> models.CollectionConfig:
             full_scan_threshold=hnsw.full_scan_threshold or 10_000,
             max_indexing_threads=hnsw.max_indexing_threads or 0,
             memory=hnsw.memory,
+            on_disk=False,
         ),
         optimizer_config=models.OptimizersConfig(
             deleted_threshold=0.2,
@@ -342,7 +452,7 @@ def _config_of(made: _Made) -> models.CollectionConfig:
             indexing_threshold=made.indexing_threshold,
             flush_interval_sec=5,
         ),
-        wal_config=models.WalConfig(wal_capacity_mb=32, wal_segments_ahead=0),
+        wal_config=models.WalConfig(wal_capacity_mb=32, wal_segments_ahead=0, wal_retain_closed=1),
         quantization_config=config.quantization_config,
         strict_mode_config=models.StrictModeConfigOutput(**strict.model_dump(exclude_none=True)) if strict else None,
         metadata=made.metadata or None,

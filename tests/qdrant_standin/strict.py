@@ -1,6 +1,6 @@
-"""What a Qdrant server refuses and the client's in-memory mode lets through: filters and facets without an index.
+"""What a Qdrant server refuses and the client's in-memory mode lets through: filters, facets, orders without an index.
 
-Also the refusal itself, as both transports carry it.
+Also what strict mode limits, and the refusal itself, as both transports carry it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +13,21 @@ Indexes = Mapping[str, models.PayloadIndexInfo]
 
 ANY_TYPE = frozenset(kind.value for kind in models.PayloadSchemaType)
 COUNTABLE = frozenset({"keyword", "integer", "uuid", "bool"})
+SORTABLE = frozenset({"integer", "float", "datetime"})
 
 
 @dataclass
 class Refusal(Exception):
-    """A request that is answered with an error: an HTTP status, what is wrong, and perhaps when to come back."""
+    """A request that is answered with an error: an HTTP status, what is wrong, and perhaps when to come back.
+
+    ``by_grpc`` is what is said over gRPC where that is something else; ``trailing`` is metadata sent after it.
+    """
 
     status: int
     message: str
     retry_after: int | None = None
+    by_grpc: str | None = None
+    trailing: tuple[tuple[str, str], ...] = ()
 
 
 def bad_request(message: str) -> Refusal:
@@ -29,15 +35,33 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, f"Bad request: {message}")
 
 
-def check_limit(limit: int | None, *, strict: models.StrictModeConfig | None) -> None:
-    """Raise Refusal for a limit below one, or above what strict mode allows."""
+def check_limit(limit: int | None, *, asked_of: str, strict: models.StrictModeConfig | None) -> None:
+    """Raise Refusal for a limit below one, or above what strict mode allows; ``asked_of`` is the server's own word."""
     if limit is not None and limit < 1:
-        raise Refusal(422, "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]")
-    most = strict.max_query_limit if strict and strict.enabled else None
-    asked = 10 if limit is None else limit
-    if most is not None and asked > most:
+        wrong = f"limit: value {limit} invalid, must be 1 or larger"
+        raise Refusal(
+            422, f"Validation error in JSON body: [{asked_of}.{wrong}]", by_grpc=f"Validation error in body: [{wrong}]"
+        )
+    check_most(10 if limit is None else limit, strict.max_query_limit if strict else None, name="limit", strict=strict)
+
+
+def check_most(asked: int | None, most: int | None, *, name: str, strict: models.StrictModeConfig | None) -> None:
+    """Raise Refusal for more than strict mode allows of one thing, by the server's name for it."""
+    if strict and strict.enabled and most is not None and asked is not None and asked > most:
         raise bad_request(
-            f'Limit exceeded {asked} > {most} for "limit". Help: Reduce the "limit" parameter to or below {most}.'
+            f'Limit exceeded {asked} > {most} for "{name}". Help: Reduce the "{name}" parameter to or below {most}.'
+        )
+
+
+def check_order(key: str, *, indexes: Indexes) -> None:
+    """Raise Refusal where no index sorts by this key; strict mode or not."""
+    index = indexes.get(key)
+    if index is None or index.data_type.value not in SORTABLE:
+        raise Refusal(
+            400,
+            f"Wrong input: No range index for `order_by` key: `{key}`. Please create one to use `order_by`. Check "
+            "https://qdrant.tech/documentation/concepts/indexing/#payload-index to see which payload schemas support "
+            "Range conditions",
         )
 
 
@@ -62,10 +86,11 @@ def check_facet(key: str, *, indexes: Indexes) -> None:
     """Raise Refusal where no index counts the values of this key; strict mode or not."""
     index = indexes.get(key)
     if index is None or index.data_type.value not in COUNTABLE:
-        raise bad_request(
-            f"No appropriate index for faceting: `{key}`. Please create one to facet on this field. "
+        raise Refusal(
+            400,
+            f"Wrong input: No appropriate index for faceting: `{key}`. Please create one to facet on this field. "
             "Check https://qdrant.tech/documentation/concepts/indexing/#payload-index to see which index conditions "
-            "support Match conditions"
+            "support Match conditions",
         )
 
 

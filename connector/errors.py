@@ -7,7 +7,9 @@
     ├── Overloaded                  queue full; carries .retry_after              HTTP 429
     ├── StoreError
     │   ├── StoreUnavailable        no answer in time (retryable)                 HTTP 503
-    │   ├── StoreRefused            wrong key, wrong schema, strict mode          HTTP 502
+    │   ├── StoreRefused            wrong schema, strict mode                     HTTP 502
+    │   │   ├── NotAllowed          an unknown key, or one without the right
+    │   │   └── BatchTooLarge       fewer points at a time may pass
     │   ├── StoreFull               quota or disk: pause and say so               HTTP 507
     │   ├── CollectionMissing                                                     HTTP 404
     │   └── CollectionMismatch      built by another space                        HTTP 409
@@ -122,6 +124,14 @@ class StoreUnavailable(StoreError):
 
 class StoreRefused(StoreError):
     """The store answered no, and would answer no again."""
+
+
+class NotAllowed(StoreRefused):
+    """The store does not know the key, or the key does not have the right to do this."""
+
+
+class BatchTooLarge(StoreRefused):
+    """The store takes no batch of this size; smaller ones may pass."""
 
 
 class StoreFull(StoreError):

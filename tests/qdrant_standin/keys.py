@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tests.qdrant_standin.strict import Refusal
 
 Right = Literal["list", "read", "write", "manage", "make"]
-"""What an operation takes: any key, reading or writing one collection, changing it as such, making any (aliases too)."""
+"""What an operation takes: any key, reading or writing a collection, changing it as such, making any (aliases too)."""
 
 
 @dataclass(frozen=True)

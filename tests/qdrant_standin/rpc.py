@@ -188,8 +188,6 @@ class _Collections(qdrant.CollectionsServicer):
         return self._door.let_in("aliases", request, context, act, right="make")
 
     def ListAliases(self, request: qdrant.ListAliasesRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        del request  # it asks for all of them
-
         def act() -> Any:
             found = self._store.list_aliases().aliases
             return qdrant.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(each) for each in found])

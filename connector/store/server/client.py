@@ -20,11 +20,13 @@ log = logging.getLogger(__name__)
 REST_PORT = 6333
 """Where Qdrant listens when an address names no port."""
 
+_EXAMPLE = "such as http://localhost:6333"
+
 _GRPC_OPTIONS = {
     "grpc.enable_retries": 0,  # ours are the only retries
     "grpc.initial_reconnect_backoff_ms": 100,  # by default a refused channel stays shut for up to two minutes,
-    "grpc.min_reconnect_backoff_ms": 100,  # whatever our own retries ask of it
-    "grpc.max_reconnect_backoff_ms": 2000,
+    "grpc.max_reconnect_backoff_ms": 500,  # whatever our own retries ask of it
+    "grpc.min_reconnect_backoff_ms": 5000,  # in truth the time that one connection may take to be made
 }
 
 
@@ -64,25 +66,33 @@ def _read_certificates(path: Path) -> bytes:
     return content
 
 
-def parse_address(url: str | None) -> Url:
-    """The parts of a server's address. Raises ConfigError for what is no http(s) address, or holds a password."""
-    example = "such as http://localhost:6333"
+def parse_addresses(url: str | None) -> list[Url]:
+    """The servers that ``qdrant.url`` names, by commas. Raises ConfigError for what is none, or holds a password."""
     if url is None:
-        raise ConfigError(f"POLYGLANCE_QDRANT__URL is not set: a server engine needs an address, {example}.")
+        raise ConfigError(f"POLYGLANCE_QDRANT__URL is not set: a server engine needs an address, {_EXAMPLE}.")
+    return [_parse_address(part.strip()) for part in url.split(",")]
+
+
+def _parse_address(url: str) -> Url:
     try:
         address = parse_url(url)
     except LocationParseError as error:
-        raise ConfigError(f"qdrant.url cannot be read as an address; {example} is one.") from error
+        raise ConfigError(f"qdrant.url cannot be read as an address; {_EXAMPLE} is one.") from error
     if address.auth is not None:
         raise ConfigError("qdrant.url holds a user or password: put the key into POLYGLANCE_QDRANT__API_KEY instead.")
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(f"qdrant.url = {mask_credentials(url)!r} is no http or https address, {example}.")
+        raise ConfigError(f"qdrant.url = {mask_credentials(url)!r} is no http or https address, {_EXAMPLE}.")
     return address
 
 
+def port_of(settings: QdrantSettings, *, address: Url) -> int:
+    """Where calls really go: gRPC has a port of its own."""
+    return settings.grpc_port if settings.transport == "grpc" else address.port or REST_PORT
+
+
 def describe_address(settings: QdrantSettings, *, address: Url) -> str:
-    """Where calls really go, for messages: gRPC has a port of its own."""
-    port = settings.grpc_port if settings.transport == "grpc" else address.port or REST_PORT
+    """Where calls really go, for messages."""
+    port = port_of(settings, address=address)
     return f"{address.scheme}://{address.host}:{port} ({'gRPC' if settings.transport == 'grpc' else 'REST'})"
 
 

@@ -2,7 +2,7 @@
 
 Only errors that call themselves ``retryable`` are tried again, with exponential waits, jitter, and never before
 the moment a ``Retry-After`` names. ``StoreFull`` is waited out by a limit of its own: an operator needs minutes
-to make room, and nothing but room helps. Every wait says so in the log; every limit ends in one clear sentence.
+to make room, and nothing but room helps. Waits are said in the log; every limit ends in one clear sentence.
 """
 
 import logging
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.nap import sleep_using_event
 
 from connector.errors import PolyglanceError, StoreFull, StoreUnavailable
@@ -21,21 +21,26 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LONGEST_WAIT_S = 15.0
-"""No wait of our own choosing is longer; a server's Retry-After may be."""
+LONGEST_WAIT_S = 1.0
+"""No wait of our own choosing is longer: a server that is back is asked within two seconds, gRPC's own reconnecting
+included. A server's Retry-After may be longer."""
+LOGGED_ATTEMPTS = 4
+"""Attempts that each have a line in the log; of those after them only every eighth has."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How long to go on, in seconds: ``total_s`` without an answer, ``full_s`` with a full store.
 
-    ``first_s`` is the first wait; it doubles from there. ``closing`` ends every wait at once.
+    ``first_s`` is the first wait; it doubles from there. ``closing`` ends every wait at once. ``nodes`` that can
+    answer are asked one after the other before there is any wait.
     """
 
     total_s: float
     full_s: float
     first_s: float
     closing: threading.Event
+    nodes: int = 1
 
 
 def persist(operation: Callable[[], T], *, retry_policy: RetryPolicy, doing: str) -> T:
@@ -62,20 +67,23 @@ class _Wait:
     """Exponential with jitter; a full store is asked twenty times over its whole limit."""
 
     def __init__(self, retry_policy: RetryPolicy) -> None:
-        self._backoff = wait_exponential(retry_policy.first_s, max=LONGEST_WAIT_S) + wait_random(
-            0, retry_policy.first_s
-        )
         self._full_s = retry_policy.full_s / 20
-        self._jitter_s = retry_policy.first_s
+        self._first_s = retry_policy.first_s
+        self._nodes = retry_policy.nodes
 
     def __call__(self, state: RetryCallState) -> float:
         error = _error_of(state)
         if isinstance(error, StoreFull):
             return self._full_s
+        jitter = random.uniform(0, self._first_s)
         asked = error.retry_after if isinstance(error, StoreUnavailable) else None
         if asked is not None:
-            return asked + random.uniform(0, self._jitter_s)
-        return self._backoff(state)
+            return asked + jitter
+        rounds, others = divmod(state.attempt_number, self._nodes)
+        if others:
+            return 0.0
+        doublings = min(rounds - 1, 32)
+        return min(self._first_s * 2.0**doublings, LONGEST_WAIT_S) + jitter
 
 
 class _Limit:
@@ -90,12 +98,14 @@ class _Limit:
 
 
 class _ReplyReader:
-    """One line in the log before each wait."""
+    """A line in the log before the first waits, and now and then before later ones."""
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
 
     def __call__(self, state: RetryCallState) -> None:
+        if state.attempt_number > LOGGED_ATTEMPTS and state.attempt_number % 8:
+            return
         error = _error_of(state)
         event = "store_full_paused" if isinstance(error, StoreFull) else "store_retry"
         log.warning(

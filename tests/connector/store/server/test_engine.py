@@ -372,7 +372,7 @@ def test_an_interrupted_bulk_load_switches_indexing_back_on(
     engine.create(SCHEMA)
     with pytest.raises(interruption), engine.bulk_load():
         raise interruption
-    assert indexing_threshold(client, engine.collection) == 20_000
+    assert indexing_threshold(client, engine.collection) == 10_000
 
 
 KILLED = """
@@ -407,7 +407,7 @@ def test_after_a_kill_the_next_run_switches_indexing_back_on(
         case _:
             with engine.bulk_load():
                 assert indexing_threshold(client, engine.collection) == 0
-    assert indexing_threshold(client, engine.collection) == 20_000
+    assert indexing_threshold(client, engine.collection) == 10_000
     assert client.get_collection(engine.collection).config.metadata == SCHEMA.to_json()
 
 

@@ -14,12 +14,20 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from connector.errors import CollectionMissing, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from connector.errors import (
+    BatchTooLarge,
+    CollectionMissing,
+    NotAllowed,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
 from connector.store.server.errors import ADVICE, BY_CODE, FOREIGN, Call, translate
 
 CALL = Call("writing 3 points", collection="photos", address="http://db:6334 (gRPC)", secret=SecretStr("s3cret"))
 
-OURS = (StoreUnavailable, StoreRefused, StoreFull, CollectionMissing)
+OURS = (StoreUnavailable, StoreRefused, NotAllowed, BatchTooLarge, StoreFull, CollectionMissing)
 
 QUOTA = "Disk usage is at 97% of total capacity, exceeding the configured limit of 90%."
 
@@ -111,8 +119,8 @@ def test_every_http_status_has_a_verdict(status: HTTPStatus) -> None:
         (400, grpc.StatusCode.INVALID_ARGUMENT, 'Bad request: Index required but not found for "x"', StoreRefused),
         (400, grpc.StatusCode.INVALID_ARGUMENT, 'Index required but not found for "meta.quota"', StoreRefused),
         (422, grpc.StatusCode.INVALID_ARGUMENT, "Validation error in JSON body", StoreRefused),
-        (401, grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT", StoreRefused),
-        (403, grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Write access is required", StoreRefused),
+        (401, grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT", NotAllowed),
+        (403, grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Global manage access is required", NotAllowed),
         (404, grpc.StatusCode.NOT_FOUND, "Not found: Collection `photos` doesn't exist!", CollectionMissing),
         (404, grpc.StatusCode.NOT_FOUND, "Not found: No point with id 7 found", StoreRefused),
         (408, grpc.StatusCode.DEADLINE_EXCEEDED, "Timeout: Operation 'upsert' timed out after 1s", StoreUnavailable),
@@ -123,7 +131,7 @@ def test_every_http_status_has_a_verdict(status: HTTPStatus) -> None:
         (503, grpc.StatusCode.UNAVAILABLE, "Shard temporarily unavailable", StoreUnavailable),
         (507, grpc.StatusCode.RESOURCE_EXHAUSTED, QUOTA, StoreFull),
         (400, grpc.StatusCode.INVALID_ARGUMENT, "Resident memory usage is at 96% of total memory", StoreFull),
-        (400, grpc.StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 4)", StoreRefused),
+        (400, grpc.StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 4)", BatchTooLarge),
     ],
 )
 def test_both_transports_mean_the_same(rest: int, code: grpc.StatusCode, said: str, kind: type[StoreError]) -> None:
@@ -190,5 +198,65 @@ def test_a_message_says_what_was_done_where_and_what_to_do() -> None:
     error = ours(answered(401, b"Invalid API key or JWT"))
     assert str(error) == (
         "writing 3 points in collection 'photos' at http://db:6334 (gRPC) failed: HTTP 401: Invalid API key or JWT. "
-        "Check POLYGLANCE_QDRANT__API_KEY; writing takes a key that may write."
+        "Check POLYGLANCE_QDRANT__API_KEY."
     )
+
+
+@pytest.mark.parametrize(
+    ("doing", "what"),
+    [
+        ("writing 3 points", "writing 3 points in collection 'photos' at"),
+        ("looking for the collection", "looking for collection 'photos' at"),
+    ],
+)
+def test_a_message_names_the_collection_once(doing: str, what: str) -> None:
+    error = translate(
+        answered(500, "task panicked"), call=Call(doing, collection="photos", address="http://db:6334 (gRPC)")
+    )
+    assert str(error).startswith(what)
+    assert str(error).count("collection") == 1
+
+
+AWAY = (
+    "Service internal error: 1 of 1 read operations failed: Service internal error: Tonic status error: status: "
+    'Unavailable, message: "Failed to connect to http://10.0.0.3:6335/, error: transport error: tcp connect error"'
+)
+NAMED_OTHERWISE = (
+    "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "kind", "advice"),
+    [
+        (500, "INTERNAL", "No space left on device: WAL buffer size exceeds it", StoreFull, "Deleting points does not"),
+        (507, "RESOURCE_EXHAUSTED", QUOTA, StoreFull, "delete points, drop a collection"),
+        (500, "INTERNAL", AWAY, StoreUnavailable, "http://10.0.0.3:6335 does not answer: "),
+        (500, "INTERNAL", "2 out of 6 shards failed to apply operation", StoreUnavailable, "bring that node back"),
+        (
+            400,
+            "INVALID_ARGUMENT",
+            "No range index for `order_by` key: `a`",
+            StoreRefused,
+            "`polyglance collection create`",
+        ),
+        (503, "UNAVAILABLE", NAMED_OTHERWISE, StoreRefused, "for another name"),
+        (503, "UNAVAILABLE", "Hostname Verification Check failed.", StoreRefused, "for another name"),
+        (503, "UNAVAILABLE", "Ssl handshake failed: WRONG_VERSION_NUMBER", StoreRefused, "does not speak TLS"),
+    ],
+)
+def test_the_advice_is_for_what_happened(
+    status: int, code: str, said: str, kind: type[StoreError], advice: str
+) -> None:
+    for error in (ours(answered(status, said)), ours(RpcFailure(grpc.StatusCode[code], said))):
+        assert type(error) is kind, str(error)
+        assert advice in str(error)
+
+
+def test_a_quota_is_known_by_the_metadata_after_the_refusal_whatever_the_words() -> None:
+    class Refused(RpcFailure):
+        def trailing_metadata(self) -> Any:
+            return (("qdrant-insufficient-storage", "1"),)
+
+    assert isinstance(ours(Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more of this")), StoreFull)
+    assert isinstance(ours(RpcFailure(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more of this")), StoreUnavailable)

@@ -15,6 +15,8 @@ from tests.qdrant_standin.openapi import VARIABLE, Judge, find_document
 from tests.qdrant_standin.rest import ROUTES
 from tests.qdrant_standin.standin import Standin, running
 
+BY_OTHERS = {"clear_payload", "delete_vectors", "list_aliases"}
+"""Operations that the engine never asks for: tests do, in the place of somebody at the dashboard."""
 HOLIDAY = models.Filter(must=[models.FieldCondition(key="folder", match=models.MatchValue(value="holiday"))])
 UNINDEXED = models.Filter(must=[models.FieldCondition(key="exposure", match=models.MatchValue(value="1/60"))])
 
@@ -88,7 +90,8 @@ def test_what_we_send_and_what_the_standin_answers_is_in_qdrants_document(
     use_everything(engine, alias=f"{collection}-alias")
     exchanges = standin.exchanges()
     engine.close()
-    assert {(one["method"], one["path"]) for one in exchanges} == {(route.method, route.path) for route in ROUTES}
+    asked = {(route.method, route.path) for route in ROUTES if route.operation not in BY_OTHERS}
+    assert {(one["method"], one["path"]) for one in exchanges} == asked
     assert {one["status"] for one in exchanges} == {200, 400, 404}
     found = [
         f"{one['method']} {one['path']} {one['status']}: {line}" for one in exchanges for line in judge.problems(one)

@@ -22,7 +22,8 @@ from qdrant_client import QdrantClient, models
 from benchmarks.record import spread, write
 from benchmarks.structured import structured_vectors
 from connector.records import Point
-from connector.store.edge.engine import CANDIDATES, EmbeddedEngine
+from connector.store.edge.engine import EmbeddedEngine
+from connector.store.edge.requests import CANDIDATES
 from connector.store.engine import Engine, NearestQuery
 from connector.store.schema import CollectionSchema, Fingerprint
 from connector.store.server.engine import ServerEngine

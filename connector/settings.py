@@ -287,9 +287,9 @@ class WatchSettings(Section):
 
     every_s: float = Field(default=3600.0, gt=0)
     """Seconds between two full passes, which make up for changes that nobody told."""
-    settle_s: float = Field(default=2.0, ge=0)
+    settle_s: float = Field(default=0.2, ge=0)
     """Seconds without a change before those that came in are looked at."""
-    idle_s: float = Field(default=10.0, ge=0)
+    idle_s: float = Field(default=900.0, ge=0)
     """Seconds without work after which the workers are sent home: the model leaves memory."""
     sqs_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     """Address of the SQS queue that a bucket tells its changes to."""

@@ -27,7 +27,7 @@ def watch(
         float | None, typer.Option("--every", help="Seconds between two full passes (3600), which also prune.")
     ] = None,
     settle: Annotated[
-        float | None, typer.Option("--settle", help="Seconds without a change before changes are looked at (2).")
+        float | None, typer.Option("--settle", help="Seconds without a change before changes are looked at (0.2).")
     ] = None,
     sqs_url: Annotated[
         str | None, typer.Option("--sqs-url", help="The SQS queue that the bucket tells its changes to.")

@@ -14,6 +14,8 @@ from workers.watch.watch import ScanResult
 
 LOOK_MS = 500
 """Milliseconds between two looks at whether the folder is still the same, and whether it is time to end."""
+TOGETHER_MS = 100
+"""Milliseconds for which events are gathered at most before they are told."""
 
 
 class FolderFeed:
@@ -49,7 +51,7 @@ class FolderFeed:
             yield from watchfiles.watch(
                 self._folder,
                 watch_filter=None,
-                debounce=LOOK_MS,
+                debounce=TOGETHER_MS,
                 stop_event=over,
                 rust_timeout=LOOK_MS,
                 yield_on_timeout=True,

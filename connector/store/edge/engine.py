@@ -1,7 +1,9 @@
 """The Qdrant engine inside this process (Qdrant Edge); ``shared`` lets other processes use it.
 
-The one rule: a single lock serialises every call, because Edge holds the interpreter lock while it works anyway and
-``optimize`` closes the shard under everyone's feet. Opening touches no file; the first call does.
+The one rule: a single lock serialises what is asked of the shard, because Edge holds the interpreter lock while it
+works anyway; it is handed on in the order it was asked for, and a large upsert asks for it again and again. Writers
+exclude one another besides, so that nothing is written while ``optimize`` works on a copy. Opening touches no file; the
+first call does.
 
 Durability: an upsert returns when it is in the write-ahead log and can be read back, so a killed process loses
 nothing that was acknowledged. From time to time what was written last is sealed: the log is written through and the
@@ -10,6 +12,7 @@ points move out of memory, so that neither grows with the collection.
 
 import ctypes
 import logging
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,8 +26,10 @@ from connector.errors import ConfigError, StoreError, StoreRefused
 from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vector
 from connector.store.edge.errors import edge_errors
+from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.optimize import optimize_apart
+from connector.store.edge.requests import edge_condition, nearest_request
 from connector.store.engine import EMBEDDED, SEAL_LEAST, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
     check_facet,
@@ -48,16 +53,8 @@ indexes take some 5 KB each in memory until then, and a restart after a crash wr
 seal opens all segments twice, some 30 ms each time: seals of one size for all would take ever longer."""
 SEAL_SHARE = 4
 
-CANDIDATES = 100
-"""Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
-HNSW_EF = 256
-"""Candidates in the graph: on 50,000 structured vectors recall@10 is .998, against .988 with 128, for a tenth of a
-millisecond more."""
-FILTERED_EF = 128
-"""The same with a filter, where neighbours of neighbours are looked at too (docs/decisions/0006): on 100,000 structured
-vectors recall@10 is .999 where a tenth to a half match, and .987 where nine tenths do."""
-_ACORN = edge.AcornSearchParams(enable=True, max_selectivity=1.0)
-_EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
+TURN = 64
+"""Points written at a time, some milliseconds: then whoever asks meanwhile has its turn."""
 
 
 class EngineClosed(StoreRefused):
@@ -71,7 +68,10 @@ class EmbeddedEngine:
 
     def __init__(self, folder: CollectionFolder) -> None:
         self._folder = folder
-        self._exclusive = threading.RLock()
+        self._exclusive = FairLock()
+        self._writing = threading.Lock()  # always taken before the other
+        self._optimizing: subprocess.Popen[str] | None = None
+        self._leaving = False
         self._shard: edge.EdgeShard | None = None
         self._schema: CollectionSchema | None = None
         self._unsealed = 0
@@ -105,7 +105,7 @@ class EmbeddedEngine:
 
     def create(self, schema: CollectionSchema) -> None:
         """Create the collection, or add what the existing one lacks of ``schema``. Raises CollectionMismatch."""
-        with self._exclusive, edge_errors(self._folder.path):
+        with self._writing, self._exclusive, edge_errors(self._folder.path):
             self._refuse_when_closed()
             if self._folder.exists:
                 shard, stored = self._opened()
@@ -126,28 +126,34 @@ class EmbeddedEngine:
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id. Raises ValueError, StoreFull; then nothing was written."""
-        with self._use() as (shard, schema):
-            check_points(points, dims=schema.fingerprint.dims)
-            self._folder.require_room()
+        with self._writing:
+            with self._use() as (_, schema):
+                check_points(points, dims=schema.fingerprint.dims)
+                self._folder.require_room()
             name = schema.vector_name
-            records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, dict(p.payload)) for p in points]
-            shard.update(edge.UpdateOperation.upsert_points(records))
-            self._unsealed += len(points)
-            if self._unsealed >= SEAL_LEAST and self._unsealed >= _seal_at(shard.info().points_count - self._unsealed):
-                self._seal()
+            for first in range(0, len(points), TURN):
+                some = points[first : first + TURN]
+                records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, dict(p.payload)) for p in some]
+                with self._use() as (shard, _):
+                    shard.update(edge.UpdateOperation.upsert_points(records))
+                    self._unsealed += len(some)
+            with self._use() as (shard, _):
+                unsealed = self._unsealed
+                if unsealed >= SEAL_LEAST and unsealed >= _seal_at(shard.info().points_count - unsealed):
+                    self._seal()
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
         """Merge ``payload``, by its top-level keys, into one point's payload."""
         check_ids([point_id])
         check_payload(payload, point_id=point_id)
-        with self._use() as (shard, _):
+        with self._writing, self._use() as (shard, _):
             self._folder.require_room()
             shard.update(edge.UpdateOperation.set_payload([sent_id(point_id)], payload))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
         check_ids(ids)
-        with self._use() as (shard, _):
+        with self._writing, self._use() as (shard, _):
             self._folder.require_room()
             shard.update(edge.UpdateOperation.delete_points([*map(sent_id, ids)]))
 
@@ -164,7 +170,7 @@ class EmbeddedEngine:
         """Answer all queries in one planned batch."""
         with self._use() as (shard, schema):
             check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-            requests = [_request(query, schema=schema) for query in queries]
+            requests = [nearest_request(query, schema=schema) for query in queries]
             answers = shard.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(id=str(p.id), score=p.score, payload=_payload(p)) for p in answer] for answer in answers]
 
@@ -182,7 +188,7 @@ class EmbeddedEngine:
         request = edge.ScrollRequest(
             offset=None if start is None else sent_id(start),
             limit=limit,
-            filter=_edge_filter(where),
+            filter=edge_condition(where),
             with_payload=_payload_selector(fields),
             with_vector=vectors,
         )
@@ -193,7 +199,7 @@ class EmbeddedEngine:
 
     def count(self, *, where: "Filter | None" = None) -> int:
         """How many points match, exactly."""
-        request = edge.CountRequest(exact=True, filter=_edge_filter(where))
+        request = edge.CountRequest(exact=True, filter=edge_condition(where))
         with self._use() as (shard, _):
             return shard.count(request)
 
@@ -201,14 +207,16 @@ class EmbeddedEngine:
         """The field's most frequent values and their exact counts."""
         with self._use() as (shard, schema):
             check_facet(key, indexes=schema.indexes)
-            answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=_edge_filter(where)))
+            answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=edge_condition(where)))
             counts = [FacetCount(value=hit.value, count=hit.count) for hit in answer.hits]
             return sorted(counts, key=lambda each: (-each.count, each.value))
 
     def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
         """Points picked at random."""
         picked = edge.Sample.Random
-        return self._picked(edge.QueryRequest(limit=limit, query=picked, filter=_edge_filter(where), with_payload=True))
+        return self._picked(
+            edge.QueryRequest(limit=limit, query=picked, filter=edge_condition(where), with_payload=True)
+        )
 
     def ordered(
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
@@ -219,19 +227,41 @@ class EmbeddedEngine:
         direction = edge.Direction.Desc if descending else edge.Direction.Asc
         order = edge.OrderBy(key, direction)
         return self._picked(
-            edge.QueryRequest(limit=limit, offset=offset, query=order, filter=_edge_filter(where), with_payload=True)
+            edge.QueryRequest(limit=limit, offset=offset, query=order, filter=edge_condition(where), with_payload=True)
         )
 
     def optimize(self) -> None:
-        """Build the search graph in a child process; other threads' calls wait until it is done.
+        """Build the search graph in a child process, in a copy: meanwhile questions are answered, and writers wait.
 
-        Raises StoreFull unless twice the collection's size is free. Interrupting it loses nothing.
+        Raises StoreFull unless three times the collection's size is free. Interrupting it loses nothing.
         """
-        with self._use():
-            self._folder.require_room(2 * self._folder.size())
-            self._close_shard()  # the child opens it; our lock keeps others out, and the next call opens it again
-            optimize_apart(self._folder.path, kind="graph")
-            self._folder.remember_sealed(0)
+        with self._writing:
+            with self._use() as (shard, _):
+                self._folder.require_room(3 * self._folder.size())
+                shard.flush()
+            with self._folder.copied() as copy, edge_errors(self._folder.path):
+                try:
+                    optimize_apart(self._folder.path, shard=copy.name, kind="graph", started=self._begun)
+                except StoreError:
+                    self._refuse_when_closed()  # then it was ended from here
+                    raise
+                finally:
+                    self._optimizing = None
+                with self._use():
+                    self._close_shard()
+                    self._folder.replace_shard(copy)
+                    self._folder.remember_sealed(0)
+
+    def leave_optimizing(self) -> None:
+        """Give up building the graph, for whoever closes this engine soon: it would take too long to wait for."""
+        self._leaving = True
+        if (child := self._optimizing) is not None:
+            child.kill()
+
+    def _begun(self, child: "subprocess.Popen[str]") -> None:
+        self._optimizing = child
+        if self._leaving:
+            child.kill()
 
     def bulk_load(self) -> AbstractContextManager[None]:
         """Nothing to put off: the search graph is built by ``optimize`` and never before."""
@@ -246,7 +276,7 @@ class EmbeddedEngine:
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
-        with self._exclusive, edge_errors(self._folder.path):
+        with self._writing, self._exclusive, edge_errors(self._folder.path):
             self._refuse_when_closed()
             if not self._folder.path.is_dir():
                 return
@@ -256,7 +286,8 @@ class EmbeddedEngine:
 
     def close(self) -> None:
         """Write everything down and let go of the folder. Harmless when repeated."""
-        with self._exclusive, edge_errors(self._folder.path):
+        self.leave_optimizing()
+        with self._writing, self._exclusive, edge_errors(self._folder.path):
             self._closed = True
             try:
                 self._close_shard()
@@ -313,7 +344,7 @@ class EmbeddedEngine:
             with edge_errors(self._folder.path):
                 self._folder.require_room(max(0, grown))
                 self._folder.remember_sealed(self._folder.sealed + points)
-                optimize_apart(self._folder.path, kind="seal")
+                optimize_apart(self._folder.path, kind="seal", started=self._begun)
         except StoreError as error:
             log.warning("not_sealed collection=%s points=%d: %s", self.collection, points, error)
         give_back()
@@ -333,42 +364,13 @@ class EmbeddedEngine:
             self._schema = joined
 
     def _refuse_when_closed(self) -> None:
-        if self._closed:
+        if self._closed or self._leaving:
             raise EngineClosed(f"the engine of collection {self.collection!r} was closed; open another one.")
 
 
 def _seal_at(points: int) -> int:
     """How many points more a collection of so many takes before they are sealed."""
     return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
-
-
-def _request(query: NearestQuery, *, schema: CollectionSchema) -> edge.QueryRequest:
-    return edge.QueryRequest(
-        limit=query.limit,
-        offset=query.offset,
-        query=edge.Query.Nearest(query.vector.tolist(), schema.vector_name),
-        with_payload=True,
-        with_vector=False,
-        filter=_edge_filter(query.where),
-        score_threshold=query.min_score,
-        params=_EXACT if query.exact else _approximate(query),
-    )
-
-
-def _approximate(query: NearestQuery) -> edge.SearchParams:
-    oversampling = max(2.0, CANDIDATES / max(query.limit + query.offset, 1))
-    rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
-    if query.where is None:
-        return edge.SearchParams(hnsw_ef=HNSW_EF, quantization=rescored)
-    return edge.SearchParams(hnsw_ef=FILTERED_EF, quantization=rescored, acorn=_ACORN)
-
-
-def _edge_filter(where: "Filter | None") -> edge.Filter | None:
-    if where is None:
-        return None
-    from connector.store.edge.filters import edge_filter  # here: qdrant_client takes a second to import
-
-    return edge_filter(where)
 
 
 def _payload_selector(fields: Sequence[str] | None) -> bool | list[str]:

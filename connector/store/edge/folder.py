@@ -2,6 +2,7 @@
 
     collection.json     the schema (CollectionSchema.to_json), written by rename
     shard/              the Edge shard, moved here complete, with every index: it exists whole or not at all
+    shard.next, .old    while the search graph is built: the copy it is built in, and what that copy has replaced
     sealed              how many points were sealed since the search graph was last built
     lock, lock.pid      held while an engine has the collection open, and by whom
 
@@ -13,6 +14,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -49,7 +52,7 @@ class CollectionFolder:
     @property
     def exists(self) -> bool:
         """Whether the collection was created, wholly."""
-        return self._schema_path.is_file() and self.shard_path.is_dir()
+        return self._schema_path.is_file() and (self.shard_path.is_dir() or self._replaced_path.is_dir())
 
     def missing(self) -> CollectionMissing:
         """The error for a collection that does not exist, naming those that do."""
@@ -169,19 +172,51 @@ class CollectionFolder:
     def remove(self) -> None:
         """Delete everything, the schema first: a collection without one does not exist. Lets go of the lock."""
         self._schema_path.unlink(missing_ok=True)
-        shutil.rmtree(self.shard_path, ignore_errors=True)
+        for shard in (self.shard_path, self._replaced_path):
+            shutil.rmtree(shard, ignore_errors=True)
         if sys.platform == "win32":  # where no open file can be removed
             self.release()
         shutil.rmtree(self.path)  # with the lock in it: whoever waits for it finds out, and takes another
         self.release()
 
     def load(self) -> edge.EdgeShard:
-        """Open the shard, to be optimized by the rules of searching: see ``shard_config``."""
+        """Open the shard, to search and to write. It is held."""
+        self._recover()
         return edge.EdgeShard.load(str(self.shard_path), shard_config(self.read_schema()))
 
-    def load_to_seal(self) -> edge.EdgeShard:
-        """Open the shard, to be optimized by the rules of sealing: see ``sealing_config``."""
-        return edge.EdgeShard.load(str(self.shard_path), sealing_config(self.read_schema()))
+    def load_to_optimize(self, name: str, *, seal: bool) -> edge.EdgeShard:
+        """Open the shard or a copy of it, to be optimized by ``sealing_config`` or by ``shard_config``."""
+        schema = self.read_schema()
+        return edge.EdgeShard.load(str(self.path / name), sealing_config(schema) if seal else shard_config(schema))
+
+    @contextmanager
+    def copied(self) -> Iterator[Path]:
+        """A copy of the shard, which nobody writes to meanwhile; gone after the block unless it took its place."""
+        copy = self.path / "shard.next"
+        shutil.rmtree(copy, ignore_errors=True)
+        try:
+            shutil.copytree(self.shard_path, copy)
+            yield copy
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def replace_shard(self, copy: Path) -> None:
+        """Let a copy take the place of the shard, which is closed. A crash leaves one of the two."""
+        self.shard_path.rename(self._replaced_path)
+        copy.rename(self.shard_path)
+        _sync_folder(self.path)
+        shutil.rmtree(self._replaced_path, ignore_errors=True)
+
+    def _recover(self) -> None:
+        """Finish or undo what a crash interrupted."""
+        if not self.shard_path.is_dir() and self._replaced_path.is_dir():
+            self._replaced_path.rename(self.shard_path)
+        for left in (self._replaced_path, self.path / "shard.next"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    @property
+    def _replaced_path(self) -> Path:
+        return self.path / "shard.old"
 
     @property
     def sealed(self) -> int:

@@ -1,6 +1,6 @@
 """Optimize or seal a collection in a process of its own: Edge holds the interpreter lock for as long as it works.
 
-Run as ``python -m connector.store.edge.optimize graph|seal COLLECTION``. Killing it is safe: the shard keeps
+Run as ``python -m connector.store.edge.optimize graph|seal COLLECTION SHARD``. Killing it is safe: the shard keeps
 what it had.
 """
 
@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -25,18 +25,22 @@ LONGEST_START_S = 30.0
 """How long an interrupted caller waits for the child's handle, to end it."""
 
 
-def optimize_apart(collection: Path, *, kind: Kind) -> None:
-    """Optimize the shard in this collection's folder, which nobody has open, in a child process, and wait for it.
+def optimize_apart(
+    collection: Path, *, kind: Kind, shard: str = "shard", started: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    """Optimize a shard in this collection's folder, which nobody has open, in a child process, and wait for it.
 
-    Raises our error for whatever the child died of; when the wait is interrupted, the child is killed.
+    ``started`` is handed the child. Raises our error for whatever it died of; when the wait is interrupted, it is
+    killed.
     """
-    command = [sys.executable, "-P", "-m", __name__, kind, str(collection)]
+    command = [sys.executable, "-P", "-m", __name__, kind, str(collection), shard]
     ours = Path(__file__).parents[3]  # first: a script may have a connector.py of its own beside it
     places = os.pathsep.join(str(Path(entry).absolute()) for entry in [str(ours), *sys.path])
     environment = {**os.environ, "PYTHONPATH": places}
     child = _started(command, environment=environment)
     with child:
         try:
+            started(child)
             assert child.stderr is not None
             said = child.stderr.read()
         except BaseException:
@@ -81,10 +85,10 @@ def _started(command: list[str], *, environment: Mapping[str, str]) -> subproces
         raise
 
 
-def main(kind: str, collection: Path) -> None:
+def main(kind: str, collection: Path, name: str) -> None:
     """Do what ``kind`` says, and merge what was deleted away. The collection's lock is the caller's."""
     folder = CollectionFolder(collection.parent, collection=collection.name)
-    shard = folder.load_to_seal() if kind == "seal" else folder.load()
+    shard = folder.load_to_optimize(name, seal=kind == "seal")
     try:
         shard.optimize()
     finally:
@@ -110,6 +114,6 @@ def end_with_caller() -> None:
 if __name__ == "__main__":
     try:
         end_with_caller()
-        main(sys.argv[1], Path(sys.argv[2]))
+        main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
     except Exception as error:  # noqa: BLE001  (the outermost frame: the message goes to the parent)
         sys.exit(str(error))

@@ -91,6 +91,7 @@ class Hosting:
         with _CHANGING:
             if _HERE.get(self._folder) is self:
                 del _HERE[self._folder]
+        self._engine.leave_optimizing()
         if self._host is not None:
             self._host.close()
         self._engine.close()
@@ -187,7 +188,7 @@ class SharedEngine:
         return self._call("ordered", key, descending=descending, limit=limit, offset=offset, where=where)  # type: ignore[no-any-return]
 
     def optimize(self) -> None:
-        """Build the search graph in a child process of the host; see ``EmbeddedEngine.optimize``."""
+        """Build the search graph in a child process of the host, while questions are answered and writers wait."""
         self._call("optimize")
 
     def bulk_load(self) -> AbstractContextManager[None]:

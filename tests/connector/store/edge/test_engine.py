@@ -484,7 +484,7 @@ def test_an_optimizer_that_is_interrupted_leaves_no_child_and_loses_nothing(data
 
 def test_what_the_optimizer_dies_of_is_told(data: Path) -> None:
     with pytest.raises(StoreRefused, match=r"No such file or directory: .*nowhere/collection.json"):
-        optimize_apart(data / "nowhere", kind="graph")
+        optimize_apart(data / "nowhere", kind="graph", started=lambda _: None)
 
 
 @pytest.mark.slow
@@ -556,3 +556,81 @@ def test_a_seal_that_fails_stops_no_upsert(data: Path, engine: EmbeddedEngine) -
     for first in range(0, SEAL_LEAST, 1_000):
         engine.upsert(points(1_000, first=first))
     assert engine.info().points == SEAL_LEAST
+
+
+@needs_proc
+def test_questions_are_answered_while_the_graph_is_built_and_writers_wait(engine: EmbeddedEngine) -> None:
+    count = grown(engine)
+    others = {*children_of(os.getpid())}
+    thread = threading.Thread(target=engine.optimize)
+    thread.start()
+    while thread.is_alive() and not ({*children_of(os.getpid())} - others):
+        pass
+    (child,) = {*children_of(os.getpid())} - others
+    os.kill(child, signal.SIGSTOP)  # it takes as long as this test wants
+    writer = threading.Thread(target=engine.upsert, args=[points(1, first=count)])
+    writer.start()
+
+    assert engine.count() == count
+    assert len(engine.query([NearestQuery(points(1)[0].vector)])[0]) == 10
+    assert writer.is_alive()
+    os.kill(child, signal.SIGCONT)
+    writer.join()
+    thread.join()
+    assert engine.info().points == count + 1
+    assert engine.info().indexed >= count / 2
+
+
+@needs_proc
+def test_whoever_closes_does_not_wait_for_the_graph(data: Path, engine: EmbeddedEngine) -> None:
+    count = grown(engine)
+    others = {*children_of(os.getpid())}
+    failures: list[StoreRefused] = []
+
+    def optimize() -> None:
+        try:
+            engine.optimize()
+        except StoreRefused as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=optimize)
+    thread.start()
+    while thread.is_alive() and not (children := {*children_of(os.getpid())} - others):
+        pass
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)
+
+    engine.close()
+
+    thread.join()
+    assert "was closed" in str(failures[0])
+    assert not any(runs(pid) for pid in children)
+    again = EmbeddedEngine.open(data, collection="images")
+    assert again.count() == count
+    assert {each.name for each in (data / "images").iterdir()} >= {"collection.json", "shard"}
+    assert not (data / "images" / "shard.next").exists()
+    again.close()
+
+
+@pytest.mark.parametrize("state", ["copying", "before the swap", "in the swap", "after the swap"])
+def test_a_crash_while_the_graph_is_put_in_place_loses_nothing(data: Path, engine: EmbeddedEngine, state: str) -> None:
+    engine.upsert(points(20))
+    engine.close()
+    folder = data / "images"
+    shard, old, following = folder / "shard", folder / "shard.old", folder / "shard.next"
+    if state == "copying":
+        shutil.copytree(shard / "wal", following / "wal")
+    elif state == "before the swap":
+        shutil.copytree(shard, following)
+    else:
+        shutil.copytree(shard, following)
+        shard.rename(old)
+        if state == "after the swap":
+            following.rename(shard)
+
+    again = EmbeddedEngine.open(data, collection="images")
+
+    assert again.count() == 20
+    assert not old.exists()
+    assert not following.exists()
+    again.close()

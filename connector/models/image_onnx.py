@@ -7,7 +7,7 @@ with float32's, and refuses the tower below ``LEAST_COSINE``. A processor with A
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ EXPORT = 1
 """Raised whenever the export below makes another file of the same weights."""
 
 LEAST_COSINE = 0.999
+FORMS: Mapping[str, Mapping[str, bool]] = {"int8": {}, "int8-of-7-bits": {"reduce_range": True}}
+"""In the order in which they are tried. Sums of 16 bits overflow on processors without VNNI; of 7-bit weights not."""
 
 
-def int8_forward(model: nn.Module, *, device: torch.device, weights: str) -> Callable[[Tensor], Tensor]:
-    """The tower's forward pass in 8-bit integers; ``weights`` is their digest, which the exported file is named after.
+def int8_forward(model: nn.Module, *, device: torch.device, weights: str, form: str) -> Callable[[Tensor], Tensor]:
+    """The tower's forward pass in one of ``FORMS``; ``weights`` is their digest, after which the file is named.
 
     Raises ConfigError without the extra ``onnx`` or on another device, ModelError for a model that is no CLIP.
     """
@@ -41,19 +43,19 @@ def int8_forward(model: nn.Module, *, device: torch.device, weights: str) -> Cal
         raise ConfigError(f"model.precision = int8 runs on a CPU, not on {device}; set it to auto.")
     if not isinstance(model, Vision):
         raise ModelError("model.precision = int8 is for CLIP's towers; set it to auto for this one.")
-    path = _cached_path(weights)
+    path = _cached_path(weights, form=form)
     session = open_session(path, threads=1) if path.exists() else None
     if session is None:
         log.info("int8_export path=%s (once)", path)
-        publish(path, lambda draft: _export(model, draft))
+        publish(path, lambda draft: _export(model, draft, form=form))
         session = open_session(path, threads=1)
     return _forward_of(session, model)
 
 
-def _cached_path(weights: str) -> Path:
+def _cached_path(weights: str, *, form: str) -> Path:
     parts = [str(EXPORT), weights, *(f"{name} {version(name)}" for name in LIBRARIES)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return cache_folder() / f"image-int8-{key}.onnx"
+    return cache_folder() / f"image-{form}-{key}.onnx"
 
 
 class _FromPatches(nn.Module):
@@ -67,7 +69,7 @@ class _FromPatches(nn.Module):
         return self.vision.from_patches(patches)
 
 
-def _export(model: Vision, path: Path) -> None:
+def _export(model: Vision, path: Path, *, form: str) -> None:
     """Write the model with 8-bit weights, by channel, the activations as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -85,7 +87,7 @@ def _export(model: Vision, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-        quantize_dynamic(whole, path, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(whole, path, weight_type=QuantType.QInt8, per_channel=True, **FORMS[form])
 
 
 def _forward_of(session: Any, model: Vision) -> Callable[[Tensor], Tensor]:

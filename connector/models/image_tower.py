@@ -9,6 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,8 +19,18 @@ from torch import Tensor, nn
 from connector.errors import ModelError
 from connector.models.catalog import Space, find_space
 from connector.models.image_batching import compiled_pays, find_batch, transfer_to
+from connector.models.image_kernels import (
+    LEAST_COSINE,
+    Choice,
+    Precision,
+    choose,
+    least_cosine,
+    load_choice,
+    processor,
+    remember,
+)
+from connector.models.image_onnx import FORMS, int8_forward
 from connector.models.image_onnx import LEAST_COSINE as INT8_COSINE
-from connector.models.image_onnx import int8_forward
 from connector.models.loading import WithinMemory, choose_device, load_model
 from connector.models.lookup import find_model
 from connector.models.vision import Reference, Vision, keep_vision_half
@@ -30,11 +41,6 @@ from connector.settings import ModelSettings
 from connector.store.schema import Fingerprint
 
 log = logging.getLogger(__name__)
-
-Precision = Literal["float32", "bfloat16", "int8"]
-
-LEAST_COSINE = 0.9999
-"""How near every vector of the canonical batch must come to float32 on the CPU for a device or precision to be used."""
 
 CPU_BATCH = 16
 """Images in one forward pass on a CPU: more are no faster there, and fewer spread evenly over the cores."""
@@ -94,12 +100,12 @@ class ImageTower:
         precision: Precision
         forward: Forward
         if model.precision == "int8":
-            precision, forward = "int8", int8_forward(vision, device=device, weights=weights)
-            _check_int8(forward, exact=exact, space=space)
+            precision, forward = "int8", _in_8_bits(vision, exact=exact, space=space, device=device, weights=weights)
         else:
             precision, forward = _choose_precision(
-                vision, exact=exact, space=space, device=device, wanted=model.precision
+                vision, exact=exact, space=space, device=device, wanted=model.precision, weights=weights
             )
+        log.info("image_tower model=%s device=%s kernel=%s", name, device, precision)
         del loaded, reference, vision
         give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
@@ -202,13 +208,8 @@ def canonical_pixels(size: int) -> Pixels:
     return np.stack(images)
 
 
-def least_cosine(ours: Vectors, theirs: Vectors) -> float:
-    """The least cosine between unit vectors of the same images."""
-    return float((ours * theirs).sum(axis=1).min())
-
-
 def has_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | None = None) -> bool:
-    """Whether bfloat16 is faster than float32 there: the processor has the instructions, nothing is emulated.
+    """Whether bfloat16 is worth trying there: the processor has the instructions, nothing is emulated.
 
     ``capabilities`` is what ``torch.cpu.get_capabilities`` says, unless told otherwise.
     """
@@ -260,31 +261,35 @@ def _rebuilt(reference: Reference, *, exact: Vectors) -> nn.Module:
     return vision
 
 
-def _check_int8(forward: Forward, *, exact: Vectors, space: Space) -> None:
-    """Refuse 8 bits whose vectors are not float32's."""
-    cosine = least_cosine(_canonical(forward, space=space, device=torch.device("cpu")), exact)
-    if cosine < INT8_COSINE:
-        raise ModelError(
-            f"model.precision = int8 brings this model's vectors only to cosine {cosine:.5f} of float32, "
-            f"less than {INT8_COSINE}. Set model.precision = auto."
-        )
+def _in_8_bits(vision: nn.Module, *, exact: Vectors, space: Space, device: torch.device, weights: str) -> Forward:
+    """The first form in 8 bits whose vectors are float32's. Raises ModelError where none is."""
+    cosines: dict[str, float] = {}
+    for form in FORMS:
+        forward = int8_forward(vision, device=device, weights=weights, form=form)
+        cosines[form] = least_cosine(_canonical(forward, space=space, device=torch.device("cpu")), exact)
+        if cosines[form] >= INT8_COSINE:
+            log.info("image_kernel_chosen kernel=%s tried: %s", form, cosines)
+            return forward
+    raise ModelError(
+        f"model.precision = int8 brings this model's vectors only to cosine {max(cosines.values()):.5f} of float32, "
+        f"less than {INT8_COSINE}. Set model.precision = auto."
+    )
 
 
 def _choose_precision(
-    model: nn.Module, *, exact: Vectors, space: Space, device: torch.device, wanted: str
+    model: nn.Module, *, exact: Vectors, space: Space, device: torch.device, wanted: str, weights: str
 ) -> tuple[Precision, nn.Module]:
     """The precision to run in, and the model in it on the device; each has to give the exact vectors' like."""
-    if wanted == "bfloat16" or (wanted == "auto" and has_bfloat16(device)):
-        candidate = copy.deepcopy(model).bfloat16().to(device)
-        cosine = least_cosine(_canonical(candidate, space=space, device=device), exact)
+    if wanted == "bfloat16":
+        half, cosine = _half(model, exact=exact, space=space, device=device)
         if cosine >= LEAST_COSINE:
-            return "bfloat16", candidate
-        if wanted == "bfloat16":
-            raise ModelError(
-                f"model.precision = bfloat16 brings this model's vectors only to cosine {cosine:.5f} of float32, "
-                f"less than {LEAST_COSINE}. Set model.precision = float32."
-            )
-        log.warning("precision_fallback precision=float32 bfloat16_cosine=%.5f least=%s", cosine, LEAST_COSINE)
+            return "bfloat16", half
+        raise ModelError(
+            f"model.precision = bfloat16 brings this model's vectors only to cosine {cosine:.5f} of float32, "
+            f"less than {LEAST_COSINE}. Set model.precision = float32."
+        )
+    if wanted == "auto" and (found := _measured_half(model, exact=exact, space=space, device=device, weights=weights)):
+        return "bfloat16", found
     model = model.to(device)
     cosine = least_cosine(_canonical(model, space=space, device=device), exact)
     if cosine < LEAST_COSINE:
@@ -293,3 +298,32 @@ def _choose_precision(
             "Set model.device = cpu."
         )
     return "float32", model
+
+
+def _measured_half(
+    model: nn.Module, *, exact: Vectors, space: Space, device: torch.device, weights: str
+) -> nn.Module | None:
+    """The model in bfloat16 where that was or is found to hold and to gain on this device, else None."""
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    choice = load_choice(weights, device=place)
+    if choice is None and not has_bfloat16(device):
+        choice = Choice("float32")
+        remember(choice, weights, device=place)
+    if choice is not None and choice.kernel != "bfloat16":
+        return None
+    half, cosine = _half(model, exact=exact, space=space, device=device)
+    if choice is None:
+        whole = model if device.type == "cpu" else copy.deepcopy(model).to(device)
+        passes = (partial(_canonical, each, space=space, device=device) for each in (whole, half))
+        choice = choose(*passes, exact=exact)
+        remember(choice, weights, device=place)
+    if choice.kernel == "bfloat16" and cosine >= LEAST_COSINE:
+        return half
+    log.warning("precision_fallback precision=float32 bfloat16_cosine=%.5f tried: %s", cosine, choice)
+    return None
+
+
+def _half(model: nn.Module, *, exact: Vectors, space: Space, device: torch.device) -> tuple[nn.Module, float]:
+    """The model in bfloat16 on the device, and the least cosine of its vectors."""
+    half = copy.deepcopy(model).bfloat16().to(device)
+    return half, least_cosine(_canonical(half, space=space, device=device), exact)

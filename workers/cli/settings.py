@@ -31,16 +31,17 @@ def settings(
     overrides = options.overrides(space=space, collection=collection, settings=given)
     loaded, origins = Settings.load(overrides), Settings.origins(overrides)
     rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
-    text_tower = _text_tower(loaded)
+    text_tower, image_tower = _text_tower(loaded), _image_tower(loaded)
     if as_json:
         told = {name: {"value": value, "from": origin} for name, (value, origin) in rows.items()}
         told["model.text_runtime"]["runs"] = text_tower
+        told["model.precision"]["runs"] = image_tower
         say_json(told)
         return
     width = max(len(name) for name in rows)
     for name, (value, origin) in rows.items():
         say(f"{name:{width}}  {json.dumps(value):32}  {origin}")
-    say(f"\nThe text tower runs by {text_tower}.\n{_memory(loaded)}")
+    say(f"\nThe text tower runs by {text_tower}.\nThe image tower runs in {image_tower}.\n{_memory(loaded)}")
 
 
 def _text_tower(settings: "Settings") -> str:
@@ -51,6 +52,17 @@ def _text_tower(settings: "Settings") -> str:
     try:
         return plan_runner(settings.model)
     except ConfigError as error:  # the settings are shown all the same: they are what has to be mended
+        return f"nothing: {error}"
+
+
+def _image_tower(settings: "Settings") -> str:
+    """In which arithmetic the image tower runs, and why."""
+    from connector.errors import ConfigError
+    from connector.models.image_kernels import plan_kernel
+
+    try:
+        return plan_kernel(settings.model)
+    except ConfigError as error:
         return f"nothing: {error}"
 
 

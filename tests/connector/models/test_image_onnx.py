@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from connector.errors import ModelError
-from connector.models.image_tower import ImageTower, canonical_pixels, least_cosine
+from connector.models.image_kernels import least_cosine
+from connector.models.image_tower import ImageTower, canonical_pixels
 from connector.models.onnx_files import missing_libraries
 from connector.settings import ModelSettings
 from tests.twins import Twins

@@ -227,12 +227,6 @@ def test_explicit_bfloat16_that_changes_the_vectors_is_refused_with_the_cosine_s
         ImageTower.load(settings(copied_twins, precision="bfloat16"))
 
 
-def test_auto_takes_bfloat16_only_where_the_processor_has_it(tiny_twins: Twins) -> None:
-    tower = ImageTower.load(settings(tiny_twins, precision="auto"))
-
-    assert tower.precision == ("bfloat16" if has_bfloat16(torch.device("cpu")) else "float32")
-
-
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
     [

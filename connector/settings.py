@@ -205,6 +205,8 @@ class ServeSettings(Section):
     """Connections whose request is not wholly in; one more closes the oldest of them."""
     timeout_s: float = Field(default=30.0, gt=0)
     """Seconds until an answer must begin, the request's body included."""
+    stall_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds within which a caller must take a piece of its answer, 256 KiB of an original; else it is cut off."""
     queue: int = Field(default=256, ge=1, le=100_000)
     """Questions that may wait for the model; one more is asked to come again."""
     batch: int = Field(default=64, ge=1, le=1024)

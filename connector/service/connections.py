@@ -1,7 +1,8 @@
-"""Connections of the service, bounded while their request is not wholly in.
+"""Connections of the service, bounded while their request is not wholly in, and while their answer is not taken.
 
 The one rule: headers have ``serve.header_timeout_s`` to arrive, and of connections that still send their request the
-oldest goes when there are more than ``serve.half_open``: slow callers push out one another, and nobody else.
+oldest goes when there are more than ``serve.half_open``: slow callers push out one another, and nobody else. A piece
+of an answer has ``serve.stall_timeout_s`` to be taken.
 """
 
 import asyncio
@@ -47,10 +48,12 @@ class HalfOpen:
 class BoundedProtocol(H11Protocol):
     """uvicorn's protocol for HTTP/1.1, with a clock for headers and a place among the half-open connections."""
 
-    def __init__(self, *, half_open: HalfOpen, **uvicorns: Any) -> None:
+    def __init__(self, *, half_open: HalfOpen, stall_timeout_s: float, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self._half_open = half_open
+        self._stall_timeout_s = stall_timeout_s
         self._clock: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count."""
@@ -77,7 +80,24 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._settle()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a caller that does not take its answer."""
+        super().pause_writing()
+        self._taken()
+        self._stalled = self.loop.call_later(self._stall_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the caller has taken what was sent."""
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _wait_for_headers(self) -> None:
         self._half_open.add(self)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, UnreadableImage
+from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, Overloaded, UnreadableImage
 from connector.images.formats import recognise
 from connector.images.parquet import Cell, ParquetImages
 from connector.records import Payload
@@ -51,7 +52,8 @@ MEDIA_TYPES = {
 }
 """What a browser is told, by format; nothing else is ever sent, so no page can hide in an image."""
 _FETCHES = 4
-"""Images fetched from the web at once; each is held in memory while it is."""
+"""Images fetched from the web at once. What was fetched, or read of a table, is in memory until its caller has taken it;
+all that are there have ``limits.max_bytes`` together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Originals:
         self._limit = settings.limits.max_bytes
         self._web = WebClient(settings.web, max_bytes=self._limit, connections=_FETCHES)
         self._fetching = threading.Semaphore(_FETCHES)
+        self._held = _HeldBytes(self._limit)
         self._s3 = S3Originals(settings.s3)
 
     def find(self, payload: Payload) -> Original:
@@ -92,7 +95,10 @@ class Originals:
         file = uri if span is None else uri.rpartition("#")[0]
         match uri.partition("://")[0]:
             case "file" if cell is not None:
-                found = _in_a_table(uri.partition("#")[0], cell=cell, version=Version.parse(payload.get("version")))
+                version = Version.parse(payload.get("version"))
+                found = self._in_memory(
+                    _in_a_table(uri.partition("#")[0], cell=cell, version=version), tag=version or ""
+                )
             case "file":
                 found = _on_disk(file, span=span)
             case "s3":
@@ -119,7 +125,11 @@ class Originals:
             said = f"the image cannot be fetched: {error.reason}."  # details tell of the network we stand in
             raise (kind or OriginalUnavailable)(said) from error
         data = b"" if page is None else page.data
-        return OpenedFile(size=len(data), tag=hashlib.blake2b(data).hexdigest(), head=data, read_on=_nothing)
+        return self._in_memory(data, tag=hashlib.blake2b(data).hexdigest())
+
+    def _in_memory(self, data: bytes, *, tag: str) -> OpenedFile:
+        held = _InMemory(data, held=self._held)
+        return OpenedFile(size=len(data), tag=tag, head=data[:HEAD], read_on=held.read_on)
 
 
 def _as_image(found: OpenedFile, *, uri: str) -> Original:
@@ -142,17 +152,16 @@ def _span_of(payload: Payload) -> Span | None:
     return Span(start=version.offset, size=size, version=version.container)
 
 
-def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> OpenedFile:
+def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> bytes:
     path = _path(uri)
     try:
         seen = path.stat()
         if version is None or version.bare != Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns):
             raise OriginalMissing("the table was changed after its images were ingested.")
         with closing(ParquetImages(path, column=cell.column)) as images:
-            data = images.read(cell.row) or b""
+            return images.read(cell.row) or b""
     except (OSError, ValueError, CannotRead) as error:
         raise OriginalMissing("the table is not there any more, or cannot be read.") from error
-    return OpenedFile(size=len(data), tag=version, head=data, read_on=_nothing)
 
 
 def _path(uri: str) -> Path:
@@ -192,8 +201,39 @@ def _read(path: Path, base: int, start: int, stop: int) -> Iterator[bytes]:
         raise OriginalMissing(f"the file cannot be read: {error.strerror}.") from error
 
 
-def _nothing(_: int, __: int) -> Iterator[bytes]:
-    return iter(())
+class _HeldBytes:
+    """Bytes of files that are in memory, of all callers who have not taken theirs yet."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Count bytes as held. Raises Overloaded where they would be too many beside others."""
+        with self._lock:
+            if self._held and self._held + size > self._most:
+                raise Overloaded(
+                    "images that others are taking fill the memory for them; ask again in a second.", retry_after=1
+                )
+            self._held += size
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._held -= size
+
+
+class _InMemory:
+    """A file of the web or a cell of a table; its bytes count as held until nobody can read on in it any more."""
+
+    def __init__(self, data: bytes, *, held: _HeldBytes) -> None:
+        held.take(len(data))
+        self._data = data
+        weakref.finalize(self, held.give_back, len(data))
+
+    def read_on(self, start: int, stop: int) -> Iterator[bytes]:
+        for at in range(start, stop, BLOCK):
+            yield self._data[at : min(at + BLOCK, stop)]
 
 
 async def answer(original: Original, *, asked: Headers, policy: str) -> Response:

@@ -46,6 +46,7 @@ def open_app(settings: Settings) -> ASGIApp:
 def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn.Config:
     serve = settings.serve
     half_open = HalfOpen(most=serve.half_open, header_timeout_s=serve.header_timeout_s)
+    protocol = partial(BoundedProtocol, half_open=half_open, stall_timeout_s=serve.stall_timeout_s)
     return uvicorn.Config(
         app,
         factory=isinstance(app, partial),
@@ -55,7 +56,7 @@ def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn
         access_log=False,  # the guard logs each request, without its query
         server_header=False,
         proxy_headers=False,  # what a request says of its caller is no proof that the caller is on this machine
-        http=cast("type[BoundedProtocol]", partial(BoundedProtocol, half_open=half_open)),
+        http=cast("type[BoundedProtocol]", protocol),
         ws="none",
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_graceful_shutdown=GRACE_S,

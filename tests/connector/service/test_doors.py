@@ -1,6 +1,7 @@
 """What hostile payloads, addresses and connections come to: a real service over real images."""
 
 import io
+import operator
 import re
 import socket
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import ImageSearch
 from connector.records import Point
@@ -22,6 +24,7 @@ from connector.service.signatures import Signer, thumbnail_address
 from connector.settings import ServeSettings, Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
+from tests import corpus_files as files
 from tests.connector.service.conftest import copied, serving
 from tests.images import image
 from tests.scratch import scratch_folder
@@ -282,6 +285,26 @@ def test_slow_headers_end_and_more_than_may_be_half_open_push_out_the_oldest(not
         for line in lines:
             assert _ended(line)
         assert httpx.get(f"{url}/healthz").status_code == 200
+
+
+def test_a_caller_that_takes_nothing_of_its_answer_is_cut_off() -> None:
+    with scratch_folder() as folder:
+        photo = folder / "large.bmp"
+        photo.write_bytes(files.bmp((4000, 3000), bytes(36_000_000), bits=24))  # beyond what sockets keep
+        settings = Settings.load({"model.space": "mini", "ingest.workers": 0, "qdrant.path": folder / "data"})
+        ingest([str(photo)], settings=settings, recreate=False, show=quiet, wait=quiet)
+        with serving(settings, stall_timeout_s="1") as url:
+            hit = httpx.post(f"{url}/v1/search", json={"text": "a"}).json()["hits"][0]
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as line:
+                line.sendall(f"GET /images/{hit['id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert _noted(url, "/images/{point_id}")
+                assert len(b"".join(iter(lambda: line.recv(1 << 20), b""))) < 36_000_000
+
+
+@retry(retry=retry_if_result(operator.not_), stop=stop_after_delay(60), wait=wait_fixed(0.1))
+def _noted(url: str, route: str) -> bool:
+    """Whether the service has done with a request of this route."""
+    return f'polyglance_requests_total{{method="GET",route="{route}"' in httpx.get(f"{url}/metrics").text
 
 
 def _ended(line: socket.socket) -> bool:

@@ -4,7 +4,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from connector import ImageSearch
-from connector.errors import OriginalMissing
+from connector.errors import OriginalMissing, Overloaded
 from connector.service.app import create_app
 from connector.service.originals import Originals
 from connector.service.thumbnails import BoundedFolder
-from connector.settings import LimitsSettings, Settings
+from connector.settings import LimitsSettings, Settings, WebSettings
 from tests.corpus_files import saved, scene
 from tests.doubles import Answer, WebServer, moto_server, proxy_to, s3_error
 from tests.images import image
@@ -203,6 +203,22 @@ def test_a_file_whose_name_is_no_utf8_is_handed_out(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 #1.png"))
     path.write_bytes(image(1))
     assert Originals(Settings()).find({"uri": path.as_uri()}).size == len(image(1))
+
+
+def test_what_was_fetched_for_slow_callers_is_held_within_a_bound(place: Place) -> None:
+    large = saved(scene(200, 150), "BMP")
+    place.site.respond = lambda *_: Answer(200, large)
+    limits, web = LimitsSettings(max_bytes=len(large) * 5 // 2), WebSettings(allow_private=True, attempts=1)
+    payload = {"uri": f"{place.site.url}/web.png"}
+    with closing(Originals(Settings(limits=limits, web=web))) as originals:
+        taken = [originals.find(payload), originals.find(payload)]
+        half_read = taken[1].blocks(0, len(large))
+        next(half_read)
+        with pytest.raises(Overloaded):
+            originals.find(payload)
+        del taken[:]
+        assert originals.find(payload).size == len(large)
+        assert b"".join(half_read) == large[64 * 1024 :]
 
 
 def test_a_folder_of_thumbnails_stays_within_its_bound_and_loses_the_longest_unused(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ MEDIA_TYPES = {
 }
 """What a browser is told, by format; nothing else is ever sent, so no page can hide in an image."""
 _FETCHES = 4
-"""Images fetched from the web at once. What was fetched, or read of a table, is in memory until its caller has taken it;
-all that are there have ``limits.max_bytes`` together."""
+"""Images fetched from the web at once. What was fetched, or read of a table, is in memory until its caller has taken
+it; all that are there have ``limits.max_bytes`` together."""
 
 
 @dataclass(frozen=True, slots=True)

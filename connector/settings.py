@@ -86,6 +86,9 @@ class QdrantSettings(Section):
     """Name of the collection; by default it is named after the space: images-SPACE."""
     meta_fields: dict[MetaField, FieldType] = Field(default_factory=dict)
     """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
+    linked_fields: tuple[str, ...] = ("folder", "tags", "camera")
+    """Fields that a new collection is often filtered by: the search graph is linked along their values. Each makes
+    building the graph slower, those with many values most (docs/decisions/0006)."""
 
 
 class ModelSettings(Section):

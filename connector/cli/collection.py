@@ -29,7 +29,7 @@ def info(
     """
     loaded = _load(space, collection, settings)
     with closing(_open(loaded)) as engine:
-        found = _plain(engine.collection, engine.info())
+        found = _plain(engine, engine.info())
     if as_json:
         say_json(found)
         return
@@ -46,15 +46,15 @@ def create(space: options.Space = None, collection: options.Collection = None, s
     polyglance collection create --set 'qdrant.meta_fields={"price": "float"}'
     """
     from connector.models.catalog import find_space
-    from connector.store.schema import CollectionSchema, Fingerprint
+    from connector.store.schema import Fingerprint, schema_for
 
     loaded = _load(space, collection, settings)
     wanted = find_space(loaded.model.space)
     fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
     with closing(_open(loaded)) as engine:
-        engine.create(CollectionSchema(fingerprint, meta_fields=loaded.qdrant.meta_fields))
-        points = engine.info().points
-    say(f"collection {loaded.collection} is ready; it holds {points:,} points.")
+        engine.create(schema_for(fingerprint, loaded.qdrant))
+        points, meant = engine.info().points, _meant(engine)
+    say(f"collection {meant} is ready; it holds {points:,} points.")
 
 
 @app.command()
@@ -67,9 +67,10 @@ def optimize(
     """
     loaded = _load(space, collection, settings)
     with closing(_open(loaded)) as engine:
+        meant = _meant(engine)
         engine.optimize()
         now = engine.info()
-    say(f"collection {loaded.collection}: the graph covers {now.indexed:,} of {now.points:,} points.")
+    say(f"collection {meant}: the graph covers {now.indexed:,} of {now.points:,} points.")
 
 
 @app.command()
@@ -86,7 +87,8 @@ def alias(
     loaded = _load(space, collection, settings)
     with closing(_open(loaded)) as engine:
         engine.point_alias(name)
-    say(f"{name} now means collection {loaded.collection}.")
+        meant = engine.resolved()
+    say(f"{name} now means collection {meant}.")
 
 
 @app.command()
@@ -102,11 +104,11 @@ def delete(
     """
     loaded = _load(space, collection, settings)
     with closing(_open(loaded)) as engine:
-        points = engine.info().points
+        points, meant = engine.info().points, _meant(engine)
         if not yes:
-            typer.confirm(f"Delete collection {loaded.collection} with its {points:,} points?", abort=True)
+            typer.confirm(f"Delete collection {meant} with its {points:,} points?", abort=True)
         engine.drop()
-    say(f"collection {loaded.collection} is deleted; {points:,} points are gone.")
+    say(f"collection {meant} is deleted; {points:,} points are gone.")
 
 
 @app.command()
@@ -164,15 +166,23 @@ def _open(settings: "Settings") -> "Engine":
     return open_engine(settings.qdrant, collection=settings.collection)
 
 
-def _plain(name: str, info: "CollectionInfo") -> dict[str, Any]:
-    fingerprint = info.schema.fingerprint
+def _meant(engine: "Engine") -> str:
+    """The collection that is meant, with the alias that names it where one does."""
+    meant = engine.resolved()
+    return meant if meant == engine.collection else f"{meant} (which the alias {engine.collection} means)"
+
+
+def _plain(engine: "Engine", info: "CollectionInfo") -> dict[str, Any]:
+    fingerprint, meant = info.schema.fingerprint, engine.resolved()
     return {
-        "collection": name,
+        "collection": meant,
+        **({} if meant == engine.collection else {"alias": engine.collection}),
         "points": info.points,
         "indexed": info.indexed,
         "space": fingerprint.space,
         "dims": fingerprint.dims,
         "image_size": fingerprint.image_size,
         "weights": fingerprint.weights,
+        "linked_fields": ", ".join(info.schema.linked_fields) or "none",
         "fields": info.schema.indexes,
     }

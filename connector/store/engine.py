@@ -154,8 +154,18 @@ class Engine(Protocol):
         Raises ConfigError where there are no aliases.
         """
 
+    def resolved(self) -> str:
+        """The collection that is meant: another one than ``collection`` where that is an alias."""
+
+    def recreate(self, schema: CollectionSchema) -> None:
+        """An empty collection under this name.
+
+        A collection of this name is deleted first. An alias means a new collection from now on; the one that it meant
+        stays, for whoever still needs it.
+        """
+
     def drop(self) -> None:
-        """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
+        """Delete the collection that is meant with everything in it; harmless when there is none."""
 
     def close(self) -> None:
         """Write everything down and let go of the store."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from connector.errors import CollectionMismatch
-from connector.settings import FieldType
+from connector.errors import CollectionMismatch, ConfigError
+from connector.settings import FieldType, QdrantSettings
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,8 @@ def meta_keys(name: str) -> Sequence[str]:
 TENANT_FIELD = "tenant"
 """The keyword field whose index keeps each tenant's points together (Qdrant's ``is_tenant``)."""
 
-INDEX_LINKS = False
-"""Whether an index adds links of its own to the search graph (Qdrant's ``enable_hnsw``): questions with a filter do
-without (docs/decisions/0006). The tenant's index has them: whoever has tenants asks within one of them each time."""
+UNIQUE = ("uri", "object_key", "filename", "bytes", "version", "content_hash", "ingested_at")
+"""Fields with a value of its own for every image or nearly so: links along them cost most and help nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +128,25 @@ def pixels_advice(built: Fingerprint, *, collection: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSchema:
-    """Everything needed to create a collection; ``meta_fields`` are the user's own indexed fields."""
+    """Everything needed to create a collection; ``meta_fields`` are the user's own indexed fields.
+
+    Along the values of ``linked_fields`` the search graph gets links of its own (docs/decisions/0006). Raises
+    ConfigError for one that no filter may use, or that is another for every image.
+    """
 
     fingerprint: Fingerprint
     meta_fields: Mapping[str, FieldType] = field(default_factory=dict)
+    linked_fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.linked_fields:
+            if name not in self.indexes:
+                raise ConfigError(f"qdrant.linked_fields names {name!r}, which no filter may use: it is not indexed.")
+            if name in UNIQUE:
+                raise ConfigError(
+                    f"qdrant.linked_fields names {name!r}, which is another for nearly every image: links along it "
+                    "make the graph slow to build and no question quicker."
+                )
 
     @property
     def vector_name(self) -> str:
@@ -145,10 +159,18 @@ class CollectionSchema:
         own = {f.name: f.index for f in PAYLOAD_FIELDS if f.index is not None}
         return own | {key: kind for name, kind in self.meta_fields.items() for key in meta_keys(name)}
 
+    def is_linked(self, name: str) -> bool:
+        """Whether the search graph is linked along a field: then a condition on it needs no detours.
+
+        The tenant's always is: whoever has tenants asks within one of them each time.
+        """
+        return name == TENANT_FIELD or name in self.linked_fields
+
     def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
         """The schema that an existing collection (self) has once it also serves ``asked``.
 
-        Fields are only ever added: a meta field that is no longer asked for stays. The version of the pixels stays
+        Fields are only ever added: a meta field that is no longer asked for stays, and links are those of the
+        first: only a new graph has others. The version of the pixels stays
         that of the first, which is said in the log. Raises CollectionMismatch for another fingerprint, or for a meta
         field of another type.
         """
@@ -170,13 +192,27 @@ class CollectionSchema:
         return CollectionSchema(
             fingerprint=replace(self.fingerprint, weights=weights),
             meta_fields={**self.meta_fields, **asked.meta_fields},
+            linked_fields=self.linked_fields,
         )
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value that ``from_json`` reads back."""
-        return {"fingerprint": asdict(self.fingerprint), "meta_fields": dict(self.meta_fields)}
+        return {
+            "fingerprint": asdict(self.fingerprint),
+            "meta_fields": dict(self.meta_fields),
+            "linked_fields": list(self.linked_fields),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "CollectionSchema":
         """Read what ``to_json`` wrote."""
-        return cls(fingerprint=Fingerprint(**value["fingerprint"]), meta_fields=dict(value["meta_fields"]))
+        return cls(
+            fingerprint=Fingerprint(**value["fingerprint"]),
+            meta_fields=dict(value["meta_fields"]),
+            linked_fields=tuple(value.get("linked_fields", ())),  # a collection of before has none
+        )
+
+
+def schema_for(fingerprint: Fingerprint, settings: QdrantSettings) -> CollectionSchema:
+    """The schema of a new collection. Raises ConfigError for linked fields that cannot be."""
+    return CollectionSchema(fingerprint, meta_fields=settings.meta_fields, linked_fields=settings.linked_fields)

@@ -42,7 +42,7 @@ def plan(
     """
     from connector.models.catalog import find_space
     from connector.settings import Settings
-    from connector.store.schema import CollectionSchema, Fingerprint
+    from connector.store.schema import Fingerprint, schema_for
     from workers.sizing import plan as planning
 
     if not images.is_integer():
@@ -50,7 +50,7 @@ def plan(
     loaded = Settings.load(options.overrides(space=space, collection=None, settings=settings))
     wanted = find_space(loaded.model.space)
     fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
-    schema = CollectionSchema(fingerprint, meta_fields=loaded.qdrant.meta_fields)
+    schema = schema_for(fingerprint, loaded.qdrant)
     found = planning.plan(
         int(images),
         collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),

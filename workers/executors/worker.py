@@ -16,7 +16,7 @@ from connector.process import share_heaps
 from connector.service.signatures import thumbnail_address
 from connector.settings import ModelSettings, Settings
 from connector.store.open import open_engine
-from connector.store.schema import CollectionSchema
+from connector.store.schema import schema_for
 from workers.pipeline.counters import HEARTBEAT_S, Counters, Heartbeat, ShardReport
 from workers.pipeline.pipeline import Pipeline
 from workers.records import Prepared, Shard
@@ -75,10 +75,11 @@ class Worker:
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to it that the collection is there, and empty where it is to be made anew."""
+        schema = schema_for(self._tower.fingerprint, self._settings.qdrant)
         if recreate:
-            self._engine.drop()
-        schema = CollectionSchema(self._tower.fingerprint, meta_fields=self._settings.qdrant.meta_fields)
-        self._engine.create(schema)
+            self._engine.recreate(schema)
+        else:
+            self._engine.create(schema)
         return Prepared(threads=dict(self.pipeline.threads), gpus=_gpus(self._tower.device))
 
     def work(self, shard: Shard, *, on_heartbeat: Callable[[Heartbeat], None]) -> ShardReport:

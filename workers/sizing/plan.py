@@ -11,7 +11,7 @@ from types import MappingProxyType
 from connector.store.schema import CollectionSchema
 
 M = 16
-"""Edges of a point in the graph's upper layers; the lowest has twice as many (``server_schema.HNSW``)."""
+"""Edges of a point in the graph's upper layers; the lowest has twice as many (``server_schema.graph_config``)."""
 LINK_BYTES = 4
 VECTOR_BYTES = 2
 """A dimension on disk, in float16."""

@@ -31,7 +31,7 @@ from connector.records import Payload, Pixels, Point, Vectors
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import capabilities_of, open_scratch
-from connector.store.schema import CollectionSchema
+from connector.store.schema import schema_for
 from connector.version import Version
 from workers.pipeline.deduplication import ContentDeduplicator, Hashed, hash_of
 from workers.pipeline.metadata import describe
@@ -254,7 +254,7 @@ def _scratch(settings: Settings, *, tower: ImageTower) -> Iterator[Engine]:
     """A collection like the one that is set, on the same engine, which is gone afterwards."""
     name = f"polyglance-tune-{uuid.uuid4().hex[:8]}"
     with open_scratch(settings.qdrant, collection=name) as engine:
-        engine.create(CollectionSchema(tower.fingerprint, meta_fields=settings.qdrant.meta_fields))
+        engine.create(schema_for(tower.fingerprint, settings.qdrant))
         yield engine
 
 

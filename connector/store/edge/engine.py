@@ -170,7 +170,7 @@ class EmbeddedEngine:
         """Answer all queries in one planned batch."""
         with self._use() as (shard, schema):
             check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-            requests = [nearest_request(query, schema=schema) for query in queries]
+            requests = [nearest_request(query, shard=shard, schema=schema) for query in queries]
             answers = shard.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(id=str(p.id), score=p.score, payload=_payload(p)) for p in answer] for answer in answers]
 
@@ -273,6 +273,15 @@ class EmbeddedEngine:
             f"the embedded engine has no aliases, so {alias!r} cannot be one; "
             "name a server: --set qdrant.url=http://localhost:6333."
         )
+
+    def resolved(self) -> str:
+        """The collection's name: folders have no aliases."""
+        return self.collection
+
+    def recreate(self, schema: CollectionSchema) -> None:
+        """An empty collection in place of what is there."""
+        self.drop()
+        self.create(schema)
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +25,8 @@ from filelock import FileLock, Timeout
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
 from connector.settings import FieldType
 from connector.store.edge.errors import in_use
-from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema
+from connector.store.links import scanned_kilobytes
+from connector.store.schema import TENANT_FIELD, CollectionSchema
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""
@@ -256,7 +257,8 @@ def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:
     The figures behind it: recall@10 of .944 from the 4-bit codes alone, 1.0 when rescored from float16 with twofold
     oversampling (Qdrant's published LAION figures, and our own on low-rank data). float16 turns a cosine by 5e-5.
     """
-    graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000, memory=edge.Memory.Cached)
+    scanned = scanned_kilobytes(schema)
+    graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=scanned, memory=edge.Memory.Cached)
     return _config(schema, graph=graph, optimizers=edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE))
 
 
@@ -266,7 +268,7 @@ def sealing_config(schema: CollectionSchema) -> edge.EdgeConfig:
     No graph is built, which would take as long again, and no segments are merged: a large collection adds no more
     than the opening of its segments.
     """
-    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
+    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=scanned_kilobytes(schema))
     apart = edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE, default_segment_number=10_000)
     return _config(schema, graph=no_graph, optimizers=apart)
 
@@ -297,14 +299,15 @@ def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
     there = shard.info().payload_schema
     for key, kind in schema.indexes.items():
         if key not in there:
-            shard.update(edge.UpdateOperation.create_field_index(key, _index_params(key, kind)))
+            params = _index_params(key, kind, linked=schema.is_linked(key))
+            shard.update(edge.UpdateOperation.create_field_index(key, params))
 
 
-def _index_params(key: str, kind: FieldType) -> "IndexParams":
+def _index_params(key: str, kind: FieldType, *, linked: bool) -> "IndexParams":
     if kind == "keyword":
         tenant = True if key == TENANT_FIELD else None
-        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=COLD, enable_hnsw=tenant or INDEX_LINKS)
-    return _OTHER_INDEXES[kind]
+        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=COLD, enable_hnsw=linked)
+    return _OTHER_INDEXES[kind](memory=COLD, enable_hnsw=linked)
 
 
 COLD = edge.Memory.Cold
@@ -320,13 +323,13 @@ IndexParams: TypeAlias = (
     | edge.TextIndexParams
 )
 
-_OTHER_INDEXES: dict[FieldType, IndexParams] = {
-    "integer": edge.IntegerIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
-    "float": edge.FloatIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
-    "bool": edge.BoolIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
-    "geo": edge.GeoIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
-    "datetime": edge.DatetimeIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
-    "text": edge.TextIndexParams(memory=COLD, enable_hnsw=INDEX_LINKS),
+_OTHER_INDEXES: "Mapping[FieldType, Callable[..., IndexParams]]" = {
+    "integer": edge.IntegerIndexParams,
+    "float": edge.FloatIndexParams,
+    "bool": edge.BoolIndexParams,
+    "geo": edge.GeoIndexParams,
+    "datetime": edge.DatetimeIndexParams,
+    "text": edge.TextIndexParams,
 }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import qdrant_edge as edge
 
 from connector.store.engine import NearestQuery
+from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
 from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
@@ -15,33 +16,38 @@ CANDIDATES = 100
 HNSW_EF = 256
 """Candidates in the graph: on 50,000 structured vectors recall@10 is .998, against .988 with 128, for a tenth of a
 millisecond more."""
-FILTERED_EF = 128
-"""The same with a filter, where neighbours of neighbours are looked at too (docs/decisions/0006): on 100,000 structured
-vectors recall@10 is .999 where a tenth to a half match, and .987 where nine tenths do."""
 _ACORN = edge.AcornSearchParams(enable=True, max_selectivity=1.0)
 _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
 
 
-def nearest_request(query: NearestQuery, *, schema: CollectionSchema) -> edge.QueryRequest:
-    """A nearest-neighbour question as Edge takes it."""
+def nearest_request(query: NearestQuery, *, shard: edge.EdgeShard, schema: CollectionSchema) -> edge.QueryRequest:
+    """A nearest-neighbour question as Edge takes it; ``shard`` is asked how many points a filter leaves."""
+    where = edge_condition(query.where)
     return edge.QueryRequest(
         limit=query.limit,
         offset=query.offset,
         query=edge.Query.Nearest(query.vector.tolist(), schema.vector_name),
         with_payload=True,
         with_vector=False,
-        filter=edge_condition(query.where),
+        filter=where,
         score_threshold=query.min_score,
-        params=_EXACT if query.exact else _approximate(query),
+        params=_EXACT if query.exact else _approximate(query, where=where, shard=shard, schema=schema),
     )
 
 
-def _approximate(query: NearestQuery) -> edge.SearchParams:
+def _approximate(
+    query: NearestQuery, *, where: edge.Filter | None, shard: edge.EdgeShard, schema: CollectionSchema
+) -> edge.SearchParams:
     oversampling = max(2.0, CANDIDATES / max(query.limit + query.offset, 1))
     rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
     if query.where is None:
         return edge.SearchParams(hnsw_ef=HNSW_EF, quantization=rescored)
-    return edge.SearchParams(hnsw_ef=FILTERED_EF, quantization=rescored, acorn=_ACORN)
+    walk = walk_of(query.where, schema=schema)
+    if not walk.linked:
+        matches = shard.count(edge.CountRequest(exact=False, filter=where))  # an estimate, in 0.02 ms
+        if matches < ACORN_UP_TO * shard.info().points_count:  # a few are scanned, whatever is asked for
+            return edge.SearchParams(hnsw_ef=ACORN_EF, quantization=rescored, acorn=_ACORN)
+    return edge.SearchParams(hnsw_ef=walk.ef, quantization=rescored)
 
 
 def edge_condition(where: "Filter | None") -> edge.Filter | None:

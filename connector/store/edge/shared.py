@@ -202,6 +202,15 @@ class SharedEngine:
             "name a server: --set qdrant.url=http://localhost:6333."
         )
 
+    def resolved(self) -> str:
+        """The collection's name: folders have no aliases."""
+        return self.collection
+
+    def recreate(self, schema: CollectionSchema) -> None:
+        """An empty collection in place of what is there."""
+        self.drop()
+        self.create(schema)
+
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
         with contextlib.suppress(CollectionMissing):

@@ -7,7 +7,8 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Literal, Self, TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -149,7 +150,7 @@ class ServerEngine:
             return []
         schema = self._known_schema()
         check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-        requests = [request(query, vector_name=schema.vector_name) for query in queries]
+        requests = [request(query, schema=schema) for query in queries]
         answers = self._call(
             lambda client: client.query_batch_points(self._collection, requests),
             doing=f"answering {len(queries)} queries" if len(queries) > 1 else "answering a query",
@@ -256,18 +257,31 @@ class ServerEngine:
             management.end_bulk_load(self._calls, self._info("reading the schema"))
 
     def point_alias(self, alias: str) -> None:
-        """Let ``alias`` name this collection from now on, whatever it named before, in one step."""
-        steps: list[models.AliasOperations] = [
-            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
-            models.CreateAliasOperation(
-                create_alias=models.CreateAlias(collection_name=self._collection, alias_name=alias)
-            ),
-        ]
-        self._call(lambda client: client.update_collection_aliases(steps), doing=f"pointing the alias {alias!r}")
+        """Let ``alias`` name the collection that is meant here from now on, whatever it named before, in one step."""
+        management.point_alias(self._calls, alias, at=self.resolved())
+
+    def resolved(self) -> str:
+        """The collection that is meant: a server deletes nothing, and points no alias, by an alias."""
+        return management.resolved(self._calls)
+
+    def recreate(self, schema: CollectionSchema) -> None:
+        """An empty collection under this name: a new one behind an alias, whose old one stays."""
+        before, alias = self.resolved(), self._collection
+        if before == alias:
+            self.drop()
+            self.create(schema)
+            return
+        made = f"{alias}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        with closing(ServerEngine.connect(self._settings, collection=made)) as engine:
+            engine.create(schema)
+        management.point_alias(self._calls, alias, at=made)
+        self._schema = None
+        log.warning("alias_switched alias=%s from=%s to=%s: the first stays until it is deleted", alias, before, made)
 
     def drop(self) -> None:
-        """Delete the collection with everything in it; harmless when there is none."""
-        self._call(lambda client: client.delete_collection(self._collection), doing="deleting the collection")
+        """Delete the collection that is meant with everything in it; harmless when there is none."""
+        meant = self.resolved()
+        self._call(lambda client: client.delete_collection(meant), doing=f"deleting the collection {meant!r}")
         self._schema = None
 
     def check_rights(self) -> None:

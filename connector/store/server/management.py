@@ -6,8 +6,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from connector.errors import NotAllowed
-from connector.settings import FieldType, QdrantSettings
+from connector.errors import NotAllowed, StoreRefused
+from connector.settings import QdrantSettings
 from connector.store.schema import CollectionSchema
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
@@ -24,7 +24,7 @@ def make_collection(calls: Calls, schema: CollectionSchema, *, settings: QdrantS
         lambda client: client.create_collection(
             calls.collection,
             vectors_config=server_schema.vectors_config(schema),
-            hnsw_config=server_schema.HNSW,
+            hnsw_config=server_schema.graph_config(schema),
             quantization_config=server_schema.QUANTIZATION,
             strict_mode_config=server_schema.STRICT_MODE,
             shard_number=settings.shards,
@@ -42,7 +42,8 @@ def make_indexes(calls: Calls, schema: CollectionSchema, *, info: models.Collect
         return
     log.info("creating_indexes collection=%s indexes=%d", calls.collection, len(missing))
     with ThreadPoolExecutor(min(INDEXES_AT_ONCE, len(missing)), thread_name_prefix="index") as pool:
-        results([pool.submit(_make_index, calls, name, kind) for name, kind in missing.items()])
+        meant = resolved(calls)
+        results([pool.submit(_make_index, calls, name, schema=schema, at=meant) for name in missing])
 
 
 def change_schema(calls: Calls, schema: CollectionSchema) -> None:
@@ -95,16 +96,34 @@ def change(
     doing: str,
 ) -> None:
     """Change the collection's optimizers and metadata; nothing of both is a change too."""
-    config = optimizers or models.OptimizersConfigDiff()
+    config, meant = optimizers or models.OptimizersConfigDiff(), resolved(calls)
     calls.ask(
-        lambda client: client.update_collection(calls.collection, optimizers_config=config, metadata=metadata),
+        lambda client: client.update_collection(meant, optimizers_config=config, metadata=metadata),
         doing=doing,
     )
 
 
-def _make_index(calls: Calls, name: str, kind: FieldType) -> None:
-    params: Any = server_schema.index_params(name, kind)
+def resolved(calls: Calls) -> str:
+    """The collection that is meant: another one than ``calls.collection`` where that is an alias."""
+    try:
+        found = calls.ask(lambda client: client.get_aliases(), doing="resolving aliases").aliases
+    except StoreRefused:  # a key for one collection alone
+        return calls.collection
+    return next((each.collection_name for each in found if each.alias_name == calls.collection), calls.collection)
+
+
+def point_alias(calls: Calls, alias: str, *, at: str) -> None:
+    """Let ``alias`` mean the collection ``at``, whatever it meant before, in one step."""
+    steps: list[models.AliasOperations] = [
+        models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
+        models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=at, alias_name=alias)),
+    ]
+    calls.ask(lambda client: client.update_collection_aliases(steps), doing=f"pointing the alias {alias!r}")
+
+
+def _make_index(calls: Calls, name: str, *, schema: CollectionSchema, at: str) -> None:
+    params: Any = server_schema.index_params(name, schema.indexes[name], linked=schema.is_linked(name))
     calls.ask(
-        lambda client: client.create_payload_index(calls.collection, name, field_schema=params, wait=True),
+        lambda client: client.create_payload_index(at, name, field_schema=params, wait=True),
         doing=f"creating the index of {name}",
     )

@@ -7,13 +7,15 @@ from qdrant_client import models
 
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery
+from connector.store.links import ACORN_UP_TO, walk_of
 from connector.store.points import sent_id
+from connector.store.schema import CollectionSchema
 
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 """Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
-ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""With a filter, neighbours of neighbours are looked at too (docs/decisions/0006)."""
+ACORN = models.AcornSearchParams(enable=True, max_selectivity=ACORN_UP_TO)
+"""Along fields without links, neighbours of neighbours are looked at too, where the server counts few matches."""
 
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:
@@ -26,20 +28,21 @@ def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
     return True if fields is None else list(fields) or False
 
 
-def request(query: NearestQuery, *, vector_name: str) -> models.QueryRequest:
+def request(query: NearestQuery, *, schema: CollectionSchema) -> models.QueryRequest:
     """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway."""
+    walk = None if query.where is None else walk_of(query.where, schema=schema)
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
-        using=vector_name,
+        using=schema.vector_name,
         filter=query.where,
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.min_score,
         params=models.SearchParams(
-            hnsw_ef=HNSW_EF,
+            hnsw_ef=HNSW_EF if walk is None else walk.ef,
             exact=query.exact,
             quantization=RESCORED,
-            acorn=None if query.where is None else ACORN,
+            acorn=None if walk is None or walk.linked else ACORN,
         ),
         with_payload=True,
     )

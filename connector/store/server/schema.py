@@ -3,7 +3,8 @@
 The schema travels in the collection's own metadata, so that any client can tell which space built the vectors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -11,9 +12,9 @@ from qdrant_client import models
 
 from connector.errors import CollectionMismatch
 from connector.settings import FieldType
-from connector.store.schema import INDEX_LINKS, TENANT_FIELD, CollectionSchema
+from connector.store.links import scanned_kilobytes
+from connector.store.schema import TENANT_FIELD, CollectionSchema
 
-HNSW = models.HnswConfigDiff(m=16, ef_construct=100, memory=models.Memory.CACHED)
 QUANTIZATION = models.TurboQuantization(
     turbo=models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, memory=models.Memory.PINNED)
 )
@@ -47,20 +48,22 @@ COLD = models.Memory.COLD
 """Indexes are read from disk, and cached, as they are needed. Pinned, the server's default, they would take 2 to 5 KB
 of memory an image, several times what its vector does (docs/planning.md)."""
 
-_INDEXES: Mapping[FieldType, IndexParams] = MappingProxyType(
+_INDEXES: Mapping[FieldType, tuple[Callable[..., IndexParams], Enum]] = MappingProxyType(
     {
-        "integer": models.IntegerIndexParams(
-            type=models.IntegerIndexType.INTEGER, memory=COLD, enable_hnsw=INDEX_LINKS
-        ),
-        "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, memory=COLD, enable_hnsw=INDEX_LINKS),
-        "bool": models.BoolIndexParams(type=models.BoolIndexType.BOOL, memory=COLD, enable_hnsw=INDEX_LINKS),
-        "geo": models.GeoIndexParams(type=models.GeoIndexType.GEO, memory=COLD, enable_hnsw=INDEX_LINKS),
-        "datetime": models.DatetimeIndexParams(
-            type=models.DatetimeIndexType.DATETIME, memory=COLD, enable_hnsw=INDEX_LINKS
-        ),
-        "text": models.TextIndexParams(type=models.TextIndexType.TEXT, memory=COLD, enable_hnsw=INDEX_LINKS),
+        "integer": (models.IntegerIndexParams, models.IntegerIndexType.INTEGER),
+        "float": (models.FloatIndexParams, models.FloatIndexType.FLOAT),
+        "bool": (models.BoolIndexParams, models.BoolIndexType.BOOL),
+        "geo": (models.GeoIndexParams, models.GeoIndexType.GEO),
+        "datetime": (models.DatetimeIndexParams, models.DatetimeIndexType.DATETIME),
+        "text": (models.TextIndexParams, models.TextIndexType.TEXT),
     }
 )
+
+
+def graph_config(schema: CollectionSchema) -> models.HnswConfigDiff:
+    """The search graph, and how many matches of a filter are looked at without it."""
+    scanned = scanned_kilobytes(schema)
+    return models.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=scanned, memory=models.Memory.CACHED)
 
 
 def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
@@ -74,20 +77,20 @@ def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
     return {schema.vector_name: params}
 
 
-def index_params(name: str, kind: FieldType) -> IndexParams:
-    """What to ask of the server for one payload index.
+def index_params(name: str, kind: FieldType, *, linked: bool) -> IndexParams:
+    """What to ask of the server for one payload index; ``linked``: whether the graph gets links along its values.
 
     Keywords can be matched by their beginning (``startswith``); points of one ``tenant`` are stored together.
     """
     if kind != "keyword":
-        return _INDEXES[kind]
-    tenant = True if name == TENANT_FIELD else None
+        make, named = _INDEXES[kind]
+        return make(type=named, memory=COLD, enable_hnsw=linked)
     return models.KeywordIndexParams(
         type=models.KeywordIndexType.KEYWORD,
         prefix=True,
-        is_tenant=tenant,
+        is_tenant=True if name == TENANT_FIELD else None,
         memory=COLD,
-        enable_hnsw=tenant or INDEX_LINKS,
+        enable_hnsw=linked,
     )
 
 

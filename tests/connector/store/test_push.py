@@ -70,6 +70,7 @@ class Breaking:
         self.set_payload, self.delete = engine.set_payload, engine.delete
         self.optimize, self.drop, self.close = engine.optimize, engine.drop, engine.close
         self.bulk_load, self.point_alias = engine.bulk_load, engine.point_alias
+        self.resolved, self.recreate = engine.resolved, engine.recreate
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._left -= len(points)

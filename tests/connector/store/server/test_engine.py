@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -307,6 +308,51 @@ def test_an_alias_is_switched_in_one_step(engine: ServerEngine, standin: Standin
     assert standin.counts()["aliases.asked"] == 1
     second.close()
     live.close()
+
+
+def test_by_an_alias_the_collection_behind_it_is_changed_and_deleted(
+    engine: ServerEngine, standin: Standin, transport: Transport
+) -> None:
+    engine.create(SCHEMA)
+    engine.upsert(points(3))
+    alias = f"{engine.collection}-live"
+    engine.point_alias(alias)
+    with closing(ServerEngine.connect(standin.settings(transport), collection=alias)) as live:
+        assert (live.collection, live.resolved(), engine.resolved()) == (alias, engine.collection, engine.collection)
+        live.create(CollectionSchema(SCHEMA.fingerprint, {**SCHEMA.meta_fields, "added": "integer"}))
+        assert "meta.added" in engine.info().schema.indexes
+        live.point_alias(f"{alias}-too")  # an alias of an alias means the collection
+        live.drop()
+        with pytest.raises(CollectionMissing):
+            engine.info()
+        with pytest.raises(CollectionMissing):
+            live.count()
+
+
+def test_a_collection_made_anew_behind_an_alias_leaves_the_old_one(
+    engine: ServerEngine, standin: Standin, transport: Transport, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.create(SCHEMA)
+    engine.upsert(points(3))
+    alias = f"{engine.collection}-live"
+    engine.point_alias(alias)
+    with closing(ServerEngine.connect(standin.settings(transport), collection=alias)) as live:
+        live.recreate(SCHEMA)
+        assert (live.count(), engine.count()) == (0, 3)
+        assert live.resolved().startswith(f"{alias}-")
+        assert live.info().schema == SCHEMA
+        live.upsert(points(1))
+        assert (live.count(), engine.count()) == (1, 3)
+    assert f"from={engine.collection}" in caplog.text
+    engine.recreate(SCHEMA)
+    assert engine.count() == 0
+
+
+def test_a_key_for_one_collection_alone_needs_no_list_of_aliases(engine: ServerEngine, standin: Standin) -> None:
+    engine.create(SCHEMA)
+    standin.script(Fault("status", 403, operation="list_aliases", times=9))
+    assert engine.resolved() == engine.collection
+    engine.drop()
 
 
 # optimizing and bulk loads

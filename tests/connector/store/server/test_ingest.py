@@ -97,3 +97,22 @@ def test_a_point_carries_its_thumbnails_address_once_the_service_has_one(server:
     assert {hit["payload"]["thumbnail_url"] for hit in hits} == {
         f"http://localhost:8000/thumbnails/{hit['id']}.webp" for hit in hits
     }
+
+
+def test_an_alias_is_resolved_before_anything_is_deleted(server: Server, collection: str) -> None:
+    alias = f"{collection}-live"
+    by_alias = [*server.here[:-1], alias]
+    assert server.ingest().code == 0
+    assert server.cli("collection", "alias", alias, *server.here).code == 0
+    info = server.cli("collection", "info", "--json", *by_alias).json
+    assert (info["collection"], info["alias"], info["points"]) == (collection, alias, COUNT)
+    for place in sorted(Path("album").iterdir())[10:]:
+        place.unlink()
+    again = server.cli("ingest", "album", "--recreate", "--json", *by_alias)
+    assert again.json["stored"] == 10
+    assert server.cli("collection", "info", "--json", *by_alias).json["points"] == 10
+    assert server.points() == COUNT  # the old one stays until somebody deletes it
+    deleted = server.cli("collection", "delete", "--yes", *by_alias)
+    assert f"(which the alias {alias} means) is deleted; 10 points are gone" in deleted.out
+    assert server.cli("collection", "info", *by_alias).code == 1
+    assert server.points() == COUNT

@@ -8,9 +8,11 @@ import ctypes
 import logging
 import os
 import platform
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from connector.printable import PrintableFormatter
 
@@ -77,3 +79,17 @@ def has_gpu() -> bool:
         return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     except (OSError, AttributeError):
         return False
+
+
+class Disk(NamedTuple):
+    """Bytes of a disk."""
+
+    total: int
+    free: int
+
+
+def disk_of(folder: Path) -> Disk:
+    """The disk that a folder lies on, or will once it is made."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    found = shutil.disk_usage(there)
+    return Disk(found.total, found.free)

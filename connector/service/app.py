@@ -21,7 +21,7 @@ from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
 from connector.service.admission import AdmissionQueue, ImageAdmission
 from connector.service.answers import ProblemAnswer
-from connector.service.guard import Guard, KeyCheck
+from connector.service.guard import Guard, HeadAsGet, KeyCheck
 from connector.service.images import Images
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
@@ -122,16 +122,20 @@ class Service:
 
         A lone process answers at once and says that it is not ready; one of many takes no caller before it is.
         """
-        warming = asyncio.create_task(self.operations.warm_up())
+        readiness = self.operations.readiness
+        warming = asyncio.create_task(readiness.warm_up())
         measuring = asyncio.create_task(self.operations.measure_lag())
+        watching = asyncio.create_task(readiness.watch())
         try:
             if self._settings.serve.workers > 1:
                 await warming
             yield
         finally:
-            warming.cancel()
-            measuring.cancel()
-            await asyncio.wait([warming, measuring])
+            tasks = [warming, measuring, watching]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await readiness.close()
             for queue in (self._admission, self._labelling):
                 await asyncio.to_thread(queue.close)  # its work is done, or given up at its next piece
             self._originals.close()
@@ -149,6 +153,7 @@ def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(KeyCheck, keys=service.keys)
     app.add_middleware(Guard, serve=settings.serve, metrics=service.metrics)
     app.add_middleware(

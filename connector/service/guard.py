@@ -269,6 +269,24 @@ def too_large(limit: int) -> str:
     return f"a body of up to serve.max_body_bytes = {limit} is wanted."
 
 
+class HeadAsGet:
+    """Answers HEAD as GET would be, without the body: its status and headers, which tell a caller what a GET costs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what is no HEAD passes through."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address can be reached from this machine only."""
     try:

@@ -5,9 +5,12 @@ whichever is asked answers for all.
 """
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from connector.process import disk_of
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -48,6 +51,26 @@ class Metrics:
         self.thumbnails = Counter(
             "polyglance_thumbnails", "Thumbnails by where they came from.", ["origin"], registry=registry
         )
+        self.ready = Gauge(
+            "polyglance_ready",
+            "1 while the model is warm and the store answers, else 0.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._disk_free = Gauge(
+            "polyglance_disk_free_bytes",
+            "Free bytes of the disk.",
+            ["folder"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._disk_size = Gauge(
+            "polyglance_disk_size_bytes",
+            "Bytes of the disk.",
+            ["folder"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
         self.lag = Histogram(
             "polyglance_loop_lag_seconds",
             "How much later than asked for the event loop came back.",
@@ -59,6 +82,12 @@ class Metrics:
         """One pass of this many texts through the model was done."""
         self.batches.observe(texts)
         self.passes.observe(seconds)
+
+    def note_disk(self, folder: Path) -> None:
+        """Measure the disk that the service's data lie on."""
+        disk = disk_of(folder)
+        self._disk_free.labels(str(folder)).set(disk.free)
+        self._disk_size.labels(str(folder)).set(disk.total)
 
     def exposition(self) -> bytes:
         """All counts in Prometheus' text format."""

@@ -6,10 +6,10 @@ import logging
 from collections import Counter
 from typing import Annotated
 
-from fastapi import HTTPException, Query, Response
+from fastapi import HTTPException, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from connector.errors import OriginalError, PolyglanceError, UnreadableImage
+from connector.errors import OriginalError, UnreadableImage
 from connector.run_status import RejectedImage, RunStatus, read_rejects, read_runs
 from connector.search.async_client import AsyncImageSearch
 from connector.service.answers import (
@@ -23,6 +23,8 @@ from connector.service.answers import (
 )
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
+from connector.service.problems import problem, status_of
+from connector.service.readiness import Readiness
 from connector.service.thumbnails import Thumbnails
 from connector.settings import Settings
 
@@ -49,8 +51,7 @@ class Operations:
         self._keys = keys
         self._metrics = metrics
         self._settings = settings
-        self._ready = False
-        self._unready: PolyglanceError | None = None
+        self.readiness = Readiness(search, metrics=metrics, data=settings.qdrant.path)
 
     async def collections(self) -> CollectionsAnswer:
         """The collection that is served here, and its filterable fields."""
@@ -100,24 +101,15 @@ class Operations:
         """The service lives."""
         return Health(status="ok")
 
-    async def readyz(self, response: Response) -> Health:
-        """The text tower is warm and the collection answers; 503 before that, and where either cannot be."""
-        if self._unready is not None:
-            raise self._unready
-        if self._ready:
+    async def readyz(self, request: Request, response: Response) -> Health:
+        """The text tower is warm and the collection answers; 503 before that, and while either does not."""
+        if self.readiness.fault is not None:
+            _, code = status_of(self.readiness.fault)
+            return problem(request, 503, code, str(self.readiness.fault))  # type: ignore[return-value]  # in its shape
+        if not self.readiness.starting:
             return Health(status="ok")
         response.status_code = 503
         return Health(status="starting")
-
-    async def warm_up(self) -> None:
-        """Ask a first question, so that nobody waits for the model to load; then the service is ready, or says why."""
-        try:
-            await self._search.info()
-            await self._search.text("warm-up", limit=1)  # learns what is relevant here, too
-        except PolyglanceError as error:
-            log.error("not_ready %s", error)
-            self._unready = error
-        self._ready = True
 
     async def measure_lag(self) -> None:
         """Note for ever how much later than asked for the event loop comes back."""

@@ -206,7 +206,7 @@ def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
     if settings.ingest.metrics_port is None:
         yield also
         return
-    metrics = Metrics()
+    metrics = Metrics(settings.qdrant.path)
     with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
         say(f"metrics on {url}/metrics", err=True)
         yield metrics.also(also)

@@ -81,6 +81,7 @@ def _watch(place: str, *, settings: "Settings") -> None:
     from workers.run.ingestion import Ingestion
     from workers.run.status_server import serving
     from workers.sources.open import open_source
+    from workers.watch.probe import Probe
     from workers.watch.watch import Watcher
 
     wait = partial(progress.waiting, console=Console(stderr=True))
@@ -96,9 +97,12 @@ def _watch(place: str, *, settings: "Settings") -> None:
         )
         told = "by its events" if feed else "which tells no changes"
         say(f"watching {printable(source.root)}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)
-        with serving(settings.ingest, registry=watcher.metrics.registry, health=watcher.health) as url:
+        registry = watcher.metrics.registry
+        probe = Probe(settings, registry=registry)
+        with serving(settings.ingest, registry=registry, health=watcher.health, ready=probe.ready) as url:
             say(f"health on {url}/healthz, metrics on {url}/metrics", err=True)
-            watcher.run()
+            with probe.looking():
+                watcher.run()
 
 
 def _feed(source: "Source", *, settings: "Settings") -> "Feed | None":

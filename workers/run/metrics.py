@@ -8,11 +8,14 @@ import collections
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connector.errors import IMAGE_FAULTS, READ_FAULTS
+from connector.process import disk_of
 from workers.run.loop import Progress
 
 Key = tuple[str, str]
@@ -30,9 +33,13 @@ COUNTERS: dict[str, tuple[str, str]] = {
 }
 """Each counter's label and meaning, by its name after polyglance_ingest_."""
 
+OTHER_FAULTS = ("zero_vector", "not_finite", "kills_worker")
+"""Reasons of rejects beside those of reading and of decoding."""
+
 FROM_ZERO: tuple[Key, ...] = (
     *(("images", outcome) for outcome in ("stored", "unchanged", "rejected")),
     *(("runs", state) for state in ("done", "stopped", "failed")),
+    *(("rejected_images", reason) for reason in (*READ_FAULTS, *IMAGE_FAULTS, *OTHER_FAULTS)),
     *((name, "") for name, (label, _) in COUNTERS.items() if not label),
 )
 """Counters that are there before anything happened, so that their first step is seen."""
@@ -41,9 +48,10 @@ PREFIX = "polyglance_ingest_"
 
 
 class Metrics(Collector):
-    """All runs of this process together. ``registry`` is what to serve."""
+    """All runs of this process together, and the disk under ``folder``. ``registry`` is what to serve."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
         self._past: collections.Counter[Key] = collections.Counter(dict.fromkeys(FROM_ZERO, 0))
         self._running: dict[int, _Seen] = {}
@@ -93,6 +101,8 @@ class Metrics(Collector):
             for seen, progress in now:
                 counts.update(seen.counts(progress))
         yield from _counters(counts)
+        if self._folder is not None:
+            yield from _disk(self._folder)
         yield from _gauges([progress for _, progress in now])
 
 
@@ -132,6 +142,14 @@ def _counters(counts: collections.Counter[Key]) -> Iterator[Metric]:
         for (each, value), count in sorted(counts.items()):
             if each == name:
                 family.add_metric([value] if label else [], count)
+        yield family
+
+
+def _disk(folder: Path) -> Iterator[Metric]:
+    disk = disk_of(folder)
+    for name, meaning, value in (("free", "Free bytes", disk.free), ("size", "Bytes", disk.total)):
+        family = GaugeMetricFamily(f"polyglance_disk_{name}_bytes", f"{meaning} of the disk.", labels=["folder"])
+        family.add_metric([str(folder)], value)
         yield family
 
 

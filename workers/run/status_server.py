@@ -1,4 +1,7 @@
-"""A small HTTP server beside the work: ``/metrics`` for Prometheus, ``/healthz`` for whoever restarts what hangs."""
+"""A small HTTP server beside the work: ``/metrics`` for Prometheus, ``/healthz`` for whoever restarts what hangs.
+
+``/readyz`` tells whether the store answers, which no restart of this process mends.
+"""
 
 import json
 import logging
@@ -17,12 +20,17 @@ log = logging.getLogger(__name__)
 Health = Callable[[], Mapping[str, object]]
 """What ``/healthz`` says; its status is 200 where ``healthy`` is true, and 503 else."""
 
+Ready = Callable[[], Mapping[str, object]]
+"""What ``/readyz`` says; its status is 200 where ``ready`` is true, and 503 else."""
+
 LONGEST_REQUEST_S = 10.0
 """Seconds of silence after which a caller is hung up on."""
 
 
 @contextmanager
-def serving(settings: IngestSettings, *, registry: CollectorRegistry, health: Health) -> Iterator[str]:
+def serving(
+    settings: IngestSettings, *, registry: CollectorRegistry, health: Health, ready: Ready = lambda: {"ready": True}
+) -> Iterator[str]:
     """Serve for as long as the block runs; gives the address. Raises ConfigError where the port cannot be had."""
     try:
         server = _Server((settings.metrics_host, settings.metrics_port or 0), _Handler)
@@ -31,7 +39,7 @@ def serving(settings: IngestSettings, *, registry: CollectorRegistry, health: He
             f"nothing can be served on {settings.metrics_host}:{settings.metrics_port}: {error.strerror}. Name another "
             "port with --metrics-port, or 0 for a free one."
         ) from error
-    server.registry, server.health = registry, health
+    server.registry, server.health, server.ready = registry, health, ready
     thread = threading.Thread(target=server.serve_forever, name="status", kwargs={"poll_interval": 0.1})
     thread.start()
     try:
@@ -47,6 +55,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     registry: CollectorRegistry
     health: Health
+    ready: Ready
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -58,17 +67,25 @@ class _Handler(BaseHTTPRequestHandler):
             case "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
             case "/healthz":
-                said = self.server.health()
-                self._answer(200 if said["healthy"] else 503, "application/json", json.dumps(said).encode() + b"\n")
+                self._tell(self.server.health(), well="healthy")
+            case "/readyz":
+                self._tell(self.server.ready(), well="ready")
             case _:
-                self._answer(404, "text/plain", b"there are /metrics and /healthz\n")
+                self._answer(404, "text/plain", b"there are /metrics, /healthz and /readyz\n")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _tell(self, said: Mapping[str, object], *, well: str) -> None:
+        self._answer(200 if said[well] else 503, "application/json", json.dumps(said).encode() + b"\n")
 
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         log.debug("status_request " + format, *args)

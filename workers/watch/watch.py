@@ -83,7 +83,7 @@ class Watcher:
         self._feed = feed
         self._workers = workers
         self._wait = wait
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.qdrant.path)
         self._numbers = WatchMetrics(registry=self.metrics.registry, source=source.root)
         self._changes = Changes(self._numbers)
         self._open = ExitStack()

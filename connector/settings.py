@@ -87,8 +87,7 @@ class QdrantSettings(Section):
     meta_fields: dict[MetaField, FieldType] = Field(default_factory=dict)
     """The user's own metadata that filters may use, such as {"price": "float"}; indexed as meta.price."""
     linked_fields: tuple[str, ...] = ("folder", "tags", "camera")
-    """Fields that a new collection is often filtered by: the search graph is linked along their values. Each makes
-    building the graph slower, those with many values most (docs/decisions/0006)."""
+    """Fields that a new collection is often filtered by: its search graph is linked along their values."""
 
 
 class ModelSettings(Section):
@@ -283,8 +282,7 @@ class TableSettings(Section):
     metadata_columns: tuple[str, ...] | None = None
     """Columns that become metadata; none means all others."""
     encoding: Annotated[str, AfterValidator(known_encoding)] | None = None
-    """What a CSV, JSON Lines or text file is written in, such as latin-1 or cp1252; none means UTF-8, or what its mark
-    at the beginning says."""
+    """What a CSV, JSON Lines or text file is written in, such as latin-1; none means UTF-8, or what its mark says."""
 
 
 class WatchSettings(Section):

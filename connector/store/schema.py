@@ -139,6 +139,7 @@ class CollectionSchema:
     linked_fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "linked_fields", tuple(self.linked_fields))  # JSON, and other processes, send lists
         for name in self.linked_fields:
             if name not in self.indexes:
                 raise ConfigError(f"qdrant.linked_fields names {name!r}, which no filter may use: it is not indexed.")
@@ -209,7 +210,7 @@ class CollectionSchema:
         return cls(
             fingerprint=Fingerprint(**value["fingerprint"]),
             meta_fields=dict(value["meta_fields"]),
-            linked_fields=tuple(value.get("linked_fields", ())),  # a collection of before has none
+            linked_fields=value.get("linked_fields", ()),  # a collection of before has none
         )
 
 

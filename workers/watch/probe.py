@@ -20,10 +20,10 @@ ANSWER_S = 3.0
 
 
 class Probe:
-    """What is known of the store; ``error`` is None while it answers, and where one process at a time may ask it."""
+    """What is known of the store; ``error`` is None while it answers, and where it works in our own processes."""
 
     def __init__(self, settings: Settings, *, registry: CollectorRegistry) -> None:
-        self._shared = capabilities_of(settings.qdrant).many_processes
+        self._apart = not capabilities_of(settings.qdrant).in_process
         quick = {"retry_s": 0.0, "timeout_s": min(ANSWER_S, settings.qdrant.timeout_s)}
         self._settings = settings.model_copy(update={"qdrant": settings.qdrant.model_copy(update=quick)})
         self._gauge = Gauge("polyglance_watch_ready", "1 while the store answers, else 0.", registry=registry)
@@ -36,7 +36,7 @@ class Probe:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Look for as long as the block runs, at a store that others may ask meanwhile."""
+        """Look for as long as the block runs, at a store that is a server."""
         over = threading.Event()
 
         def look() -> None:
@@ -44,13 +44,13 @@ class Probe:
                 self._look()
 
         thread = threading.Thread(target=look, name="probe", daemon=True)
-        if self._shared:
+        if self._apart:
             thread.start()
         try:
             yield
         finally:
             over.set()
-            if self._shared:
+            if self._apart:
                 thread.join(ANSWER_S)
 
     def _look(self) -> None:

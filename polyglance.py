@@ -47,9 +47,14 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from workers.api import ingest
     from workers.cli.commands import app
+    from workers.collection.async_client import AsyncCollection
+    from workers.collection.client import Added, Collection
 
 __all__ = [
+    "Added",
+    "AsyncCollection",
     "AsyncImageSearch",
+    "Collection",
     "CollectionMismatch",
     "CollectionMissing",
     "ConfigError",
@@ -88,7 +93,10 @@ __all__ = [
 
 _ROOT = Path(__file__).resolve().parent
 _LAZY = {
+    "Added": "workers.collection.client",
+    "AsyncCollection": "workers.collection.async_client",
     "AsyncImageSearch": "connector.search.async_client",
+    "Collection": "workers.collection.client",
     "FacetCount": "connector.records",
     "Hit": "connector.records",
     "HitGroup": "connector.records",

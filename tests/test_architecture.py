@@ -50,7 +50,7 @@ def roots(path: Path) -> set[str]:
 FLOORS = (
     ("polyglance",),
     ("workers.cli",),
-    ("workers.api", "workers.demo", "workers.watch"),
+    ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
     ("workers.run",),
     ("workers.executors", "workers.sizing"),

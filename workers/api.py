@@ -4,7 +4,8 @@
 
     report = ingest("~/Pictures", "s3://photos/2026", collection="photos")
 
-The rule: it works in the process of its caller, so that neither a ``__main__`` guard nor a terminal is needed.
+The rule: unless workers are asked for, it works in the process of its caller, so that neither a ``__main__`` guard nor
+a terminal is needed.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ def ingest(
     takes them. ``settings`` stand in for those of the environment; else ``overrides`` maps dotted names to values.
     ``recreate`` drops the collection first; ``prune`` removes the points of a source whose image is gone; ``progress``
     shows a bar on standard error where that is a terminal. ``report.counts`` balance: listed is stored + unchanged +
-    rejected. An earlier run of a source that was interrupted is finished first.
+    rejected. An earlier run of a source that was interrupted is finished first. With the setting ``ingest.workers``
+    processes do the work, which survives what kills one of them; a script then needs a ``__main__`` guard.
 
     Raises ConfigError, SourceError for a source that cannot be listed, StoreError, ModelError, and RunIncomplete where
     it was interrupted or pruning was refused; the same call then goes on with the rest.
@@ -45,6 +47,10 @@ def ingest(
     if not sources:
         raise ConfigError("no source was named; give a folder, a file or an address, such as ingest('~/Pictures').")
     loaded = _settings(space=space, collection=collection, settings=settings, overrides=overrides)
+    if loaded.ingest.workers:
+        from workers.executors.processes import leave_if_imported_by_worker
+
+        leave_if_imported_by_worker()
     show, wait = _bars() if progress else (_unseen, _unseen)
     done = ingest_places(
         [str(source) for source in sources],
@@ -66,10 +72,12 @@ def _settings(
     named = {"model.space": space, "qdrant.collection": collection}
     given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
     if settings is None:
-        return Settings.load({**given, "ingest.workers": 0})
+        return Settings.load({"ingest.workers": 0, **given})
     if given:
         raise ConfigError("give either settings, or space, collection and overrides.")
-    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"workers": 0})})
+    return settings.model_copy(
+        update={"ingest": settings.ingest.model_copy(update={"workers": settings.ingest.workers or 0})}
+    )
 
 
 def _bars() -> tuple[Callable[[Any], AbstractContextManager[None]], Callable[[str], AbstractContextManager[None]]]:

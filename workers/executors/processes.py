@@ -18,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
 
-from connector.errors import WorkerDied
+from connector.errors import ConfigError, WorkerDied
 from connector.process import set_up_logs
 from connector.settings import Settings
 from workers.executors.executor import AnyWorker, OnHeartbeat
@@ -34,6 +34,8 @@ LONGEST_GOODBYE_S = 10.0
 
 STALLED_EXIT = 75
 """Exit status of a worker that got nowhere for ``ingest.stall_s`` seconds."""
+UNGUARDED_EXIT = 76
+"""Exit status of a worker whose program, imported in it, wants to ingest itself."""
 
 Start: TypeAlias = Callable[[], AnyWorker]
 """Makes a worker; crosses the border of a process, so it is a function of a module, or a partial of one."""
@@ -120,9 +122,20 @@ class Child:
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise self._death() from error
 
-    def _death(self) -> WorkerDied:
+    def _death(self) -> WorkerDied | ConfigError:
         self._process.join(LONGEST_GOODBYE_S)
+        if self._process.exitcode == UNGUARDED_EXIT:
+            return ConfigError(
+                "worker processes import your program, which then would ingest in each of them. Put the call under "
+                "`if __name__ == '__main__':`, or set ingest.workers to 0, which works in this process."
+            )
         return WorkerDied(_how(self._process.exitcode), working=self._ready)
+
+
+def leave_if_imported_by_worker() -> None:
+    """End this process where it is a worker that imports the program it was started by: see ``UNGUARDED_EXIT``."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(UNGUARDED_EXIT)
 
 
 def _how(exitcode: int | None) -> str:

@@ -1,0 +1,187 @@
+"""Many processes on one embedded collection: answers while another process writes, and files found after they close.
+
+    python -m benchmarks.bench_hosting --points 20000 --seconds 20
+
+Prints one JSON object. ``alone`` and ``beside`` are milliseconds of a question to the collection that a second process
+hosts, while it does nothing and while a third one writes batches of 256 points as fast as it can; ``local`` is the same
+question in the process that has the collection open. ``add`` is milliseconds of ``Collection.add`` of one image, warm.
+``fresh`` is seconds from closing a file in a watched folder to finding it by its own vector, in space mini.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.structured import structured_vectors
+from connector.errors import StoreError
+from connector.records import Point
+from connector.settings import QdrantSettings, Settings
+from connector.store.engine import NearestQuery
+from connector.store.open import open_engine
+from connector.store.schema import CollectionSchema, Fingerprint
+
+SCHEMA = CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224))
+ROOT = Path(__file__).parents[1]
+BATCH = 256
+
+
+def main() -> None:
+    """Measure, and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--files", type=int, default=30)
+    parser.add_argument("--as", dest="role", choices=("host", "writer"))
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    if given.role is not None:
+        serve(given.role, given.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            "points": given.points,
+            "cores": os.cpu_count(),
+            "load": os.getloadavg()[0],
+            **questions(Path(folder) / "q", points=given.points, seconds=given.seconds),
+            **fresh(Path(folder) / "w", files=given.files),
+        }
+    print(json.dumps(found, indent=2))
+
+
+def serve(role: str, folder: Path) -> None:
+    """One of the other processes, until its standard input ends."""
+    with closing(open_engine(QdrantSettings(path=folder), collection="images")) as engine:
+        engine.count()
+        print("ready", flush=True)
+        if role == "host":
+            sys.stdin.read()
+            return
+        vectors = structured_vectors(BATCH, seed=1)
+        while True:
+            engine.upsert([Point(str(uuid.uuid4()), vector, _payload(n)) for n, vector in enumerate(vectors)])
+
+
+def questions(folder: Path, *, points: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds of a question, in this process and through another, alone and beside a writer."""
+    vectors = structured_vectors(points, seed=0)
+    settings = QdrantSettings(path=folder)
+    found: dict[str, Any] = {}
+    with closing(open_engine(settings, collection="images")) as engine:
+        engine.create(SCHEMA)
+        for first in range(0, points, BATCH):
+            some = vectors[first : first + BATCH]
+            engine.upsert([Point(str(uuid.uuid4()), vector, _payload(n)) for n, vector in enumerate(some)])
+        engine.optimize()
+        asked = iter(np.tile(vectors[:500], (1_000, 1)))
+        found["local_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / 4)
+    with other("host", folder), closing(open_engine(settings, collection="images")) as engine:
+        found["alone_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / 2)
+        before = engine.count()
+        with other("writer", folder):
+            began = time.perf_counter()
+            found["beside_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds)
+            found["written_per_s"] = round((engine.count() - before) / (time.perf_counter() - began))
+    return found
+
+
+def fresh(folder: Path, *, files: int) -> dict[str, Any]:
+    """Milliseconds of adding an image, and seconds until a watcher's new file is found."""
+    from PIL import Image
+
+    from workers.collection.client import Collection
+
+    settings = Settings.load({"model.space": "mini", "qdrant.path": str(folder / "data")})
+    random = np.random.default_rng(0)
+    place = folder / "album"
+    place.mkdir(parents=True)
+    with Collection.open(settings=settings) as photos:
+        photos.add(_noise(random))
+        adding = [_timed(lambda: photos.add(_noise(random))) * 1e3 for _ in range(files)]
+        code = "import sys, polyglance; polyglance.main(sys.argv[1:])"
+        flags = ["--space", "mini", "--set", f"qdrant.path={folder / 'data'}"]
+        command = [sys.executable, "-P", "-c", code, "watch", str(place), *flags]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        watcher = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            lags = []
+            for number in range(files + 1):
+                pixels = _noise(random)
+                path = place / f"{number}.png"
+                Image.fromarray(pixels).save(path)
+                closed = time.perf_counter()
+                while not photos.search.image(path, limit=1, where=f'uri == "{path.as_uri()}"'):
+                    time.sleep(0.01)
+                lags.append(time.perf_counter() - closed)
+        finally:
+            watcher.terminate()
+            watcher.wait()
+    return {"add_ms": _spread(adding), "fresh_s": _spread(lags[1:])}  # the first one waits for the watcher to start
+
+
+def other(role: str, folder: Path) -> "Other":
+    """Another process in this role."""
+    return Other([sys.executable, "-m", "benchmarks.bench_hosting", "--as", role, "--folder", str(folder)])
+
+
+class Other:
+    """A process that is ready when the block begins and gone when it ends."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != b"ready\n":
+            raise StoreError("the other process did not begin")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _payload(number: int) -> dict[str, Any]:
+    return {"uri": f"file:///photos/{number}.jpg", "folder": f"{number % 50}", "format": "jpeg", "width": number % 4000}
+
+
+def _noise(random: np.random.Generator) -> Any:
+    return random.integers(0, 255, (64, 64, 3), np.uint8)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _milliseconds(call: Callable[[], object], *, seconds: float) -> dict[str, float]:
+    until = time.perf_counter() + seconds
+    taken = []
+    while time.perf_counter() < until:
+        taken.append(_timed(call) * 1e3)
+    return _spread(taken)
+
+
+def _spread(taken: list[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(taken, [50, 95, 99])
+    return {
+        "n": len(taken),
+        "p50": round(p50, 3),
+        "p95": round(p95, 3),
+        "p99": round(p99, 3),
+        "max": round(max(taken), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Collection: add, get, change, remove and search images from a program.
+
+    with Collection.open("photos") as photos:
+        beach = photos.add("beach.jpg", meta={"album": "Norderney"})
+        hits = photos.search.text("ein Hund im Schnee")
+
+The rule: what is added goes through the pipeline of ingestion, with its decoder, its metadata and its rejects. Opening
+loads no model; the first image that is added loads the image tower, which stays.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
+
+from connector.errors import IMAGE_FAULTS, CollectionMissing, ConfigError, InvalidQuery, UnreadableImage
+from connector.records import FacetCount, StoredPoint, masked_uri
+from connector.search.client import ImageSearch
+from connector.search.options import SearchArguments, Where, as_point_id, shown
+from connector.settings import Settings
+from connector.store.engine import CollectionInfo
+from connector.store.open import open_engine
+from workers.collection.given import GivenImage, GivenImages
+from workers.pipeline.counters import Counters
+from workers.records import Counts, Ref, Reject
+
+if TYPE_CHECKING:
+    from workers.executors.worker import Worker
+
+TOGETHER = 1_000
+"""Images that go through the pipeline together, and points that are read or removed at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of many images, in the order they were given.
+
+    ``ids`` has one for each image, None for a reject; ``counts`` balance: listed is stored + unchanged + rejected.
+    """
+
+    ids: tuple[str | None, ...]
+    rejects: tuple[Reject, ...]
+    counts: Counts
+
+
+class Collection:
+    """A collection of images to read and to write. Safe to use from many threads; closed by ``with`` or ``close``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._engine = open_engine(settings.qdrant, collection=settings.collection)
+        self._given = GivenImages(settings)
+        self._adding = threading.Lock()  # the pipeline takes one shard at a time
+        self._opening = threading.Lock()
+        self._worker: Worker | None = None
+        self._search: ImageSearch | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        collection: str | None = None,
+        *,
+        space: str | None = None,
+        settings: Settings | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Open a collection by its name, by default the one of the space; the first ``add`` makes one that is missing.
+
+        ``overrides`` maps dotted setting names to values, such as ``{"qdrant.url": "http://localhost:6333"}``;
+        ``settings`` stand in for all of them. Raises ConfigError.
+        """
+        named = {"model.space": space, "qdrant.collection": collection}
+        given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
+        if settings is not None and given:
+            raise ConfigError("give either settings, or collection, space and overrides.")
+        return cls(settings or Settings.load(given))
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._engine.collection
+
+    @property
+    def search(self) -> ImageSearch:
+        """The collection to ask, open for as long as this one. Raises CollectionMissing where nothing was added yet."""
+        with self._opening:
+            self._refuse_when_closed()
+            if self._search is None:
+                self._search = ImageSearch.open(settings=self.settings)
+            return self._search
+
+    @overload
+    def add(  # type: ignore[overload-overlap]  # a str is one image, not many of one letter each
+        self, image: GivenImage, *, meta: Mapping[str, Any] | None = None, id: str | None = None
+    ) -> str: ...
+
+    @overload
+    def add(
+        self,
+        image: Iterable[GivenImage],
+        *,
+        meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        id: Sequence[str] | None = None,
+    ) -> Added: ...
+
+    def add(
+        self,
+        image: "GivenImage | Iterable[GivenImage]",
+        *,
+        meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        id: str | Sequence[str] | None = None,
+    ) -> str | Added:
+        """Add an image, or many; they can be found when this returns.
+
+        One image gives its id, many an ``Added``. An image is a path, an address, a file's bytes, a PIL image or an
+        array of uint8. ``meta`` is the user's own metadata, for all or one for each; its ``tags`` become the field of
+        that name. ``id`` identifies an image in place of its address, or of its bytes where it has none: a UUID as it
+        is, of any other text one is made. An image of the same identity is replaced; one that is stored in this very
+        version is left as it is.
+
+        Raises InvalidQuery for one image that cannot be read and UnreadableImage for what is none; of many, these
+        become rejects. Raises InvalidQuery for ids that are given twice, StoreError, ModelError and IngestError.
+        """
+        if _is_one(image):
+            added = self._add([cast("GivenImage", image)], meta=[meta], ids=[id])
+            if added.rejects:
+                raise _error_of(added.rejects[0])
+            return cast("str", added.ids[0])
+        images = iter(cast("Iterable[GivenImage]", image))
+        metas, ids = _in_turn(meta, "meta", for_all=True), _in_turn(id, "id", for_all=False)
+        parts: list[Added] = []
+        while some := [*islice(images, TOGETHER)]:
+            parts.append(self._add(some, meta=metas(len(some)), ids=ids(len(some))))
+        metas(None)
+        ids(None)
+        return _joined(parts)
+
+    def get(self, id: str, *, vector: bool = False) -> StoredPoint | None:
+        """The point of an id, None where there is none."""
+        found = self.get_many([id], vectors=vector)
+        return found[0] if found else None
+
+    def get_many(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
+        """The points of these ids that there are, in their order."""
+        known = [as_point_id(each) for each in ids]
+        found = {each.id: each for each in self._engine.retrieve(known, vectors=vectors)}
+        return [found[each] for each in known if each in found]
+
+    def iterate(
+        self,
+        *,
+        where: Where = None,
+        order_by: str | None = None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+    ) -> Iterator[StoredPoint]:
+        """Every image that matches, a page at a time: in the order of the ids, or of a number or date.
+
+        ``order_by="-taken_at"`` begins with the latest; images without the field are left out then. ``fields`` limits
+        the payload. Raises InvalidQuery.
+        """
+        if order_by is None:
+            yield from self.search.each(where=where, fields=fields, vectors=vectors)
+            return
+        if fields is not None or vectors:
+            raise InvalidQuery("fields and vectors go with the order of the ids only; leave order_by out.")
+        by, condition, offset = order_by.removeprefix("-"), self.search.retriever.condition(where), 0
+        descending = order_by.startswith("-")
+        while page := self._engine.ordered(by, descending=descending, limit=TOGETHER, offset=offset, where=condition):
+            yield from page
+            offset += len(page)
+
+    def count(self, *, where: Where = None) -> int:
+        """How many images match, exactly."""
+        return self.search.count(where=where)
+
+    def facets(self, field: str, **options: Unpack[SearchArguments]) -> list[FacetCount]:
+        """The most frequent values of a field, as ``ImageSearch.facets`` gives them."""
+        return self.search.facets(field, **options)
+
+    def info(self) -> CollectionInfo:
+        """Schema and size of the collection."""
+        return self._engine.info()
+
+    def update(self, id: str, meta: Mapping[str, Any]) -> None:
+        """Change the user's own metadata of an image, key by key; None takes a key away. Its vector stays.
+
+        ``tags`` are the field of that name. Raises InvalidQuery for an id that is not there, and for what is no JSON.
+        """
+        with self._adding:
+            (point,) = self.search.points([id])
+            there = dict(point.payload.get("meta") or {})
+            changed = {key: value for key, value in {**there, **meta}.items() if value is not None}
+            payload: dict[str, Any] = {}
+            if "tags" in meta:
+                payload["tags"] = changed.pop("tags", [])
+            self.search.set_payload(point.id, {**payload, "meta": changed})
+
+    def delete(self, ids: str | Sequence[str] | None = None, *, where: Where = None) -> int:
+        """Remove the images of these ids, or all that match; returns how many there were. Raises InvalidQuery."""
+        if (ids is None) == (where is None or where == ""):
+            raise InvalidQuery("name what to delete: either ids, or where; delete(where='width > 0') takes many.")
+        if ids is not None:
+            known = {as_point_id(each) for each in ([ids] if isinstance(ids, str) else ids)}
+            doomed = iter(each.id for each in self._engine.retrieve(sorted(known), fields=[]))
+        else:
+            doomed = iter(each.id for each in self.search.each(where=where, fields=[]))
+        removed = 0
+        while some := [*islice(doomed, TOGETHER)]:
+            self._engine.delete(some)
+            removed += len(some)
+        return removed
+
+    def close(self) -> None:
+        """Let go of the store, the models and the connections. Harmless when repeated."""
+        with self._adding, self._opening:
+            self._closed = True
+            worker, self._worker = self._worker, None
+            search, self._search = self._search, None
+        for each in (worker, search, self._given, self._engine):
+            if each is not None:
+                each.close()
+
+    def _add(self, images: Sequence[GivenImage], *, meta: Sequence[Any], ids: Sequence[Any]) -> Added:
+        """A shard of images, in the order given."""
+        often = Counter(each for each in ids if each is not None).most_common(1)
+        if often and often[0][1] > 1:
+            raise InvalidQuery(f"the id {shown(often[0][0])} is given {often[0][1]} times; each image has its own.")
+        with self._adding:
+            worker = self._at_work()
+            try:
+                rows = zip(images, meta, ids, strict=True)
+                made = [
+                    self._given.ref(image, position=number, meta=_checked(about), identity=identity)
+                    for number, (image, about, identity) in enumerate(rows)
+                ]
+                refs = [each for each in made if isinstance(each, Ref)]
+                counters = Counters(threads=worker.pipeline.threads)
+                worker.pipeline.run(refs, source=self._given, counters=counters)
+            finally:
+                self._given.forget()
+        early = [each for each in made if isinstance(each, Reject)]
+        late = {each.ref.point_id for each in counters.rejects if each.ref is not None}
+        rejects = (*early, *counters.rejects)
+        counts = counters.report().counts
+        return Added(
+            tuple(each.point_id if isinstance(each, Ref) and each.point_id not in late else None for each in made),
+            rejects,
+            Counts(len(images), counts.stored, counts.unchanged, counts.rejected + len(early)),
+        )
+
+    def _at_work(self) -> "Worker":
+        """The tower and the pipeline, made ready when the first image comes; makes the collection too."""
+        self._refuse_when_closed()
+        if self._worker is None:
+            from workers.executors.worker import Worker
+
+            worker = Worker.start(self.settings)
+            try:
+                worker.prepare(recreate=False)
+            except BaseException:
+                worker.close()
+                raise
+            self._worker = worker
+        else:
+            try:
+                self._engine.info()
+            except CollectionMissing:  # somebody dropped it
+                self._worker.prepare(recreate=False)
+        return self._worker
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise ConfigError(f"the collection {self.name!r} was closed; open it again.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_one(image: object) -> bool:
+    """Whether this is an image, or anything but many of them."""
+    single = isinstance(image, str | bytes | bytearray | memoryview | Path) or hasattr(image, "shape")
+    return single or not isinstance(image, Iterable)
+
+
+def _in_turn(value: object, name: str, *, for_all: bool) -> Callable[[int | None], list[Any]]:
+    """Takes so many of what was given, one for each image, in turn; None asks whether some were left over."""
+    if value is None or (for_all and isinstance(value, Mapping)):
+        return lambda count: [value] * (count or 0)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidQuery(f"{name} is {shown(value)}; one for each image is wanted, in a list.")
+    rest = iter(value)
+
+    def take(count: int | None) -> list[Any]:
+        taken = [*islice(rest, 1 if count is None else count)]
+        if len(taken) != (count or 0):
+            raise InvalidQuery(f"{name} has {'more' if count is None else 'fewer'} entries than there are images.")
+        return taken
+
+    return take
+
+
+def _checked(meta: object) -> Mapping[str, Any] | None:
+    if meta is None or isinstance(meta, Mapping):
+        return meta
+    raise InvalidQuery(f"meta is {shown(meta)}; a mapping such as {{'album': 'Norderney'}} is wanted.")
+
+
+def _joined(parts: Sequence[Added]) -> Added:
+    return Added(
+        tuple(chain.from_iterable(each.ids for each in parts)),
+        tuple(chain.from_iterable(each.rejects for each in parts)),
+        Counts(*(sum(getattr(each.counts, one.name) for each in parts) for one in fields(Counts))),
+    )
+
+
+def _error_of(reject: Reject) -> InvalidQuery:
+    message = f"{masked_uri(reject.uri)}: {reject.detail}"
+    fault = next((each for each in IMAGE_FAULTS if each == reject.reason), None)
+    return InvalidQuery(message) if fault is None else UnreadableImage(message, reason=fault)

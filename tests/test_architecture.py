@@ -56,6 +56,7 @@ FLOORS = (
     ("workers.executors", "workers.sizing"),
     ("workers.pipeline",),
     ("workers.sources",),
+    ("workers.metadata",),
     ("workers.plain_json", "workers.records"),
     ("connector.cli",),
     ("connector.integrations", "connector.service"),

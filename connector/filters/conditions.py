@@ -3,8 +3,8 @@
 ``connector.filters.parse`` is the door; it imports this module late, for ``qdrant_client.models`` takes a second.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeAlias
@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from connector.errors import InvalidQuery
-from connector.filters.grammar import read_moment
+from connector.filters.grammar import read_moment, read_period
 from connector.filters.nodes import (
-    LONGEST_QUOTE,
     Among,
     And,
     Argument,
@@ -31,8 +30,8 @@ from connector.filters.nodes import (
     Span,
     Starts,
 )
+from connector.filters.unknown import about_unknown
 from connector.settings import FieldType
-from connector.store.schema import PAYLOAD_FIELDS
 
 Value: TypeAlias = str | int | float | bool | date | datetime
 
@@ -42,7 +41,7 @@ HOLDS: Mapping[FieldType, str] = {
     "float": "numbers, such as 3.5",
     "bool": "true or false",
     "geo": "a place; ask with near(…) or within(…)",
-    "datetime": "a time, such as 2024-05-01 or 2024-05-01T12:30:00Z",
+    "datetime": 'a time, such as 2024-05-01 or 2024-05-01T12:30:00Z, or "2024-05" for a month',
     "text": 'prose; ask for words with "word" in FIELD',
 }
 USAGE = {
@@ -162,7 +161,8 @@ class _Compiler:
             first, following = self._instants(field, literal)
             end = {"lte": first} if following is None else {"lt": following}
             return models.FieldCondition(key=field.name, range=models.DatetimeRange(gte=first, **end))
-        return models.FieldCondition(key=field.name, match=models.MatchValue(value=self._exact(field, literal)))
+        value = self._exact(field, literal)
+        return _joined(models.FieldCondition(key=field.name, match=models.MatchValue(value=v)) for v in forms(value))
 
     # membership
 
@@ -173,20 +173,26 @@ class _Compiler:
         field = self._field(node.item)
         members = [self._field_and_literal(node.item, member)[1] for member in node.members]
         if field.kind in ("keyword", "integer"):
-            values: Any = [self._exact(field, member) for member in members]
+            values: Any = [form for member in members for form in forms(self._exact(field, member))]
             return models.FieldCondition(key=field.name, match=models.MatchAny(any=values))
         return models.Filter(should=[self._equal(field, member) for member in members])
 
     def _inside(self, node: Inside) -> models.Condition:
-        """``"beach" in tags``, and for prose ``"red boat" in meta.caption``: all of the words, in any order."""
+        """``"beach" in tags``, and for prose ``"red boat" in meta.caption``: all of the words, in any order.
+
+        ``taken_on in "2024-05"`` is a time within a month.
+        """
         if isinstance(node.whole, Literal):
+            if isinstance(node.item, Path) and self._field(node.item).kind == "datetime":
+                return self._equal(self._field(node.item), node.whole)
             raise self._fault('after in stands a list such as ("jpeg", "webp"), or a field.', node.whole.span)
         field, literal = self._field_and_literal(node.whole, node.item)
         if field.kind != "text":
             return self._equal(field, literal)
         if not isinstance(literal.value, str):
             raise self._wrong_value(field, literal)
-        return models.FieldCondition(key=field.name, match=models.MatchText(text=literal.value))
+        words = forms(literal.value)
+        return _joined(models.FieldCondition(key=field.name, match=models.MatchText(text=str(t))) for t in words)
 
     def _starts(self, node: Starts) -> models.Condition:
         """``folder startswith "2024/"``."""
@@ -195,8 +201,8 @@ class _Compiler:
         field, literal = self._field_and_literal(node.item, node.prefix)
         if field.kind != "keyword":
             raise self._fault(f"startswith is for text; {field.name!r} holds {HOLDS[field.kind]}.", field.span)
-        prefix = self._exact(field, literal)
-        return models.FieldCondition(key=field.name, match=models.MatchPrefix(prefix=str(prefix)))
+        prefixes = forms(self._exact(field, literal))
+        return _joined(models.FieldCondition(key=field.name, match=models.MatchPrefix(prefix=str(p))) for p in prefixes)
 
     # functions
 
@@ -318,7 +324,9 @@ class _Compiler:
         return float(value)
 
     def _instants(self, field: _Field, literal: Literal) -> tuple[datetime, datetime | None]:
-        """The first instant, and for a whole day the first one after it; in UTC."""
+        """The first instant, and for a whole day, month or year the first one after it; in UTC."""
+        if isinstance(literal.value, str) and (period := read_period(literal.value)):
+            return period
         value: Value | None = read_moment(literal.value) if isinstance(literal.value, str) else literal.value
         if isinstance(value, datetime):
             return value, None
@@ -353,44 +361,17 @@ class _Compiler:
         return self._fault(message, path.span)
 
 
+def forms(value: str | int | bool) -> list[str | int | bool]:
+    """A value in the ways that stores may hold it: text as it is, with accents composed (NFC), and apart (NFD)."""
+    if not isinstance(value, str) or value.isascii():
+        return [value]
+    return [*dict.fromkeys([value, unicodedata.normalize("NFC", value), unicodedata.normalize("NFD", value)])]
+
+
+def _joined(conditions: Iterable[models.Condition]) -> models.Condition:
+    several = [*conditions]
+    return several[0] if len(several) == 1 else models.Filter(should=several)
+
+
 def _reach(node: Comparison) -> Span:
     return Span(node.operands[0].span.start, node.operands[-1].span.end)
-
-
-def about_unknown(name: str, *, indexes: Mapping[str, FieldType]) -> str:
-    """What to say about a field without an index: what it is, which may have been meant, how to index it."""
-    if name in {field.name for field in PAYLOAD_FIELDS}:
-        return _not_indexed(name)
-    seen = name if len(name) <= LONGEST_QUOTE else f"{name[:LONGEST_QUOTE]}…"
-    nearest = _nearest(name, indexes)
-    meant = f" The nearest one is {nearest!r}." if nearest else ""
-    if name.startswith("meta."):
-        return f"{seen!r} is not indexed.{meant} {_declaration(seen)}"
-    meant = meant or f" There are: {', '.join(sorted(indexes))}."
-    return f"unknown field {seen!r}.{meant}"
-
-
-def _not_indexed(name: str) -> str:
-    field = next(field for field in PAYLOAD_FIELDS if field.name == name)
-    if field.index is not None:
-        return f"{name!r} is not indexed in this collection yet; `polyglance collection create` adds its index."
-    if name == "meta":
-        return "'meta' holds your own metadata; name a field of it, such as meta.price."
-    return f"{name!r} is kept with every image but not indexed, so no filter can use it."
-
-
-def _declaration(name: str) -> str:
-    key = name.removeprefix("meta.").strip('"')
-    return (
-        f'To index it, declare its type, as in POLYGLANCE_QDRANT__META_FIELDS=\'{{"{key}": "float"}}\' '
-        "(keyword, integer, float, bool, geo, datetime, text), and run `polyglance collection create`."
-    )
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    if f"meta.{name}" in known:
-        return f"meta.{name}"
-    prefix = "meta." if name.startswith("meta.") else ""  # or every meta field would resemble every other
-    folded = {each.removeprefix(prefix).casefold(): each for each in known if each.startswith(prefix)}
-    close = difflib.get_close_matches(name.removeprefix(prefix).casefold(), list(folded), n=1, cutoff=0.6)
-    return folded[close[0]] if close else None

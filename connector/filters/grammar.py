@@ -236,6 +236,19 @@ def read_moment(text: str) -> date | datetime | None:
         return None
 
 
+def read_period(text: str) -> tuple[datetime, datetime] | None:
+    """A month (2024-05) or a year (2024): its first instant in UTC, and the first one after it; None for others."""
+    match = re.fullmatch(r"(\d{4})(?:-(\d\d))?", text, re.ASCII)
+    if match is None:
+        return None
+    year, month = int(match[1]), int(match[2] or 1)
+    months = year * 12 + month - 1 + (1 if match[2] else 12)
+    try:
+        return datetime(year, month, 1, tzinfo=UTC), datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+    except ValueError:  # month 13, year 0, and the last year that there is
+        return None
+
+
 _HINTS = (
     (r"=(?!=)", "equality is written =="),
     (r"&", "conditions are joined by and"),

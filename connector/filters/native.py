@@ -9,7 +9,7 @@ from typing import Any
 from qdrant_client import models
 
 from connector.errors import InvalidQuery
-from connector.filters.conditions import about_unknown
+from connector.filters.unknown import about_unknown
 from connector.settings import FieldType
 
 DEEPEST = 100

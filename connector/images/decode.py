@@ -51,7 +51,7 @@ class Decoded:
     """An image ready for a tower. ``width`` and ``height`` are the original's, as a viewer shows it.
 
     ``format`` is one of ``connector.images.formats.FORMATS``. ``exif`` is empty where absent or broken; that of a TIFF
-    keeps the file's bytes alive.
+    keeps the file's bytes alive. ``xmp`` and ``iptc`` are as they stand in the file, None where they do not.
     """
 
     pixels: Pixels  # (size, size, 3) uint8 RGB
@@ -59,6 +59,17 @@ class Decoded:
     height: int
     format: str
     exif: Image.Exif
+    xmp: bytes | str | None = None
+    iptc: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The metadata in a file, as they stand there."""
+
+    exif: Image.Exif
+    xmp: bytes | str | None
+    iptc: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class _Loaded:
     plane: Plane
     width: int
     height: int
-    exif: Image.Exif
+    embedded: Embedded
     orientation: int
 
 
@@ -85,7 +96,8 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
         pixels = fit(loaded.plane, of=(width, height), size=size, orientation=loaded.orientation)
         if ORIENTATIONS[loaded.orientation][2]:
             width, height = height, width
-        return Decoded(pixels=pixels, width=width, height=height, format=name, exif=loaded.exif)
+        found = loaded.embedded
+        return Decoded(pixels, width, height, format=name, exif=found.exif, xmp=found.xmp, iptc=found.iptc)
 
 
 def upright(data: bytes, *, size: int, max_pixels: int) -> Image.Image:
@@ -130,9 +142,9 @@ def _load(data: bytes, *, name: str, size: int, max_pixels: int) -> _Loaded:
                 f"broken {name}: its header says {width}x{height}, its pixels are {image.width}x{image.height}.",
                 reason="corrupt",
             )
-    exif = _exif(image)
+    embedded = _embedded(image)
     plane = plane_of(pixels, profile=image.info.get("icc_profile"))
-    return _Loaded(plane, width=width, height=height, exif=exif, orientation=_orientation(exif))
+    return _Loaded(plane, width=width, height=height, embedded=embedded, orientation=_orientation(embedded.exif))
 
 
 def _open(data: bytes, *, name: str, size: int, max_pixels: int) -> tuple[ImageFile, bytes]:
@@ -217,6 +229,40 @@ _QUIET: Any = ("ignore", None, UserWarning, re.compile(_QUIET_MODULES), 0)
 
 
 # -------------------------------------------------------------------------------------------------- metadata we need
+
+
+def embedded_in(data: bytes) -> Embedded | None:
+    """The metadata of a file without decoding its pixels; None for what is no image that can be opened."""
+    _hush_pillow()
+    try:
+        name = recognise(data)
+        return _embedded(OPENERS[name](io.BytesIO(checked(data, name=name))))
+    except Exception:  # noqa: BLE001  (whatever a decoder raises costs the metadata)
+        return None
+
+
+def _embedded(image: Image.Image) -> Embedded:
+    xmp, resources = image.info.get("xmp"), image.info.get("photoshop")
+    iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
+    if isinstance(image, TiffImageFile):
+        iptc = _tag(image, _IPTC_TAG)
+    return Embedded(
+        exif=_exif(image),
+        xmp=xmp if isinstance(xmp, bytes | str) else None,
+        iptc=iptc if isinstance(iptc, bytes) else None,
+    )
+
+
+_IPTC_RESOURCE = 0x0404
+_IPTC_TAG = 33723
+
+
+def _tag(image: TiffImageFile, tag: int) -> object:
+    try:
+        value = image.tag_v2.get(tag)
+    except Exception:  # noqa: BLE001  (Pillow parses late)
+        return None
+    return b"".join(each.to_bytes(4, "little") for each in value) if isinstance(value, tuple) else value
 
 
 def _exif(image: Image.Image) -> Image.Exif:

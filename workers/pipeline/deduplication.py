@@ -14,7 +14,7 @@ from qdrant_client.models import FieldCondition, Filter, MatchAny
 
 from connector.records import Payload, Vector
 from connector.store.engine import Engine
-from workers.pipeline.metadata import CONTENT_FIELDS
+from workers.pipeline.metadata import CONTENT_FIELDS, content_again
 from workers.records import Blob
 
 REMEMBERED = 4096
@@ -42,6 +42,10 @@ class StoredContent:
     def of(cls, vector: Vector, payload: Payload) -> "StoredContent":
         """Keep of a point's payload what every place of its content shares."""
         return cls(vector, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
+
+    def read_again(self, data: bytes) -> "StoredContent":
+        """The same, as the bytes themselves tell it."""
+        return StoredContent(self.vector, content_again(data, self.payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class ContentDeduplicator:
         for image in claimed:
             known = stored.get(image.content_hash)
             if known is not None:
+                known = known.read_again(image.blob.data)
                 duplicates += [Duplicate(one, known) for one in (image, *self.settle(image.content_hash, known))]
         return [image for image in claimed if image.content_hash not in stored], duplicates
 

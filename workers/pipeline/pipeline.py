@@ -33,7 +33,7 @@ from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
 from workers.pipeline.item_retry import ItemRetry, Reading
-from workers.pipeline.metadata import describe, describe_duplicate
+from workers.pipeline.metadata import content_of, describe
 from workers.records import Blob, Ref, Reject, Stage, Unchanged
 from workers.sources.source import Source
 
@@ -51,6 +51,7 @@ class Image:
     ref: Ref
     pixels: Pixels  # (size, size, 3) uint8
     payload: dict[str, Any]
+    content: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +211,7 @@ class Pipeline:
         counters.copied(len(duplicates))
         now = self._clock()
         return [
-            self._point(
-                one.hashed.blob.ref, one.known.vector, describe_duplicate(one.hashed.blob, one.known.payload, now=now)
-            )
+            self._point(one.hashed.blob.ref, one.known.vector, describe(one.hashed.blob, one.known.payload, now=now))
             for one in duplicates
         ]
 
@@ -237,10 +236,11 @@ class Pipeline:
         try:
             decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
             with one_image(decoded.format, b""):
-                payload = describe(blob, decoded, content_hash=hashed.content_hash, now=self._clock())
+                content = content_of(blob.data, decoded, content_hash=hashed.content_hash)
+                payload = describe(blob, content, now=self._clock())
         except UnreadableImage as error:
             return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
-        return Image(blob.ref, decoded.pixels, payload)
+        return Image(blob.ref, decoded.pixels, payload, content)
 
     def _reject(self, reject: Reject, content_hash: str, *, queues: StageQueues) -> None:
         """Reject an image, and all that have the same content, for the same reason."""
@@ -268,7 +268,7 @@ class Pipeline:
             content_hash = image.payload["content_hash"]
             length = float(np.linalg.norm(vector))
             if SHORTEST <= length < math.inf:
-                known = StoredContent.of(vector, image.payload)
+                known = StoredContent(vector, image.content)
                 waited = [Duplicate(one, known) for one in queues.deduplicator.settle(content_hash, known)]
                 points += [
                     self._point(image.ref, vector, image.payload),

@@ -34,7 +34,7 @@ from connector.store.open import capabilities_of, open_scratch
 from connector.store.schema import schema_for
 from connector.version import Version
 from workers.pipeline.deduplication import ContentDeduplicator, Hashed, hash_of
-from workers.pipeline.metadata import describe
+from workers.pipeline.metadata import content_of, describe
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.records import Blob, Ref, Stage
 from workers.sources.open import open_source
@@ -189,7 +189,8 @@ def _image(blob: Blob, *, settings: Settings, size: int) -> tuple[Pixels, Payloa
         decoded = decode(blob.data, size=size, max_pixels=settings.limits.max_pixels)
     except UnreadableImage:
         return None
-    return decoded.pixels, describe(blob, decoded, content_hash=content_hash, now=datetime.now(UTC))
+    content = content_of(blob.data, decoded, content_hash=content_hash)
+    return decoded.pixels, describe(blob, content, now=datetime.now(UTC))
 
 
 def _encoder(

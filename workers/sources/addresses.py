@@ -64,8 +64,8 @@ class Addresses:
                 stored_version=ref.stored_version and ref.stored_version.without_metadata(ref.meta),
             )
             match self._read(plain):
-                case Blob(data=data, version=version, meta=meta):
-                    yield Blob(ref, data, version.with_metadata(ref.meta), meta)
+                case Blob(data=data, version=version, meta=meta, fields=fields):
+                    yield Blob(ref, data, version.with_metadata(ref.meta), meta, fields)
                 case Unchanged():
                     yield Unchanged(ref)
                 case Reject() as reject:

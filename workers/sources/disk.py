@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from connector.errors import CannotRead, SourceError
@@ -23,7 +22,7 @@ from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.exclusions import IGNORE_FILE, FolderExclusions, is_litter
 from workers.sources.file import NOT_A_FILE, cannot_read, read_file, version_of
 from workers.sources.passed_over import LINKED, PassedOver
-from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, kind_of, parse_sidecar
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, Sidecars, kind_of
 from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
 
 log = logging.getLogger(__name__)
@@ -224,9 +223,9 @@ class DiskSource:
             data, version = read_file(path, limit=self._max_bytes)
         except CannotRead as fault:
             return rejected(fault, ref.uri)
-        versions, meta = _read_sidecars(os.path.dirname(path), ref.sidecars, broken)
+        versions, sidecars = _read_sidecars(os.path.dirname(path), ref.sidecars, broken)
         version = version.with_sidecars(versions)
-        return Blob(ref, data, version, {**meta, **ref.meta})
+        return Blob(ref, data, version, {**sidecars.meta, **ref.meta}, sidecars.fields)
 
 
 @dataclass(slots=True)
@@ -285,12 +284,10 @@ def ref_of(path: bytes, *, top: bytes, source: str, beside: Beside) -> Ref | Rej
     )
 
 
-def _read_sidecars(
-    folder: bytes, names: Sequence[str], broken: dict[str, str]
-) -> tuple[Sequence[Version], dict[str, Any]]:
+def _read_sidecars(folder: bytes, names: Sequence[str], broken: dict[str, str]) -> tuple[Sequence[Version], Sidecars]:
     """The versions of an image's sidecars and what they say; what cannot be used is noted in ``broken``."""
     versions: list[Version] = []
-    meta: dict[str, Any] = {}
+    found = Sidecars()
     for name in map(unquote_to_bytes, names):
         beside = os.path.join(folder, name)
         version = _sidecar_version(beside)
@@ -298,10 +295,10 @@ def _read_sidecars(
             continue
         versions.append(version)
         try:
-            meta |= parse_sidecar(read_file(beside, limit=MAX_SIDECAR_BYTES)[0], kind=kind_of(name) or ".txt")
+            found.add(read_file(beside, limit=MAX_SIDECAR_BYTES)[0], kind=kind_of(name) or ".txt")
         except (CannotRead, BrokenSidecar) as error:
             broken[readable(beside)] = str(error)
-    return versions, meta
+    return versions, found
 
 
 def _uri(path: bytes) -> str:

@@ -7,10 +7,10 @@ a sidecar that found no image is counted, and the first is named in the log.
 import logging
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from workers.sources.passed_over import LONE_SIDECAR, PassedOver
-from workers.sources.sidecars import Beside, BrokenSidecar, kind_of, parse_sidecar
+from workers.sources.sidecars import Beside, BrokenSidecar, Sidecars, kind_of
 from workers.sources.source import readable
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class SidecarWindow(Generic[T]):
         self._bytes += len(text)
         self._beside.add_sidecar(name)
 
-    def older_half(self) -> Iterator[tuple[T, dict[str, Any]]]:
+    def older_half(self) -> Iterator[tuple[T, Sidecars]]:
         """The images that came first, with what their sidecars say; sidecars that came long ago are forgotten."""
         yield from self._give(len(self._images) // 2 + 1)
         for name in [*self._sidecars][: len(self._sidecars) // 4 + 1]:
@@ -65,7 +65,7 @@ class SidecarWindow(Generic[T]):
             self._matched.discard(name)
             self._drop_sidecar(name)
 
-    def rest(self) -> Iterator[tuple[T, dict[str, Any]]]:
+    def rest(self) -> Iterator[tuple[T, Sidecars]]:
         """All images that are left; then what found no image is counted and said."""
         yield from self._give(len(self._images))
         for name in self._sidecars.keys() - self._matched:
@@ -79,23 +79,23 @@ class SidecarWindow(Generic[T]):
             count = len(self._broken)
             log.warning("sidecars_ignored tar=%s count=%d first=%s detail=%s", self._archive, count, broken, why)
 
-    def _give(self, count: int) -> Iterator[tuple[T, dict[str, Any]]]:
+    def _give(self, count: int) -> Iterator[tuple[T, Sidecars]]:
         given = [self._images.popleft() for _ in range(min(count, len(self._images)))]
         for name, image in given:
             yield image, self._read(name)
         for name, _ in given:
             self._beside.drop_image(name)
 
-    def _read(self, image: bytes) -> dict[str, Any]:
+    def _read(self, image: bytes) -> Sidecars:
         """What an image's sidecars say; what cannot be used is noted."""
-        meta: dict[str, Any] = {}
+        found = Sidecars()
         for name in self._beside.belonging_to(image):
             self._matched.add(name)
             try:
-                meta |= parse_sidecar(self._sidecars[name], kind=kind_of(name) or ".txt")
+                found.add(self._sidecars[name], kind=kind_of(name) or ".txt")
             except BrokenSidecar as error:
                 self._broken[readable(name)] = str(error)
-        return meta
+        return found
 
     def _drop_sidecar(self, name: bytes) -> None:
         self._bytes -= len(self._sidecars.pop(name))

@@ -8,9 +8,12 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from workers.metadata.takeout import read_takeout
+from workers.metadata.xmp import read_xmp
 
 MAX_SIDECAR_BYTES = 1024 * 1024
 """A larger file beside an image is no sidecar but something else."""
@@ -171,20 +174,34 @@ def _sidecar_keys(sidecar: bytes) -> Iterator[Key]:
         yield "cut", f"{folder}{plain}{number}"
 
 
-def parse_sidecar(data: bytes, *, kind: Kind) -> Mapping[str, Any]:
-    """The metadata in a sidecar's bytes: ``{"caption": …}`` of a text file, or a JSON object as it stands.
+@dataclass(slots=True)
+class Sidecars:
+    """What an image's sidecars say together: the user's metadata, and fields of the payload."""
 
-    Raises BrokenSidecar for what is too large, not UTF-8, no JSON, or no JSON object.
-    """
-    if len(data) > MAX_SIDECAR_BYTES:
-        raise BrokenSidecar(f"larger than {MAX_SIDECAR_BYTES} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-        if kind == ".txt":
-            return {"caption": text.strip()} if text.strip() else {}
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, an integer of 5,000 digits
-        raise BrokenSidecar(f"{type(error).__name__}: {error}") from error
-    if not isinstance(value, dict):
-        raise BrokenSidecar(f"a JSON object is wanted, this is {type(value).__name__}")
-    return value
+    meta: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, data: bytes, *, kind: Kind) -> None:
+        """Read one more, whose word goes before that of the others.
+
+        A text file is ``{"caption": …}``, a JSON object stands as it is, and where it is Google Takeout's it decides
+        time and place too; XMP decides fields of the payload. Raises BrokenSidecar for what is too large, not UTF-8,
+        no JSON, or no JSON object.
+        """
+        if len(data) > MAX_SIDECAR_BYTES:
+            raise BrokenSidecar(f"larger than {MAX_SIDECAR_BYTES} bytes")
+        if kind == ".xmp":
+            found = read_xmp(data)
+            if not found:
+                raise BrokenSidecar("no XMP, or none that says anything")
+            self.fields |= found
+            return
+        try:
+            text = data.decode("utf-8-sig")
+            value = {"caption": text.strip()} if kind == ".txt" else json.loads(text)
+        except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, an integer of 5,000 digits
+            raise BrokenSidecar(f"{type(error).__name__}: {error}") from error
+        if not isinstance(value, dict):
+            raise BrokenSidecar(f"a JSON object is wanted, this is {type(value).__name__}")
+        self.fields |= read_takeout(value)
+        self.meta |= {name: each for name, each in value.items() if name != "caption" or each}

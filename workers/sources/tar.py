@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote_from_bytes
 
 from connector.errors import CannotRead, SourceError
@@ -26,7 +25,7 @@ from workers.sources.exclusions import Exclusions
 from workers.sources.file import opened, version_of
 from workers.sources.passed_over import PassedOver
 from workers.sources.sidecar_window import SidecarWindow
-from workers.sources.sidecars import MAX_SIDECAR_BYTES, kind_of
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, Sidecars, kind_of
 from workers.sources.source import is_hidden, is_image_name, readable, rejected
 
 MAX_HEADER_BYTES = 1024 * 1024
@@ -205,7 +204,7 @@ class TarSource:
             return
         for ref in run:
             first, end = span_of(ref)
-            yield Blob(ref, data[first - start : end - start], ref.version or Version(), ref.meta)
+            yield Blob(ref, data[first - start : end - start], ref.version or Version(), ref.meta, ref.fields)
 
     @contextmanager
     def _open(self, uri: str, *, version: Version | None = None) -> Iterator[Archive]:
@@ -259,7 +258,7 @@ class TarSource:
             else:
                 self._passed_over.note(name)
 
-    def _ref(self, archive: Archive, member: Member, meta: dict[str, Any]) -> Ref:
+    def _ref(self, archive: Archive, member: Member, sidecars: Sidecars) -> Ref:
         inner, _, filename = readable(member.name).removeprefix("./").strip("/").rpartition("/")
         tar = archive.object_key.rpartition("/")[2] if len(self._tars) > 1 else ""
         return Ref(
@@ -270,8 +269,9 @@ class TarSource:
             filename=filename,
             version=archive.version.of_member(offset=member.offset),
             size=member.size,
-            meta=meta,
+            meta=sidecars.meta,
             position=member.offset,
+            fields=sidecars.fields,
         )
 
 

@@ -1,5 +1,6 @@
 """Filter expressions: what they select, held against a naive evaluation; and what they say when they are wrong."""
 
+import json
 import math
 import re
 import subprocess
@@ -75,6 +76,43 @@ def test_a_name_in_brackets_is_any_name(expression: str, key: str) -> None:
 def test_an_unknown_name_in_brackets_is_declared_as_it_is_written() -> None:
     assert """{"Weight (kg)": "float"}""" in complaint('meta["Weight (kg)"] < 20')
     assert "The nearest one is 'meta.\"Price (USD)\"'" in complaint('meta["Price (EUR)"] < 20')
+
+
+@pytest.mark.parametrize(
+    ("expression", "bounds"),
+    [
+        ('taken_on == "2024-05-02"', {"gte": "2024-05-02T00:00:00Z", "lt": "2024-05-03T00:00:00Z"}),
+        ('taken_on in "2024-05"', {"gte": "2024-05-01T00:00:00Z", "lt": "2024-06-01T00:00:00Z"}),
+        ('taken_on == "2024-12"', {"gte": "2024-12-01T00:00:00Z", "lt": "2025-01-01T00:00:00Z"}),
+        ('taken_on in "2024"', {"gte": "2024-01-01T00:00:00Z", "lt": "2025-01-01T00:00:00Z"}),
+        ('taken_on in "2024-05-02"', {"gte": "2024-05-02T00:00:00Z", "lt": "2024-05-03T00:00:00Z"}),
+        ('taken_on > "2024-05"', {"gte": "2024-06-01T00:00:00Z"}),
+        ('taken_on <= "2024-05"', {"lt": "2024-06-01T00:00:00Z"}),
+        ('"2024-05" <= taken_on <= "2024-07"', {"gte": "2024-05-01T00:00:00Z", "lt": "2024-08-01T00:00:00Z"}),
+    ],
+)
+def test_a_month_and_a_year_are_all_of_their_days(expression: str, bounds: dict[str, str]) -> None:
+    assert plain(expression)["must"] == [{"key": "taken_on", "range": bounds}]
+
+
+@pytest.mark.parametrize("text", ["2024-13", "2024-00", "0000", "9999", "24-05", "May"])
+def test_what_is_no_month_is_refused(text: str) -> None:
+    assert "is none" in complaint(f'taken_on in "{text}"')
+
+
+NFC, NFD = "Cafe\u0301".replace("e\u0301", "\u00e9"), "Cafe\u0301"
+
+
+@pytest.mark.parametrize("form", [NFC, NFD])
+def test_text_is_asked_for_in_every_normal_form(form: str) -> None:
+    def asked(expression: str) -> set[str]:
+        return set(re.findall(r"Cafe\u0301|Caf\u00e9", json.dumps(plain(expression), ensure_ascii=False)))
+
+    for expression in ("folder == '{}'", "'{}' in tags", "folder in ('{}', 'x')", "'{}' in meta.caption"):
+        assert asked(expression.format(form)) == {NFC, NFD}, expression
+    assert asked(f"folder startswith '{form}'") == {NFC, NFD}
+    assert asked(f"folder != '{form}'") == {NFC, NFD}
+    assert "should" not in json.dumps(plain("folder == 'Cafe'"))
 
 
 def test_a_list_may_follow_in_without_a_space() -> None:

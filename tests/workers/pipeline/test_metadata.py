@@ -18,7 +18,8 @@ from PIL.TiffImagePlugin import IFDRational
 from connector.images.decode import Decoded, decode
 from connector.store.schema import PAYLOAD_FIELDS
 from connector.version import Version
-from workers.pipeline.metadata import MAX_EXIF_TEXT, describe
+from workers.metadata.exif import MAX_EXIF_TEXT
+from workers.pipeline.metadata import content_of, describe
 from workers.plain_json import clean
 from workers.records import Blob, Ref
 
@@ -54,12 +55,16 @@ def exif_of(
     return exif
 
 
+def described(blob: Blob, decoded: Decoded, *, content_hash: str) -> dict[str, Any]:
+    return describe(blob, content_of(blob.data, decoded, content_hash=content_hash), now=NOW)
+
+
 def payload(exif: Image.Exif | None = None, *, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
     pixels = np.zeros((8, 8, 3), np.uint8)
     exif = Image.Exif() if exif is None else exif
     decoded = Decoded(pixels=pixels, width=640, height=480, format="jpeg", exif=exif)
     blob = Blob(REF, b"a photo", Version("7-2"), meta or {})
-    return describe(blob, decoded, content_hash="ab" * 16, now=NOW)
+    return described(blob, decoded, content_hash="ab" * 16)
 
 
 def jpeg(exif: Image.Exif | bytes) -> bytes:
@@ -93,7 +98,8 @@ def test_a_payload_has_no_field_that_the_schema_does_not_know() -> None:
     )
     full = payload(exif, meta={"tags": ["dog"], "mood": "good"})
     assert set(full) <= {field.name for field in PAYLOAD_FIELDS}
-    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {"labels", "tenant", "thumbnail_url"}
+    given = {"altitude", "title", "description", "languages", "creator", "rating", "label"}
+    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {"labels", "tenant", "thumbnail_url"} | given
 
 
 def test_exif_is_read_from_a_real_file() -> None:
@@ -112,7 +118,7 @@ def test_exif_is_read_from_a_real_file() -> None:
     )
     data = jpeg(exif)
     blob = Blob(REF, data, Version("1"), {})
-    found = describe(blob, decode(data, size=8, max_pixels=1000), content_hash="00", now=NOW)
+    found = described(blob, decode(data, size=8, max_pixels=1000), content_hash="00")
     assert found["taken_at"] == "2020-01-02T03:04:05+02:00"
     assert found["camera"] == "Canon EOS R5"
     assert found["lens"] == "RF24-70mm F2.8 L IS USM"
@@ -335,7 +341,7 @@ def test_exif_with_broken_bytes_never_costs_the_image(data: st.DataObject) -> No
         broken[data.draw(st.integers(6, len(broken) - 1))] = data.draw(st.integers(0, 255))
     image = jpeg(bytes(broken[: data.draw(st.integers(8, len(broken)))]))
     decoded = decode(image, size=8, max_pixels=1000)
-    found = describe(Blob(REF, image, Version("1"), {}), decoded, content_hash="00", now=NOW)
+    found = described(Blob(REF, image, Version("1"), {}), decoded, content_hash="00")
     assert is_plain(found)
     assert found["format"] == "jpeg"
 
@@ -343,4 +349,4 @@ def test_exif_with_broken_bytes_never_costs_the_image(data: st.DataObject) -> No
 def test_a_name_that_is_no_text_does_not_reach_the_payload_as_a_surrogate() -> None:
     blob = Blob(replace(REF, filename="\udce9.jpg", folder="\udcff"), b"", Version("1"), {})
     decoded = Decoded(pixels=np.zeros((8, 8, 3), np.uint8), width=1, height=1, format="png", exif=Image.Exif())
-    assert is_plain(describe(blob, decoded, content_hash="00", now=NOW))
+    assert is_plain(described(blob, decoded, content_hash="00"))

@@ -19,6 +19,7 @@ from workers.records import Blob, Ref, Reject
 from workers.sources.disk import uri_of
 from workers.sources.passed_over import LONE_SIDECAR, PassedOver
 from workers.sources.sidecar_window import MEMBERS, SidecarWindow
+from workers.sources.sidecars import Sidecars
 from workers.sources.tar import RUN_BYTES, TarSource, expand, runs
 
 if TYPE_CHECKING:
@@ -424,7 +425,7 @@ def test_a_sidecar_that_finds_no_image_is_counted_and_named(tar: Path, caplog: p
 def test_what_is_held_is_bounded_and_neighbours_meet_all_the_same(order: str) -> None:
     window: SidecarWindow[int] = SidecarWindow("x.tar", passed_over=(counted := PassedOver()))
     count = MEMBERS
-    given: list[tuple[int, dict[str, object]]] = []
+    given: list[tuple[int, Sidecars]] = []
     for n in range(count):
         for kind in {"in turn": "ij", "sidecars first": "j", "images first": "i"}[order]:
             if kind == "i":
@@ -443,5 +444,5 @@ def test_what_is_held_is_bounded_and_neighbours_meet_all_the_same(order: str) ->
     given += window.rest()
     assert [n for n, _ in given] == list(range(count))
     lone = counted.counts.get(LONE_SIDECAR, 0)
-    assert lone == sum(not meta for _, meta in given)
+    assert lone == sum(not found.meta for _, found in given)
     assert lone == 0 if order == "in turn" else 0 < lone < count

@@ -1,0 +1,75 @@
+"""IPTC (IIM): keywords, title, caption and byline in a JPEG's Photoshop segment or a TIFF's tag. Raises nothing."""
+
+from typing import Any
+
+from workers.plain_json import plain_text
+
+MOST_BYTES = 1024 * 1024
+"""Of a block that is looked at."""
+MOST_VALUES = 1_000
+
+_MARKER = 0x1C
+_UTF8 = b"\x1b%G"
+_CHARSET, _NAME, _KEYWORDS, _DATE, _TIME, _BYLINE, _CAPTION = (
+    (1, 90),
+    (2, 5),
+    (2, 25),
+    (2, 55),
+    (2, 60),
+    (2, 80),
+    (2, 120),
+)
+
+
+def read_iptc(block: bytes | None) -> dict[str, Any]:
+    """What a block says, as fields of the payload, and ``taken`` as text."""
+    values = _values(block or b"")
+    utf8 = values.get(_CHARSET, [b""])[0] == _UTF8
+
+    def texts(kind: tuple[int, int]) -> list[str]:
+        return [text for data in values.get(kind, ()) if (text := _text(data, utf8=utf8))]
+
+    def first(kind: tuple[int, int]) -> str | None:
+        return next(iter(texts(kind)), None)
+
+    found = {
+        "tags": texts(_KEYWORDS),
+        "title": first(_NAME),
+        "description": first(_CAPTION),
+        "creator": texts(_BYLINE),
+        "taken": _taken(first(_DATE), first(_TIME)),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _values(block: bytes) -> dict[tuple[int, int], list[bytes]]:
+    """The data sets of a block, until it ends or is broken."""
+    found: dict[tuple[int, int], list[bytes]] = {}
+    block, at = block[:MOST_BYTES], 0
+    while at + 5 <= len(block) and block[at] == _MARKER:
+        size = int.from_bytes(block[at + 3 : at + 5])
+        if size & 0x8000:  # a longer one, of which we want none
+            break
+        several = found.setdefault((block[at + 1], block[at + 2]), [])
+        if len(several) < MOST_VALUES:
+            several.append(block[at + 5 : at + 5 + size])
+        at += 5 + size
+    return found
+
+
+def _text(data: bytes, *, utf8: bool) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace") if utf8 else data.decode("cp1252", "replace")
+    return plain_text(text).strip()
+
+
+def _taken(date: str | None, time: str | None) -> str | None:
+    """``20240502`` and ``070000+0900``, as XMP writes it."""
+    if not date or len(date) != 8 or not date.isdigit():
+        return None
+    day = f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    if not time or len(time) < 6 or not time[:6].isdigit():
+        return day
+    return f"{day}T{time[:2]}:{time[2:4]}:{time[4:6]}{time[6:]}"

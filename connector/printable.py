@@ -36,13 +36,21 @@ _CREDENTIALS = re.compile(
 
 _BARE = re.compile(r"(?<![^\s'\"(=,])[^\s/?#\\@:'\"(=,]{1,256}:(?![/\\]|\*{3}@)[^\s@'\"]{1,4096}@(?=[\w\[])")
 """The same before the name of a host that no scheme stands before: ``user:password@host:9000``."""
+_SIGNATURE = re.compile(
+    r"([?&;](?:x-amz-[\w-]{1,40}|x-goog-[\w-]{1,40}|awsaccesskeyid|googleaccessid|signature|key-pair-id|policy|sig)=)"
+    r"[^&\s'\"<>#]+",
+    re.IGNORECASE,
+)
+"""What signs an address (``connector.remote.signed``)."""
 _LONGEST = 8192
 """Letters of a text that are looked at and shown; an address of more is none."""
 
 
 def mask_credentials(text: str) -> str:
-    """The text, cut where very long, with ``user:password@`` of every address in it replaced by ``***@``."""
+    """The text, cut where very long, with ``***`` for ``user:password`` of every address in it, and for signatures."""
     cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    if "=" in cut:
+        cut = _SIGNATURE.sub(r"\1***", cut)
     if "@" not in cut:
         return cut
     return _BARE.sub("***@", _CREDENTIALS.sub(r"\g<scheme>***@", cut))

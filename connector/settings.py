@@ -170,6 +170,8 @@ class WebSettings(Section):
     """Seconds until a connection must stand."""
     attempts: int = Field(default=3, ge=1, le=10)
     """Times one image is tried when its server is busy or the connection breaks."""
+    signature_params: tuple[str, ...] = ()
+    """Parameters that sign an address, beside the usual ones: no part of an image's name, such as ["token", "hd-*"]."""
 
 
 class ServeSettings(Section):

@@ -21,7 +21,8 @@ class Ref:
     user's own metadata known at listing time. ``position`` is its place in a container: the
     byte it begins at in a tar, the row in a table. ``identity`` is what the user identifies it by, in place of the URI.
     ``sidecars`` are the names of the files beside it that belong to it, percent-encoded; ``fields`` what those say that
-    are read at listing time, as fields of the payload.
+    are read at listing time, as fields of the payload. ``signed`` says that the address is signed where it stands: the
+    ``uri`` leaves the signature out, and reading looks it up.
     """
 
     uri: str
@@ -37,6 +38,7 @@ class Ref:
     identity: str | None = None
     sidecars: Sequence[str] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
+    signed: bool = False
 
     def __post_init__(self) -> None:
         """A ref that was written down comes back with plain strings."""

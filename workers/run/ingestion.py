@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
 from connector.extras import require
 from connector.models.catalog import find_space
+from connector.remote.signed import unsigned
 from connector.settings import Settings
 from connector.store.audit import say_damage
 from connector.store.open import capabilities_of, held_open, open_engine
@@ -109,12 +110,13 @@ class Ingestion:
             resumed = None
             if unfinished is not None and folder.listed() is not None and not self._anew:
                 try:
-                    resumed = self._go(source.list, manifest=unfinished, folder=folder)
+                    resumed = self._go(source.list, manifest=unfinished, folder=folder, place=absolute(place))
                 except RunFilesUnreadable as error:
                     log.warning("run_begins_anew source=%s: %s", source.root, error)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
             items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
-            report = self._go(items, manifest=manifest, folder=folder, passed_over=partial(passed_over, source))
+            skipped = partial(passed_over, source)
+            report = self._go(items, manifest=manifest, folder=folder, passed_over=skipped, place=absolute(place))
             return Ingested(report, resumed)
 
     def ingest_some(
@@ -131,6 +133,7 @@ class Ingestion:
         manifest: Manifest,
         folder: RunFolder,
         passed_over: Callable[[], Mapping[str, int]] = dict,
+        place: str | None = None,
     ) -> RunReport:
         run = Run(
             items,
@@ -142,6 +145,7 @@ class Ingestion:
             attempts=self._settings.ingest.attempts,
         )
         run.passed_over = passed_over
+        run.place = place or manifest.place
         with (
             publishing_status(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
             self._show(run.progress),
@@ -211,7 +215,7 @@ def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:
     """A new run of a source, whose place is named so that it can be found again."""
     return Manifest(
         run=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-        place=absolute(place),
+        place=unsigned(absolute(place), more=settings.web.signature_params),
         source=source,
         started_at=now(),
         settings=reading_settings(settings),

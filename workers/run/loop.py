@@ -110,7 +110,8 @@ class Run:
     """One place on its way into one collection. ``progress`` may be asked from any thread.
 
     ``items`` lists the place. Where the folder holds this run with a complete listing, it goes on there instead.
-    ``passed_over`` tells what the listing left out, by suffix.
+    ``passed_over`` tells what the listing left out, by suffix. ``place`` names the place to the workers: the manifest's
+    name of it leaves a signature out.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Run:
         shard_size: int,
         attempts: int = 2,
     ) -> None:
+        self.place = manifest.place
         self._items = items
         self._manifest = manifest
         self._folder = folder
@@ -253,7 +255,7 @@ class Run:
 
     def _open(self, number: int) -> None:
         """Read a shard back, of which nothing is done."""
-        shard = Shard(number, place=self._manifest.place, refs=self._folder.read_shard(number))
+        shard = Shard(number, place=self.place, refs=self._folder.read_shard(number))
         self._open_shards[number] = _OpenShard(parts=1)
         self._waiting.append(ShardPart(shard))
         if self._listing is not None:

@@ -6,7 +6,8 @@ caption brings the image in again, and an unchanged one is asked for conditional
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from connector.errors import CannotRead, SourceError
 from connector.printable import mask_credentials, printable
 from connector.remote.http import CannotFetch, WebClient, parse_url
 from connector.remote.s3 import S3Store, split_uri
+from connector.remote.signed import unsigned
 from connector.settings import Settings
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
@@ -23,14 +25,20 @@ from workers.sources.s3 import fetch as fetch_s3
 from workers.sources.sidecars import Beside
 from workers.sources.source import rejected, scheme_of
 
+HELD_ADDRESSES = 4096
+"""Signed addresses that stay in memory for threads that come a little late."""
+
 
 class Addresses:
     """Turns addresses into refs and refs into images. ``source`` is the URI of the list they stand in.
 
-    Relative paths begin in ``base``. Clients are made when the first address needs them; ``read`` is for many threads.
+    ``rows`` gives the addresses of the list again, each with its position: signed ones are looked up there. Relative
+    paths begin in ``base``. Clients are made when the first address needs them; ``read`` is for many threads.
     """
 
-    def __init__(self, settings: Settings, *, source: str, base: Path) -> None:
+    def __init__(
+        self, settings: Settings, *, source: str, base: Path, rows: Callable[[], Iterator[tuple[int, str]]]
+    ) -> None:
         self._settings = settings
         self._source = source
         self._base = os.fsencode(base)
@@ -39,6 +47,7 @@ class Addresses:
         self._s3: S3Store | None = None
         self._web: WebClient | None = None
         self._lock = threading.Lock()
+        self._signed = _SignedAddresses(rows)
 
     def ref(
         self, address: str, *, position: int, meta: Mapping[str, Any] | None = None, identity: str | None = None
@@ -80,7 +89,7 @@ class Addresses:
     def _ref(self, address: str) -> Ref | Reject:
         match scheme := scheme_of(address):
             case "http" | "https":
-                return web_ref(address, source=self._source)
+                return web_ref(address, source=self._source, signature=self._settings.web.signature_params)
             case "s3":
                 return _s3_ref(address, source=self._source)
             case "file" | "":
@@ -106,7 +115,8 @@ class Addresses:
             case "s3":
                 return fetch_s3(self._s3_store(), ref, limit=self._limit)
             case _:
-                return read_web(self._web_client(), ref)
+                signed = self._signed.at(ref.position or 0) if ref.signed else None
+                return read_web(self._web_client(), ref, address=signed)
 
     def _s3_store(self) -> S3Store:
         with self._lock:
@@ -123,11 +133,39 @@ class Addresses:
             return self._web
 
 
-def web_ref(address: str, *, source: str) -> Ref:
-    """The ref of an http(s) address; only asking its server tells its version. Raises CannotFetch."""
+class _SignedAddresses:
+    """The addresses of a list by their position, read forwards again: who asks in their order reads the list once."""
+
+    def __init__(self, rows: Callable[[], Iterator[tuple[int, str]]]) -> None:
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._reading: Iterator[tuple[int, str]] = iter(())
+        self._held: OrderedDict[int, str] = OrderedDict()
+        self._last = 0
+
+    def at(self, position: int) -> str | None:
+        """The address there; None where the list has none any more."""
+        with self._lock:
+            if position not in self._held and (position <= self._last or not self._last):
+                self._reading, self._last = self._rows(), 0
+                self._held.clear()
+            while position not in self._held and (row := next(self._reading, None)) is not None:
+                self._last, address = row
+                self._held[self._last] = address
+                if len(self._held) > HELD_ADDRESSES:
+                    self._held.popitem(last=False)
+            return self._held.get(position)
+
+
+def web_ref(address: str, *, source: str, signature: Sequence[str] = ()) -> Ref:
+    """The ref of an http(s) address, by its name without its signature; only asking its server tells its version.
+
+    Raises CannotFetch.
+    """
     url = parse_url(address)
+    whole = str(url)
+    uri = unsigned(whole, more=signature)
     folder, _, name = url.path.strip("/").rpartition("/")
-    uri = str(url)
     return Ref(
         uri=uri,
         source=source,
@@ -135,14 +173,15 @@ def web_ref(address: str, *, source: str) -> Ref:
         folder=f"{url.host}/{folder}".rstrip("/"),
         filename=name,
         version=None,
+        signed=uri != whole,
     )
 
 
-def read_web(web: WebClient, ref: Ref) -> Outcome:
-    """Fetch one ref, conditionally where it is stored already."""
+def read_web(web: WebClient, ref: Ref, *, address: str | None = None) -> Outcome:
+    """Fetch one ref, by its signed ``address`` where it has one, conditionally where it is stored already."""
     stored = ref.stored_version
     try:
-        page = web.get(ref.uri, etag=stored and stored.page_etag, modified=stored and stored.page_modified)
+        page = web.get(address or ref.uri, etag=stored and stored.page_etag, modified=stored and stored.page_modified)
     except CannotFetch as fault:
         return Reject(ref.uri, stage="read", reason=fault.reason, detail=str(fault))
     if page is None:

@@ -8,13 +8,14 @@ import difflib
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from connector.errors import CannotRead, SourceError
 from connector.images.parquet import Cell, ParquetImages, image_columns
+from connector.remote.signed import unsigned
 from connector.settings import Settings, TableSettings
 from connector.version import Version
 from workers.plain_json import clean
@@ -44,7 +45,8 @@ class TableSource:
         self._file = file.absolute()
         self._settings = settings.table
         self._max_bytes = settings.limits.max_bytes
-        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent)
+        self._signature = settings.web.signature_params
+        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent, rows=self._rows)
         self._columns: dict[str, ParquetImages] = {}
         self._lock = threading.Lock()
 
@@ -55,16 +57,10 @@ class TableSource:
 
     def list(self) -> Iterator[Ref | Reject]:
         """The image of every row. Raises SourceError for a table that cannot be read or lacks a column."""
-        kind = self._file.suffix.lower()
         try:
-            with closing(READERS[kind](self._file, self._settings.encoding)) as rows:
-                sample = [*itertools.islice(rows, SAMPLE)]
-                if not sample:
-                    return
-                images = image_columns(self._file) if kind == ".parquet" else ()
-                columns = find_columns(sample, self._settings, table=self._file, images=images)
+            with self._opened() as (columns, rows):
                 version = version_of(self._file.stat())
-                for row in itertools.chain(sample, rows):
+                for row in rows:
                     yield self._item(row, columns, version=version)
         except OSError as error:
             raise SourceError(f"{self._file} cannot be read: {error}. Name a table that can.") from error
@@ -88,6 +84,26 @@ class TableSource:
         for images in self._columns.values():
             images.close()
 
+    @contextmanager
+    def _opened(self) -> Iterator[tuple["Columns", Iterator[Row | BadRow]]]:
+        kind = self._file.suffix.lower()
+        with closing(READERS[kind](self._file, self._settings.encoding)) as rows:
+            sample = [*itertools.islice(rows, SAMPLE)]
+            images = image_columns(self._file) if kind == ".parquet" and sample else ()
+            columns = (
+                find_columns(sample, self._settings, table=self._file, images=images)
+                if sample
+                else Columns("", None, None)
+            )
+            yield columns, itertools.chain(sample, rows)
+
+    def _rows(self) -> Iterator[tuple[int, str]]:
+        """The addresses again, by row."""
+        with self._opened() as (columns, rows):
+            for row in rows:
+                if isinstance(row, Row) and isinstance(address := columns.address_of(row.values), str):
+                    yield row.number, address.strip()
+
     def _item(self, row: Row | BadRow, columns: "Columns", *, version: Version) -> Ref | Reject:
         if isinstance(row, BadRow):
             return self._bad(row.number, row.detail)
@@ -99,9 +115,7 @@ class TableSource:
             if not isinstance(value, str | int) or value == "":
                 return self._bad(row.number, f"column {columns.identity!r} holds {value!r:.200}, which is no id")
             identity = str(value)
-        address, meta = row.values.get(columns.address), columns.metadata(row.values)
-        if isinstance(address, Mapping):  # what is left of struct<bytes, path>
-            address = address.get("path")
+        address, meta = columns.address_of(row.values), columns.metadata(row.values, signature=self._signature)
         if columns.holds_images:
             cell = Cell(columns.address, row.number)
             return self._ref(cell, name=address, version=version.with_metadata(meta), meta=meta, identity=identity)
@@ -163,11 +177,20 @@ class Columns:
     chosen: tuple[str, ...] | None
     holds_images: bool = False
 
-    def metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The user's metadata in a row, plain JSON; what is empty is left out."""
+    def address_of(self, values: Mapping[str, Any]) -> Any:
+        """What stands in the address's column; of ``struct<bytes, path>`` the path."""
+        address = values.get(self.address)
+        return address.get("path") if isinstance(address, Mapping) else address
+
+    def metadata(self, values: Mapping[str, Any], *, signature: Sequence[str]) -> dict[str, Any]:
+        """The user's metadata in a row, plain JSON; what is empty is left out, and so are signatures of addresses."""
         names = [name for name in values if name != self.address] if self.chosen is None else self.chosen
         cleaned: dict[str, Any] = clean({name: values.get(name) for name in names})
-        return {name: value for name, value in cleaned.items() if value is not None}
+        return {
+            name: unsigned(value, more=signature) if isinstance(value, str) else value
+            for name, value in cleaned.items()
+            if value is not None
+        }
 
 
 def find_columns(

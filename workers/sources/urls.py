@@ -1,6 +1,7 @@
 """Images on the web: one http(s) address, or a text file with an address on each line."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from connector.errors import SourceError
@@ -19,24 +20,26 @@ class UrlSource:
     """One image by its http(s) address. Raises SourceError for what is no such address."""
 
     def __init__(self, url: str, *, settings: Settings) -> None:
+        self._url = url.strip()
+        self._signature = settings.web.signature_params
         try:
-            self._ref = web_ref(url, source="")
+            self._ref = web_ref(self._url, source="", signature=self._signature)
         except CannotFetch as fault:
             raise SourceError(f"{fault}. An address looks like https://example.org/dog.jpg.") from fault
         self._web = WebClient(settings.web, max_bytes=settings.limits.max_bytes, connections=settings.ingest.readers)
 
     @property
     def root(self) -> str:
-        """The address itself."""
+        """The address itself, without its signature."""
         return self._ref.uri
 
     def list(self) -> Iterator[Ref | Reject]:
         """The one ref; whether it leads anywhere, reading tells."""
-        yield web_ref(self._ref.uri, source=self._ref.uri)
+        yield replace(self._ref, source=self._ref.uri)
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
         """Fetch the image."""
-        return (read_web(self._web, ref) for ref in refs)
+        return (read_web(self._web, ref, address=self._url) for ref in refs)
 
     def close(self) -> None:
         """Close the connections."""
@@ -52,7 +55,7 @@ class UrlListSource:
     def __init__(self, file: Path, *, settings: Settings) -> None:
         self._file = file.absolute()
         self._encoding = settings.table.encoding
-        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent)
+        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent, rows=self._rows)
 
     @property
     def root(self) -> str:
@@ -62,17 +65,11 @@ class UrlListSource:
     def list(self) -> Iterator[Ref | Reject]:
         """The address on every line. Raises SourceError when the file cannot be opened."""
         try:
-            written = encoding_of(self._file, named=self._encoding)
-            with self._file.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
-                number = 0
-                while line := lines.readline(LONGEST_LINE):
-                    number += 1
-                    if len(line) == LONGEST_LINE:
-                        yield self._too_long(number)
-                        while line and not line.endswith("\n"):
-                            line = lines.readline(LONGEST_LINE)
-                    elif line.strip() and not line.startswith("#"):
-                        yield self._addresses.ref(line, position=number)
+            for number, line in self._lines():
+                if line is None:
+                    yield self._too_long(number)
+                else:
+                    yield self._addresses.ref(line, position=number)
         except OSError as error:
             raise SourceError(
                 f"{self._file} cannot be read: {error.strerror}. Name a text file of addresses."
@@ -85,6 +82,23 @@ class UrlListSource:
     def close(self) -> None:
         """Close the connections."""
         self._addresses.close()
+
+    def _lines(self) -> Iterator[tuple[int, str | None]]:
+        """The lines with an address, by number; None for one that is too long."""
+        written = encoding_of(self._file, named=self._encoding)
+        with self._file.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
+            number = 0
+            while line := lines.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE:
+                    yield number, None
+                    while line and not line.endswith("\n"):
+                        line = lines.readline(LONGEST_LINE)
+                elif line.strip() and not line.startswith("#"):
+                    yield number, line
+
+    def _rows(self) -> Iterator[tuple[int, str]]:
+        return ((number, line.strip()) for number, line in self._lines() if line is not None)
 
     def _too_long(self, number: int) -> Reject:
         detail = f"row {number}: a line of more than {LONGEST_LINE} characters is no address"

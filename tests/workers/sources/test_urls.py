@@ -10,7 +10,7 @@ from connector.errors import SourceError
 from connector.settings import Settings
 from connector.version import Version
 from tests.doubles import Answer, WebServer
-from workers.records import Blob, Outcome, Ref, Reject, Unchanged
+from workers.records import REF_VALUES, Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import uri_of
 from workers.sources.open import open_source
 from workers.sources.source import Source
@@ -173,3 +173,52 @@ def test_a_list_may_name_objects_on_s3(s3: "S3Client", bucket: str, moto: str, t
 def test_a_list_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"urls\.txt cannot be read: No such file"):
         refs(UrlListSource(tmp_path / "urls.txt", settings=settings()))
+
+
+SIGNED = "X-Amz-Date=20240501T220000Z&X-Amz-Signature="
+
+
+@pytest.fixture
+def bouncer() -> Iterator[WebServer]:
+    """A server that hands out an image to those who bring a signature."""
+
+    def respond(path: str, headers: Any) -> Answer:
+        del headers
+        return Answer(200, path.partition("?")[0].encode()) if "Signature=" in path else Answer(403)
+
+    with WebServer(respond) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_a_signed_address_is_read_by_its_signature_and_named_without(
+    tmp_path: Path, bouncer: WebServer, name: str
+) -> None:
+    def listed(signature: str) -> tuple[list[Ref], list[bytes]]:
+        rows = [f"{bouncer.url}/{n}.jpg?v=1&{SIGNED}{signature}" for n in range(5)]
+        header = ["url,thumb"] if name == "a.csv" else []
+        thumbs = [f"{row},https://h.example/t.jpg?{SIGNED}{signature}" for row in rows]
+        (tmp_path / name).write_text("\n".join([*header, *(thumbs if header else rows)]))
+        settings = Settings.load({"web.allow_networks": ["127.0.0.1/32"]})
+        with closing(open_source(str(tmp_path / name), settings=settings)) as source:
+            refs = [item for item in source.list() if isinstance(item, Ref)]
+            blobs = [each for each in source.read([*refs[3:], *refs[:3]]) if isinstance(each, Blob)]
+        return refs, [blob.data for blob in blobs]
+
+    first, data = listed("one")
+    again, _ = listed("two")
+    assert data == [b"/3.jpg", b"/4.jpg", b"/0.jpg", b"/1.jpg", b"/2.jpg"]
+    assert [ref.uri for ref in first] == [f"{bouncer.url}/{n}.jpg?v=1" for n in range(5)]
+    assert [(ref.point_id, ref.meta) for ref in first] == [(ref.point_id, ref.meta) for ref in again]
+    assert "Signature" not in repr([REF_VALUES(ref) for ref in first])
+
+
+def test_one_signed_address_is_a_place_without_its_signature(bouncer: WebServer) -> None:
+    settings = Settings.load({"web.allow_networks": ["127.0.0.1/32"], "web.signature_params": ["token"]})
+    address = f"{bouncer.url}/a.jpg?{SIGNED}x&token=y"
+    with closing(open_source(address, settings=settings)) as source:
+        (ref,) = source.list()
+        assert isinstance(ref, Ref)
+        (blob,) = source.read([ref])
+    assert isinstance(blob, Blob)
+    assert (source.root, ref.uri, ref.source) == (f"{bouncer.url}/a.jpg",) * 3

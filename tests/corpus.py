@@ -78,9 +78,32 @@ def _refused(fault: str) -> Iterator[str]:
             yield "; ".join(whats) if name == "none" else f"{_ENDINGS[name].split(',')[0]}: {', '.join(whats)}"
 
 
+METADATA = """## Metadata, beside exiftool
+
+What is read of 320 files (JPEG, PNG, TIFF, WebP; a fifth with an XMP sidecar) that exiftool 12.57 wrote with values
+drawn by one seed, against what exiftool reads of them: `python -m tests.exiftool`. `taken_local` is compared to the
+fraction of a second, `location` to a metre, lists without regard to their order.
+
+| field | files that have it | read alike |
+| --- | --- | --- |
+| `taken_local` | 244 | 244 |
+| `offset` | 114 | 114 |
+| `camera` | 190 | 190 |
+| `lens` | 182 | 182 |
+| `location` | 213 | 213 |
+| `altitude` | 96 | 96 |
+| `tags` | 254 | 254 |
+| `rating` | 137 | 137 |
+| `label` | 98 | 98 |
+| `title` | 142 | 142 |
+| `description` | 218 | 218 |
+| `creator` | 251 | 251 |
+"""
+
+
 def page() -> str:
     """``docs/formats.md``, as it must be."""
-    return "\n".join(_table()) + "\n"
+    return "\n".join([*_table(), "", METADATA])
 
 
 if __name__ == "__main__":

@@ -161,8 +161,9 @@ class _Compiler:
             first, following = self._instants(field, literal)
             end = {"lte": first} if following is None else {"lt": following}
             return models.FieldCondition(key=field.name, range=models.DatetimeRange(gte=first, **end))
-        value = self._exact(field, literal)
-        return _joined(models.FieldCondition(key=field.name, match=models.MatchValue(value=v)) for v in forms(value))
+        values: Any = forms(self._exact(field, literal))
+        match = models.MatchValue(value=values[0]) if len(values) == 1 else models.MatchAny(any=values)
+        return models.FieldCondition(key=field.name, match=match)
 
     # membership
 

@@ -9,9 +9,9 @@ constant. Any number of threads may decode at once; each should have called ``to
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.IptcImagePlugin import getiptcinfo
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -46,6 +47,10 @@ Measured: JPEG 0.2 (progressive 6, CMYK 8), PNG 7 to 14, TIFF up to 18, WebP 23,
 """
 
 
+Iptc: TypeAlias = Mapping[tuple[int, int], bytes | list[bytes]]
+"""The data sets of IPTC by record and number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An image ready for a tower. ``width`` and ``height`` are the original's, as a viewer shows it.
@@ -60,7 +65,7 @@ class Decoded:
     format: str
     exif: Image.Exif
     xmp: bytes | str | None = None
-    iptc: bytes | None = None
+    iptc: Iptc | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Embedded:
 
     exif: Image.Exif
     xmp: bytes | str | None
-    iptc: bytes | None
+    iptc: Iptc | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,27 +247,19 @@ def embedded_in(data: bytes) -> Embedded | None:
 
 
 def _embedded(image: Image.Image) -> Embedded:
-    xmp, resources = image.info.get("xmp"), image.info.get("photoshop")
-    iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
-    if isinstance(image, TiffImageFile):
-        iptc = _tag(image, _IPTC_TAG)
+    xmp = image.info.get("xmp")
     return Embedded(
         exif=_exif(image),
         xmp=xmp if isinstance(xmp, bytes | str) else None,
-        iptc=iptc if isinstance(iptc, bytes) else None,
+        iptc=_iptc(image),
     )
 
 
-_IPTC_RESOURCE = 0x0404
-_IPTC_TAG = 33723
-
-
-def _tag(image: TiffImageFile, tag: int) -> object:
+def _iptc(image: Image.Image) -> Iptc | None:
     try:
-        value = image.tag_v2.get(tag)
-    except Exception:  # noqa: BLE001  (Pillow parses late)
+        return getiptcinfo(image) if isinstance(image, JpegImageFile | TiffImageFile) else None
+    except Exception:  # noqa: BLE001  (whatever broken metadata raises costs the metadata, never the image)
         return None
-    return b"".join(each.to_bytes(4, "little") for each in value) if isinstance(value, tuple) else value
 
 
 def _exif(image: Image.Image) -> Image.Exif:

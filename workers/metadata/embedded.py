@@ -17,6 +17,8 @@ from workers.plain_json import clean
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
+    from connector.images.decode import Iptc
+
 WRITTEN = ("title", "description", "creator", "rating", "label", "languages")
 """What people wrote."""
 MEASURED = ("camera", "lens", "exposure", "location", "altitude")
@@ -25,7 +27,7 @@ EMBEDDED = (*FIELDS, *MEASURED, *WRITTEN, "tags")
 """The payload's fields that come of metadata."""
 
 
-def read_embedded(exif: "Exif", *, xmp: bytes | str | None, iptc: bytes | None) -> dict[str, Any]:
+def read_embedded(exif: "Exif", *, xmp: bytes | str | None, iptc: "Iptc | None") -> dict[str, Any]:
     """The values of ``MEASURED``, ``WRITTEN``, ``tags``, and ``moment``, those that are there. Raises nothing."""
     camera, program, news = read_exif(exif), read_xmp(xmp), read_iptc(iptc)
     found = {name: camera[name] for name in MEASURED if name in camera}

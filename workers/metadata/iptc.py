@@ -2,13 +2,12 @@
 
 from typing import Any
 
+from connector.images.decode import Iptc
 from workers.plain_json import plain_text
 
-MOST_BYTES = 1024 * 1024
-"""Of a block that is looked at."""
 MOST_VALUES = 1_000
+"""Values that are kept of one kind."""
 
-_MARKER = 0x1C
 _UTF8 = b"\x1b%G"
 _CHARSET, _NAME, _KEYWORDS, _DATE, _TIME, _BYLINE, _CAPTION = (
     (1, 90),
@@ -21,13 +20,14 @@ _CHARSET, _NAME, _KEYWORDS, _DATE, _TIME, _BYLINE, _CAPTION = (
 )
 
 
-def read_iptc(block: bytes | None) -> dict[str, Any]:
-    """What a block says, as fields of the payload, and ``taken`` as text."""
-    values = _values(block or b"")
-    utf8 = values.get(_CHARSET, [b""])[0] == _UTF8
+def read_iptc(values: Iptc | None) -> dict[str, Any]:
+    """What its values say, as fields of the payload, and ``taken`` as text."""
+    utf8 = (values or {}).get(_CHARSET) == _UTF8
 
     def texts(kind: tuple[int, int]) -> list[str]:
-        return [text for data in values.get(kind, ()) if (text := _text(data, utf8=utf8))]
+        found = (values or {}).get(kind, [])
+        several = found if isinstance(found, list) else [found]
+        return [text for data in several[:MOST_VALUES] if (text := _text(data, utf8=utf8))]
 
     def first(kind: tuple[int, int]) -> str | None:
         return next(iter(texts(kind)), None)
@@ -40,21 +40,6 @@ def read_iptc(block: bytes | None) -> dict[str, Any]:
         "taken": _taken(first(_DATE), first(_TIME)),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _values(block: bytes) -> dict[tuple[int, int], list[bytes]]:
-    """The data sets of a block, until it ends or is broken."""
-    found: dict[tuple[int, int], list[bytes]] = {}
-    block, at = block[:MOST_BYTES], 0
-    while at + 5 <= len(block) and block[at] == _MARKER:
-        size = int.from_bytes(block[at + 3 : at + 5])
-        if size & 0x8000:  # a longer one, of which we want none
-            break
-        several = found.setdefault((block[at + 1], block[at + 2]), [])
-        if len(several) < MOST_VALUES:
-            several.append(block[at + 5 : at + 5 + size])
-        at += 5 + size
-    return found
 
 
 def _text(data: bytes, *, utf8: bool) -> str:

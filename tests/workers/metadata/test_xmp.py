@@ -150,7 +150,7 @@ def test_nothing_raises(noise: bytes, at: int) -> None:
 
 
 def test_iptc_is_read_in_its_charset() -> None:
-    plain = {(2, 25): [b"sea", "größe".encode("cp1252")], (2, 5): b"Title"}
+    plain: Iptc = {(2, 25): [b"sea", "größe".encode("cp1252")], (2, 5): b"Title"}
     assert read_iptc(plain) == {"tags": ["sea", "größe"], "title": "Title"}
     marked = {(1, 90): b"\x1b%G", (2, 120): "größe".encode(), (2, 80): b"Anna"}
     assert read_iptc(marked) == {"description": "größe", "creator": ["Anna"]}

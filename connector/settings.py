@@ -38,7 +38,6 @@ FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "da
 MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
 """A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
-
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
 
@@ -102,8 +101,7 @@ class ModelSettings(Section):
     text_tower: str = "multilingual"
     """Which of the space's text towers speaks: multilingual, english or xlm-roberta-large in clip-vit-b-32."""
     text_runtime: Literal["auto", "torch", "onnx"] = "auto"
-    """What runs the text tower on a CPU; auto takes ONNX Runtime where its files are there and hold; those of a large
-    model are made once (extra onnx)."""
+    """What runs the text tower on a CPU; auto: ONNX Runtime where its files hold (extra onnx makes those of others)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

@@ -41,18 +41,31 @@ def info(
 
 @app.command()
 def create(space: options.Space = None, collection: options.Collection = None, settings: options.SetAny = None) -> None:
-    """Make a collection with its indexes; harmless when it is there, and adds meta fields it does not index yet.
+    """Make a collection with its indexes; harmless when it is there, and adds indexes and meta fields that it lacks.
+
+    Where the image model is on this machine, the fingerprint of its weights is written down too: a key that may only
+    write points can then ingest.
 
     polyglance collection create --set 'qdrant.meta_fields={"price": "float"}'
     """
+    from rich.console import Console
+
     from connector.models.catalog import find_space
+    from connector.models.lookup import weights_of
     from connector.store.schema import Fingerprint, schema_for
 
     loaded = _load(space, collection, settings)
     wanted = find_space(loaded.model.space)
-    fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
+    fingerprint = Fingerprint(
+        space=wanted.name,
+        dims=wanted.dims,
+        image_size=wanted.image_size,
+        weights=weights_of(loaded.model.image_model or wanted.image_model, half="image"),
+    )
+    schema = schema_for(fingerprint, loaded.qdrant)
     with closing(_open(loaded)) as engine:
-        engine.create(schema_for(fingerprint, loaded.qdrant))
+        with Console(stderr=True).status(f"making sure of {loaded.collection} and its {len(schema.indexes)} indexes"):
+            engine.create(schema)
         points, meant = engine.info().points, _meant(engine)
     say(f"collection {meant} is ready; it holds {points:,} points.")
 
@@ -70,7 +83,7 @@ def optimize(
         meant = _meant(engine)
         engine.optimize()
         now = engine.info()
-    say(f"collection {meant}: the graph covers {now.indexed:,} of {now.points:,} points.")
+    say(f"collection {meant}: {_coverage(now)}")
 
 
 @app.command()
@@ -170,6 +183,22 @@ def _meant(engine: "Engine") -> str:
     """The collection that is meant, with the alias that names it where one does."""
     meant = engine.resolved()
     return meant if meant == engine.collection else f"{meant} (which the alias {engine.collection} means)"
+
+
+def _coverage(info: "CollectionInfo") -> str:
+    """How much the search graph covers, and why that is enough."""
+    rest = info.points - info.indexed
+    if rest <= 0:
+        return f"the graph covers all of its {info.points:,} points."
+    if not info.indexed:
+        return (
+            f"its {info.points:,} points are too few for a graph; every question looks at each of them, which is "
+            "quick and exact. There is nothing to do."
+        )
+    return (
+        f"the graph covers {info.indexed:,} of {info.points:,} points; the other {rest:,} are too few for a graph of "
+        "their own and are looked at one by one. There is nothing to do."
+    )
 
 
 def _plain(engine: "Engine", info: "CollectionInfo") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from connector.errors import ModelError
-from connector.models.weights import Half, module_folders, ways_out, weight_files
+from connector.models.weights import Half, digest, module_folders, ways_out, weight_files
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,6 +40,14 @@ def is_present(name: str, *, half: Half) -> bool:
         return _check_folder(folder, half=half) == folder
     except ModelError:
         return False
+
+
+def weights_of(name: str, *, half: Half) -> str | None:
+    """The digest of a model's weights, None where it is not on this machine; nothing is loaded or downloaded.
+
+    Raises ModelError where its files cannot be read.
+    """
+    return digest(module_folders(find_model(name, half=half))[0]) if is_present(name, half=half) else None
 
 
 def _check_folder(folder: Path, *, half: Half) -> Path:

@@ -39,6 +39,19 @@ def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engin
     return ServerEngine.connect(settings.model_copy(update={"url": url}), collection=collection)
 
 
+def check_rights(settings: QdrantSettings, *, collection: str, managing: bool) -> None:
+    """Ask a server whether the key may write into the collection, or change it as such (``managing``), and do nothing.
+
+    Raises NotAllowed, and StoreUnavailable where there is no answer.
+    """
+    if settings.url is None:
+        return
+    from connector.store.server.engine import ServerEngine
+
+    with closing(ServerEngine.connect(settings, collection=collection)) as engine:
+        engine.check_rights(managing=managing)
+
+
 @contextmanager
 def held_open(settings: QdrantSettings, *, collection: str) -> Iterator[None]:
     """Have the embedded engine's collection open in this process for as long as the block runs, there or not yet.
@@ -85,4 +98,5 @@ def file_name_of(settings: QdrantSettings, *, collection: str) -> str:
     """A name for files about a collection, which no collection of the same name in another store has."""
     if settings.url is None:
         return collection
-    return f"{collection}@{hashlib.blake2b(settings.url.encode(), digest_size=6).hexdigest()}"
+    first = settings.url.split(",")[0].strip()  # more nodes of the same cluster may be named later
+    return f"{collection}@{hashlib.blake2b(first.encode(), digest_size=6).hexdigest()}"

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 class Wire:
     """Forwards TCP connections to ``target``; the first ones are cut after so many bytes sent, one for each budget."""
 
-    def __init__(self, target: int, *, budgets: Sequence[int]) -> None:
+    def __init__(self, target: int, *, budgets: Sequence[int] = (), host: str = "127.0.0.1", port: int = 0) -> None:
         self._target = target
         self._budgets = list(budgets)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, port))
         self._open: list[socket.socket] = []
         self.cuts = 0
 
@@ -54,9 +54,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wired(target: int, *, budgets: Sequence[int]) -> Iterator[Wire]:
+def wired(target: int, *, budgets: Sequence[int] = (), host: str = "127.0.0.1", port: int = 0) -> Iterator[Wire]:
     """A wire for the length of a block."""
-    wire = Wire(target, budgets=budgets)
+    wire = Wire(target, budgets=budgets, host=host, port=port)
     thread = threading.Thread(target=wire.serve, daemon=True)
     thread.start()
     try:

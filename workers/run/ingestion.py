@@ -21,7 +21,7 @@ from connector.models.catalog import find_space
 from connector.remote.signed import unsigned
 from connector.settings import Settings
 from connector.store.audit import say_damage
-from connector.store.open import capabilities_of, held_open, open_engine
+from connector.store.open import capabilities_of, check_rights, held_open, open_engine
 from workers.executors.executor import Executor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
@@ -86,6 +86,8 @@ class Ingestion:
         with ExitStack() as stack:
             if settings.ingest.executor == "local":
                 stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
+            managing = recreate or settings.ingest.bulk  # a key without the right is told before a model is loaded
+            check_rights(settings.qdrant, collection=settings.collection, managing=managing)
             with wait("loading the image tower"):
                 executor = stack.enter_context(closing(_executor(settings)))
                 prepared = executor.prepare(recreate=recreate)

@@ -22,7 +22,7 @@ REST_PORT = 6333
 
 _EXAMPLE = "such as http://localhost:6333"
 
-_GRPC_OPTIONS = {
+GRPC_OPTIONS = {
     "grpc.enable_retries": 0,  # ours are the only retries
     "grpc.initial_reconnect_backoff_ms": 100,  # by default a refused channel stays shut for up to two minutes,
     "grpc.max_reconnect_backoff_ms": 500,  # whatever our own retries ask of it
@@ -35,7 +35,7 @@ def open_client(settings: QdrantSettings, *, address: Url) -> QdrantClient:
     key = settings.api_key.get_secret_value() if settings.api_key is not None else None
     if key and address.scheme == "http" and not _is_local(address.host):
         log.warning("api_key_in_clear address=%s advice='use https'", address.netloc)
-    grpc_options: dict[str, Any] = {**_GRPC_OPTIONS}
+    grpc_options: dict[str, Any] = {**GRPC_OPTIONS}
     rest_options: dict[str, Any] = {}
     if settings.ca_file is not None:
         grpc_options["root_certificates"] = _read_certificates(settings.ca_file)

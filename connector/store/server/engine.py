@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Literal, Self, TypeVar
 
@@ -23,7 +23,7 @@ from tenacity import (
 )
 from tenacity.nap import sleep_using_event
 
-from connector.errors import BatchTooLarge, CollectionMissing, StoreRefused, StoreUnavailable
+from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, StoreRefused, StoreUnavailable
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
 from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page
@@ -281,19 +281,26 @@ class ServerEngine:
     def drop(self) -> None:
         """Delete the collection that is meant with everything in it; harmless when there is none."""
         meant = self.resolved()
-        self._call(lambda client: client.delete_collection(meant), doing=f"deleting the collection {meant!r}")
+        self._call(lambda client: client.delete_collection(meant), doing="deleting the collection")
         self._schema = None
 
-    def check_rights(self) -> None:
+    def check_rights(self, *, managing: bool = False) -> None:
         """Raise NotAllowed where this key may not write into the collection, or may not make it where there is none.
 
-        What is asked changes nothing: a point that is not there is deleted, or a collection that is not there changed.
+        ``managing`` asks for the right to change the collection as such, where it is there. Nothing is changed: a
+        point that is not there is deleted, or nothing of the collection set.
         """
-        if self._exists():
+        if self._exists() and not managing:
             self._delete(models.PointIdsList(points=[str(uuid.UUID(int=0))]), doing="asking for the right to write")
             return
-        with suppress(CollectionMissing):
-            management.change(self._calls, doing="asking for the right to make it")
+        try:
+            management.change(self._calls, doing="asking for the right to make or change the collection")
+        except CollectionMissing:
+            return
+        except NotAllowed as error:
+            raise NotAllowed(
+                f"{error} Making a collection, --bulk and --recreate take a key that may manage collections."
+            ) from error
 
     def close(self) -> None:
         """Let go of the connections; calls that wait in other threads give up."""

@@ -116,6 +116,41 @@ def test_tls_is_spoken_over_both_transports_to_a_server_that_is_trusted(
     engine.close()
 
 
+def test_an_address_without_tls_of_a_server_that_speaks_it_is_told_at_once(
+    secured: Standin, transport: Transport
+) -> None:
+    settings = secured.settings(transport, url=f"http://localhost:{secured.rest_port}", retry_s=600.0)
+    with (
+        closing(ServerEngine.connect(settings, collection="tls")) as engine,
+        pytest.raises(StoreRefused, match=r"This server speaks TLS: begin POLYGLANCE_QDRANT__URL with https://"),
+    ):
+        engine.count()
+
+
+def test_an_address_with_tls_of_a_server_that_speaks_none_is_told_at_once(
+    standin: Standin, transport: Transport
+) -> None:
+    settings = standin.settings(transport, url=f"https://localhost:{standin.rest_port}", retry_s=600.0)
+    with (
+        closing(ServerEngine.connect(settings, collection="tls")) as engine,
+        pytest.raises(StoreRefused, match=r"does not speak TLS: begin POLYGLANCE_QDRANT__URL with http://"),
+    ):
+        engine.count()
+
+
+def test_a_certificate_for_another_name_is_told_as_such(
+    secured: Standin, authority: trustme.CA, transport: Transport, tmp_path: Path
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    url = f"https://127.0.0.1:{secured.rest_port}"
+    settings = secured.settings(transport, url=url, ca_file=tmp_path / "ca.pem", retry_s=600.0)
+    with (
+        closing(ServerEngine.connect(settings, collection="tls")) as engine,
+        pytest.raises(StoreRefused, match="certificate is for another name"),
+    ):
+        engine.count()
+
+
 def test_a_server_that_is_not_trusted_is_refused_at_once(secured: Standin, transport: Transport) -> None:
     url = f"https://localhost:{secured.rest_port}"
     engine = ServerEngine.connect(secured.settings(transport, url=url), collection="tls")

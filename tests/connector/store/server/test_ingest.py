@@ -1,5 +1,6 @@
 """Whole runs against a server that goes wrong: one clear sentence, exit code 1, and a second run that finishes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from tests.conftest import CommandLine, Ran
 from tests.images import write_images
 from tests.qdrant_standin.faults import Fault
-from tests.qdrant_standin.standin import TRANSPORTS, Standin, Transport
+from tests.qdrant_standin.keys import token_for
+from tests.qdrant_standin.standin import TRANSPORTS, Standin, Transport, running
 
 COUNT = 40
 PATIENCE = {"retry_s": 0.3, "retry_first_s": 0.01, "full_wait_s": 0.2, "timeout_s": 5}
@@ -116,3 +118,61 @@ def test_an_alias_is_resolved_before_anything_is_deleted(server: Server, collect
     assert f"(which the alias {alias} means) is deleted; 10 points are gone" in deleted.out
     assert server.cli("collection", "info", *by_alias).code == 1
     assert server.points() == COUNT
+
+
+KEY, READ_ONLY = "the-full-key-of-this-server", "the-read-only-key"
+ONE = "shared"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Standin]:
+    """A stand-in with keys."""
+    with running("--api-key", KEY, "--read-only-api-key", READ_ONLY) as standin:
+        yield standin
+
+
+def test_whoever_may_write_one_collection_ingests_once_somebody_made_it(
+    guarded: Standin, transport: Transport, data_folder: Path, workplace: Path, cli: CommandLine
+) -> None:
+    del data_folder
+    write_images(workplace / "album", ["a.png", "b.png"])
+    name = f"{ONE}-{transport}"
+    writer = token_for([{"collection": name, "access": "rw"}], key=KEY)
+
+    def run(*command: str, key: str) -> Ran:
+        here = {"qdrant.url": guarded.url, "qdrant.grpc_port": guarded.grpc_port, "qdrant.transport": transport}
+        here |= {"qdrant.api_key": key, "qdrant.retry_s": 2}
+        given = [f"--set={setting}={value}" for setting, value in here.items()]
+        return cli(*command, *given, "--space", "mini", "--collection", name)
+
+    refused = run("ingest", "album", key=writer)
+    assert refused.code == 1
+    assert "Manage access for this operation is required" in refused.err
+
+    assert run("collection", "create", key=KEY).code == 0
+    done = run("ingest", "album", "--json", key=writer)
+    assert done.code == 0, done.err
+    assert done.json["stored"] == 2
+
+    nowhere = f"--set=model.image_model={workplace / 'nowhere'}"  # told before there is a look at the model
+    for flags, key, told in (
+        (["--bulk"], writer, "--bulk and --recreate take a key that may manage"),
+        ([], READ_ONLY, "Global manage access is required"),
+        ([], "nobody's", "Check POLYGLANCE_QDRANT__API_KEY"),
+    ):
+        refused = run("ingest", "album", nowhere, *flags, key=key)
+        assert refused.code == 1
+        assert told in refused.err
+    assert "Check POLYGLANCE_QDRANT__API_KEY" in run("search", "a dog", key="nobody's").err
+
+
+def test_optimize_says_that_few_points_need_no_graph(server: Server) -> None:
+    assert server.ingest().code == 0
+    done = server.cli("collection", "optimize", *server.here)
+    assert done.code == 0
+    assert f"its {COUNT} points are too few for a graph" in done.out
+
+
+def test_a_collection_without_points_is_covered(server: Server) -> None:
+    assert server.cli("collection", "create", *server.here).code == 0
+    assert "the graph covers all of its 0 points." in server.cli("collection", "optimize", *server.here).out

@@ -6,6 +6,8 @@ import threading
 import pytest
 
 from connector.errors import CollectionMissing, InvalidQuery, StoreFull, StoreRefused, StoreUnavailable
+from connector.settings import QdrantSettings
+from connector.store.server.client import GRPC_OPTIONS
 from connector.store.server.retries import LONGEST_WAIT_S, RetryPolicy, persist
 
 
@@ -35,8 +37,8 @@ class Unwavering:
         raise self._error
 
 
-def retry_policy(*, total_s: float = 5.0, full_s: float = 5.0, first_s: float = 0.001) -> RetryPolicy:
-    return RetryPolicy(total_s=total_s, full_s=full_s, first_s=first_s, closing=threading.Event())
+def retry_policy(*, total_s: float = 5.0, full_s: float = 5.0, first_s: float = 0.001, nodes: int = 1) -> RetryPolicy:
+    return RetryPolicy(total_s=total_s, full_s=full_s, first_s=first_s, closing=threading.Event(), nodes=nodes)
 
 
 def waits_of(caplog: pytest.LogCaptureFixture) -> list[float]:
@@ -75,10 +77,32 @@ def test_waits_grow_exponentially_with_jitter(caplog: pytest.LogCaptureFixture) 
         assert 0.02 * 2**attempt - 0.006 <= wait <= 0.02 * 2**attempt + 0.026  # announced with two decimals
 
 
+def test_every_node_is_asked_before_there_is_a_wait(caplog: pytest.LogCaptureFixture) -> None:
+    policy = retry_policy(first_s=0.02, nodes=2)
+    with caplog.at_level(logging.WARNING):
+        persist(Scripted(*[StoreUnavailable("away")] * 4), retry_policy=policy, doing="asking")
+    first, second, third, fourth = waits_of(caplog)
+    assert (first, third) == (0.0, 0.0)
+    assert 0.01 < second < 0.05
+    assert 0.03 < fourth < 0.07
+
+
+def test_a_long_wait_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        persist(Scripted(*[StoreUnavailable("away")] * 20), retry_policy=retry_policy(first_s=1e-9), doing="asking")
+    told = [int(message.split("attempt=")[1].split()[0]) for message in caplog.messages]
+    assert told == [1, 2, 3, 4, 8, 16]
+
+
+def test_a_server_that_is_back_is_asked_within_two_seconds() -> None:
+    patient = QdrantSettings()
+    assert LONGEST_WAIT_S + patient.retry_first_s + GRPC_OPTIONS["grpc.max_reconnect_backoff_ms"] / 1000 < 2.0
+
+
 def test_no_wait_of_our_own_is_longer_than_the_longest() -> None:
     operation = Unwavering(StoreUnavailable("busy"))
     with pytest.raises(StoreUnavailable):
-        persist(operation, retry_policy=retry_policy(total_s=LONGEST_WAIT_S - 1, first_s=100.0), doing="asking")
+        persist(operation, retry_policy=retry_policy(total_s=LONGEST_WAIT_S / 2, first_s=100.0), doing="asking")
     assert operation.calls == 1
 
 

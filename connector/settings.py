@@ -52,7 +52,7 @@ class QdrantSettings(Section):
     """Where the vectors live. Without ``url``, the engine runs inside this process and keeps its data in ``path``."""
 
     url: str | None = None
-    """Address of a Qdrant server, or several of a cluster, by commas: http://localhost:6333; none: the embedded engine."""
+    """Address of a Qdrant server, several of a cluster by commas: http://localhost:6333; none: the embedded engine."""
     api_key: SecretStr | None = None
     """Key of the server."""
     ca_file: Path | None = None

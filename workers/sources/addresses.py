@@ -32,12 +32,18 @@ HELD_ADDRESSES = 4096
 class Addresses:
     """Turns addresses into refs and refs into images. ``source`` is the URI of the list they stand in.
 
-    ``rows`` gives the addresses of the list again, each with its position: signed ones are looked up there. Relative
-    paths begin in ``base``. Clients are made when the first address needs them; ``read`` is for many threads.
+    ``rows`` gives the addresses of the list again, each with its position: signed ones are looked up there; without it
+    they are remembered. Relative paths begin in ``base``. Clients are made when the first address needs them; ``read``
+    is for many threads.
     """
 
     def __init__(
-        self, settings: Settings, *, source: str, base: Path, rows: Callable[[], Iterator[tuple[int, str]]]
+        self,
+        settings: Settings,
+        *,
+        source: str,
+        base: Path,
+        rows: Callable[[], Iterator[tuple[int, str]]] | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -47,7 +53,8 @@ class Addresses:
         self._s3: S3Store | None = None
         self._web: WebClient | None = None
         self._lock = threading.Lock()
-        self._signed = _SignedAddresses(rows)
+        self._signed = None if rows is None else _SignedAddresses(rows)
+        self._remembered: dict[str, str] = {}
 
     def ref(
         self, address: str, *, position: int, meta: Mapping[str, Any] | None = None, identity: str | None = None
@@ -89,7 +96,10 @@ class Addresses:
     def _ref(self, address: str) -> Ref | Reject:
         match scheme := scheme_of(address):
             case "http" | "https":
-                return web_ref(address, source=self._source, signature=self._settings.web.signature_params)
+                ref = web_ref(address, source=self._source, signature=self._settings.web.signature_params)
+                if ref.signed and self._signed is None:
+                    self._remembered[ref.uri] = address
+                return ref
             case "s3":
                 return _s3_ref(address, source=self._source)
             case "file" | "":
@@ -115,8 +125,11 @@ class Addresses:
             case "s3":
                 return fetch_s3(self._s3_store(), ref, limit=self._limit)
             case _:
-                signed = self._signed.at(ref.position or 0) if ref.signed else None
-                return read_web(self._web_client(), ref, address=signed)
+                return read_web(self._web_client(), ref, address=self._address_of(ref) if ref.signed else None)
+
+    def _address_of(self, ref: Ref) -> str | None:
+        """A signed address, as it stands in the list."""
+        return self._remembered.get(ref.uri) if self._signed is None else self._signed.at(ref.position or 0)
 
     def _s3_store(self) -> S3Store:
         with self._lock:

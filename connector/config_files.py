@@ -28,6 +28,7 @@ _QDRANT = ("qdrant.api_key",)
 _SERVE = ("serve.api_keys", "serve.read_keys", "serve.signing_key")
 _AWS = "the keys that boto3 finds"
 _EVERYTHING = "every setting, keys too,"
+_IMAGES = "the images of this machine's collections"
 
 MEETS: Mapping[str, tuple[str, ...]] = {
     "qdrant.url": _QDRANT,
@@ -35,8 +36,10 @@ MEETS: Mapping[str, tuple[str, ...]] = {
     "serve.public_url": _SERVE,
     "serve.cors_origins": _SERVE,
     "serve.open_thumbnails": _SERVE,
+    "serve.host": (_IMAGES,),
     "s3.endpoint_url": (_AWS,),
     "watch.sqs_url": (_AWS,),
+    "ingest.runs": (_AWS,),
     "ingest.ray_address": (_EVERYTHING,),
 }
 """The settings that say where something is sent, or who may have it, and the secrets that go there."""
@@ -90,14 +93,25 @@ def announce() -> None:
         sys.stderr.write(f"polyglance: settings are read from {printable(place)}, in the working folder.\n")
 
 
+def _stays_here(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a setting of ``MEETS`` has a value by which nothing leaves this machine with a secret."""
+    match name:
+        case "s3.endpoint_url" if values["s3.anonymous"]:
+            return True
+        case "serve.host":
+            return values[name] in ("localhost", "::1") or str(values[name]).startswith("127.")
+        case "ingest.runs":
+            return not str(values[name]).lower().startswith("s3:")
+        case _:
+            return not values[name]
+
+
 def check_pairs(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     """Raise ConfigError where the working folder's file would send a secret from elsewhere to an address of its own."""
     if _chosen.get().trusted or os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes"):
         return
     for name, secrets in MEETS.items():
-        if origins[name] != str(CONFIG_FILE) or not values[name]:
-            continue
-        if name == "s3.endpoint_url" and values["s3.anonymous"]:
+        if origins[name] != str(CONFIG_FILE) or _stays_here(name, values):
             continue
         for secret in secrets:
             if secret in values and (not values[secret] or origins[secret] == str(CONFIG_FILE)):

@@ -321,6 +321,9 @@ SECRETS = [
     ("[serve]\npublic_url = 'https://evil.example'\n", {"POLYGLANCE_SERVE__API_KEYS": '["s3cret-key"]'}),
     ("[serve]\ncors_origins = ['https://evil.example']\n", {"POLYGLANCE_SERVE__READ_KEYS": '["s3cret-key"]'}),
     ("[ingest]\nray_address = 'ray://evil.example:10001'\n", {}),
+    ("[ingest]\nruns = 's3://of-somebody-else/runs'\n", {}),
+    ("[serve]\nhost = '0.0.0.0'\napi_keys = ['known-to-others']\n", {}),
+    ("[serve]\nhost = '192.168.1.7'\nopen_to_all = true\n", {}),
 ]
 
 
@@ -340,6 +343,14 @@ def test_a_file_beside_the_caller_sends_no_secret_from_elsewhere_to_an_address_o
     assert cli("settings", "--trust-config").code == 0
     assert cli("settings", "--config", workplace / "polyglance.toml").code == 0
     monkeypatch.setenv("POLYGLANCE_TRUST_CONFIG", "true")
+    Settings.load()
+
+
+@pytest.mark.parametrize(
+    "text", ["[serve]\nhost = 'localhost'\n", "[serve]\nhost = '127.0.0.2'\n", "[ingest]\nruns = 'runs'\n"]
+)
+def test_what_stays_on_this_machine_may_stand_in_a_file_beside_the_caller(workplace: Path, text: str) -> None:
+    config(workplace, text)
     Settings.load()
 
 

@@ -41,6 +41,8 @@ _NOT_READ = """\
 - **TIFF of several channels in floating point, of CIELAB or of grey with alpha in 16 bits**, and other kinds that
   Pillow has no mode for: valid, so `unsupported_format`, and the detail says what it is.
 - **A bare codestream of JPEG XL** does not tell whether it is cut or damaged: both are `truncated`.
+- **A file whose end is zeros**, as one that was given its length before its bytes came: told for JPEG, PNG, GIF, HEIC,
+  AVIF, JPEG 2000 and JPEG XL. In WebP, BMP and plain TIFF zeros are valid codes or pixels, so such a file is stored.
 - **Colours by PNG's `gAMA`, `cHRM` and `cICP`, or by HEIC's and AVIF's `nclx`**, are taken for sRGB.
 
 A folder, a bucket or a tar with files of other names says so at the end of an ingestion, such as

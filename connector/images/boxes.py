@@ -18,6 +18,9 @@ MOST_ITEMS = 100_000
 """Items and references that are looked at; a grid of 256x256 tiles has 65,536."""
 MOST_ALPHAS = 16
 """Auxiliary images that are looked at; each costs a walk over the properties."""
+ZEROS = 64
+"""Bytes at the end of an item that are never all zeros; of a shorter item all of its own, ``LEAST_ZEROS`` at least."""
+LEAST_ZEROS = 16
 MOST_TRACKS = 16
 """Tracks of a sequence that are looked at; there is one for colours, and one for alpha."""
 MOST_TILE_PARTS = 200_000
@@ -76,7 +79,7 @@ class _Items:
 
 
 def check_items(data: bytes) -> None:
-    """Raise UnreadableImage where an item that the image is made of lies beyond the end of the file.
+    """Raise UnreadableImage where an item that the image is made of lies beyond the end of the file, or is not there.
 
     Those are the primary item, the tiles of its grid, and their alpha.
     """
@@ -90,6 +93,18 @@ def check_items(data: bytes) -> None:
         for _, stop in items.extents.get(item, ()):
             if stop > len(data):
                 raise UnreadableImage(_CUT.format(f"its item {item}", stop - len(data)), reason="truncated")
+        if item not in items.tiles and _ends_in_zeros(data, items.extents.get(item, [])):
+            raise UnreadableImage(f"its item {item} ends in zeros: the rest of it never came.", reason="truncated")
+
+
+def _ends_in_zeros(data: bytes, extents: list[Span]) -> bool:
+    """Whether an item's bytes end in zeros, as in a file that was given its length before its bytes came.
+
+    HEVC allows no three zeros in a row; AV1 ends its codes with a bit that is set.
+    """
+    start, stop = extents[-1] if extents else (0, 0)
+    tail = data[max(start, stop - ZEROS) : stop]
+    return len(tail) >= LEAST_ZEROS and not any(tail)
 
 
 def item_heads(data: bytes, *, most: int) -> Iterator[bytes]:

@@ -139,6 +139,24 @@ def test_a_cut_file_is_refused_as_truncated(name: str) -> None:
     assert (pixels_of(data) == expected).all()
 
 
+@pytest.mark.parametrize("name", ["heic", "heic-tiled", "avif", "avif-tiled", "jpeg", "jpeg-progressive", "png", "jxl"])
+def test_a_file_that_was_given_its_length_before_its_bytes_came_is_not_whole(name: str) -> None:
+    data = whole(name)
+    for percent in PERCENT:
+        there = data[: len(data) * percent // 100]
+        with pytest.raises(UnreadableImage) as refused:
+            pixels_of(there + bytes(len(data) - len(there)))
+        assert refused.value.reason in ("truncated", "corrupt"), f"{percent} %: {refused.value}"
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+@pytest.mark.parametrize("colour", ["black", "white", "#5a5a5a"])
+def test_a_flat_image_is_whole(kind: str, colour: str) -> None:
+    pillow_heif.register_heif_opener()
+    flat = Image.new("RGBA", (1500, 1100), colour)
+    assert pixels_of(saved(flat, kind)).std() < 2
+
+
 _TRAILING = {"zeros": bytes(4096), "marks": b"\xff\xda\0\0" + bytes(300), "a film": b"\0\0\0\x18ftypmp42" + bytes(999)}
 
 

@@ -4,6 +4,7 @@ The one rule: nothing is written unless every point of a batch is sound.
 """
 
 import math
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery
-from connector.records import Payload, Point, Vector
+from connector.records import EXPECTED, Payload, Point, Vector
 from connector.settings import FieldType
 
 SHORTEST = 1e-6
@@ -112,6 +113,34 @@ def point_id_of(text: str) -> str:
 def sent_id(point_id: str) -> int | str:
     """An id as Qdrant takes it: numbers are told from UUIDs by their type."""
     return int(point_id) if len(point_id) <= _DIGITS and point_id.isdigit() else point_id
+
+
+def as_stored(payload: Payload) -> dict[str, Any]:
+    """A payload as it lies in the store: an address of an image in a list of one, but for the thumbnail's.
+
+    Qdrant's dashboard draws every text that is such an address, and no browser opens those of files and buckets. An
+    index holds the values of a list as it holds a single one.
+    """
+    return {name: [value] if _would_be_drawn(name, value) else value for name, value in payload.items()}
+
+
+def as_read(payload: Payload) -> Payload:
+    """A payload as everybody but the store knows it: what ``as_stored`` put into a list is a text again."""
+    return {name: value[0] if name in _TEXTS and _is_one_text(value) else value for name, value in payload.items()}
+
+
+def _would_be_drawn(name: str, value: object) -> bool:
+    if name not in _TEXTS or not isinstance(value, str):
+        return False
+    return name == "uri" or _DRAWN.search(value) is not None
+
+
+def _is_one_text(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
+
+
+_TEXTS = frozenset(name for name, kinds in EXPECTED.items() if kinds == (str,) and name != "thumbnail_url")
+_DRAWN = re.compile(r"^\s*[A-Za-z][\w+.-]*:.*\.(jpe?g|png|webp|gif|svg)\s*([?#].*)?$", re.ASCII | re.DOTALL)
 
 
 def _is_id(value: str) -> bool:

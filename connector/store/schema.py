@@ -33,7 +33,9 @@ class PayloadField:
 
 PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField(
-        "uri", "keyword", "canonical address: file:///…, s3://bucket/key, https://…, s3://bucket/x.tar#member"
+        "uri",
+        "keyword",
+        "canonical address: file:///…, s3://bucket/key, https://…, s3://bucket/x.tar#member",
     ),
     PayloadField("object_key", "keyword", "the address without its scheme: the path, or the key in its bucket"),
     PayloadField("source", "keyword", "the root it was listed from, such as file:///photos or s3://bucket/prefix"),

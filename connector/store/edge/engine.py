@@ -29,9 +29,11 @@ from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.optimize import optimize_apart
-from connector.store.edge.requests import edge_condition, nearest_request
+from connector.store.edge.requests import edge_condition, nearest_request, payload_selector
 from connector.store.engine import EMBEDDED, SEAL_LEAST, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
+    as_read,
+    as_stored,
     check_facet,
     check_ids,
     check_order,
@@ -133,7 +135,7 @@ class EmbeddedEngine:
             name = schema.vector_name
             for first in range(0, len(points), TURN):
                 some = points[first : first + TURN]
-                records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, dict(p.payload)) for p in some]
+                records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, as_stored(p.payload)) for p in some]
                 with self._use() as (shard, _):
                     shard.update(edge.UpdateOperation.upsert_points(records))
                     self._unsealed += len(some)
@@ -148,7 +150,7 @@ class EmbeddedEngine:
         check_payload(payload, point_id=point_id)
         with self._writing, self._use() as (shard, _):
             self._folder.require_room()
-            shard.update(edge.UpdateOperation.set_payload([sent_id(point_id)], payload))
+            shard.update(edge.UpdateOperation.set_payload([sent_id(point_id)], as_stored(payload)))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -163,7 +165,7 @@ class EmbeddedEngine:
         """The points of these ids that exist."""
         check_ids(ids)
         with self._use() as (shard, schema):
-            records = shard.retrieve([*map(sent_id, ids)], _payload_selector(fields), vectors)
+            records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), vectors)
             return [_stored(record, schema=schema) for record in records]
 
     def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
@@ -189,7 +191,7 @@ class EmbeddedEngine:
             offset=None if start is None else sent_id(start),
             limit=limit,
             filter=edge_condition(where),
-            with_payload=_payload_selector(fields),
+            with_payload=payload_selector(fields),
             with_vector=vectors,
         )
         with self._use() as (shard, schema):
@@ -382,12 +384,8 @@ def _seal_at(points: int) -> int:
     return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
 
 
-def _payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
-    return True if fields is None else list(fields) or False
-
-
 def _payload(point: edge.ScoredPoint | edge.Record) -> Payload:
-    return point.payload or {}
+    return as_read(point.payload or {})
 
 
 def _stored(record: edge.Record, *, schema: CollectionSchema) -> StoredPoint:

@@ -1,5 +1,6 @@
 """Questions as Qdrant Edge takes them, and how many candidates it looks at for an answer."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import qdrant_edge as edge
@@ -43,11 +44,13 @@ def _approximate(
     if query.where is None:
         return edge.SearchParams(hnsw_ef=HNSW_EF, quantization=rescored)
     walk = walk_of(query.where, schema=schema)
-    if not walk.linked:
-        matches = shard.count(edge.CountRequest(exact=False, filter=where))  # an estimate, in 0.02 ms
-        if matches < ACORN_UP_TO * shard.info().points_count:  # a few are scanned, whatever is asked for
-            return edge.SearchParams(hnsw_ef=ACORN_EF, quantization=rescored, acorn=_ACORN)
-    return edge.SearchParams(hnsw_ef=walk.ef, quantization=rescored)
+    if walk.linked:
+        return edge.SearchParams(hnsw_ef=walk.ef(0.0), quantization=rescored)
+    matches = shard.count(edge.CountRequest(exact=False, filter=where))  # an estimate, in 0.02 ms
+    share = matches / max(1, shard.count(edge.CountRequest(exact=False)))
+    if share < ACORN_UP_TO:  # a few are scanned, whatever is asked for
+        return edge.SearchParams(hnsw_ef=ACORN_EF, quantization=rescored, acorn=_ACORN)
+    return edge.SearchParams(hnsw_ef=walk.ef(share), quantization=rescored)
 
 
 def edge_condition(where: "Filter | None") -> edge.Filter | None:
@@ -57,3 +60,8 @@ def edge_condition(where: "Filter | None") -> edge.Filter | None:
     from connector.store.edge.filters import edge_filter  # here: qdrant_client takes a second to import
 
     return edge_filter(where)
+
+
+def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
+    """All of the payload for None, else these fields of it."""
+    return True if fields is None else list(fields) or False

@@ -27,7 +27,10 @@ from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, Store
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
 from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page
+from connector.store.links import walk_of
 from connector.store.points import (
+    as_read,
+    as_stored,
     check_facet,
     check_ids,
     check_order,
@@ -122,7 +125,9 @@ class ServerEngine:
         check_ids([point_id])
         check_payload(payload, point_id=point_id)
         self._call(
-            lambda client: client.set_payload(self._collection, payload, points=[sent_id(point_id)], wait=True),
+            lambda client: client.set_payload(
+                self._collection, as_stored(payload), points=[sent_id(point_id)], wait=True
+            ),
             doing=f"changing the payload of point {point_id}",
         )
 
@@ -150,12 +155,14 @@ class ServerEngine:
             return []
         schema = self._known_schema()
         check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-        requests = [request(query, schema=schema) for query in queries]
+        filters = {id(query.where): query.where for query in queries}  # those of a batch usually share theirs
+        shares = {each: self._share(where, schema=schema) for each, where in filters.items()}
+        requests = [request(query, schema=schema, share=shares[id(query.where)]) for query in queries]
         answers = self._call(
             lambda client: client.query_batch_points(self._collection, requests),
             doing=f"answering {len(queries)} queries" if len(queries) > 1 else "answering a query",
         )
-        return [[Hit(str(p.id), float(p.score), p.payload or {}) for p in answer.points] for answer in answers]
+        return [[Hit(str(p.id), float(p.score), as_read(p.payload or {})) for p in answer.points] for answer in answers]
 
     def scroll(
         self,
@@ -313,11 +320,22 @@ class ServerEngine:
             self._schema = None  # what comes to stand there next may be another
             raise
 
+    def _share(self, where: models.Filter | None, *, schema: CollectionSchema) -> float:
+        """Which part of the points matches a filter without links, as the indexes estimate it; 1 for all others."""
+        if where is None or walk_of(where, schema=schema).linked:
+            return 1.0
+        return self._estimate(where) / max(1, self._estimate(None))
+
+    def _estimate(self, where: models.Filter | None) -> int:
+        return self._call(
+            lambda client: client.count(self._collection, count_filter=where, exact=False), doing="estimating matches"
+        ).count
+
     def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:
         (answer,) = self._call(
             lambda client: client.query_batch_points(self._collection, requests=[request]), doing="picking points"
         )
-        return [StoredPoint(id=str(point.id), payload=point.payload or {}) for point in answer.points]
+        return [StoredPoint(id=str(point.id), payload=as_read(point.payload or {})) for point in answer.points]
 
     def _exists(self) -> bool:
         return self._call(lambda client: client.collection_exists(self._collection), doing="looking for the collection")

@@ -7,20 +7,22 @@ from qdrant_client import models
 
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery
-from connector.store.links import ACORN_UP_TO, walk_of
-from connector.store.points import sent_id
+from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
+from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
 
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 """Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
-ACORN = models.AcornSearchParams(enable=True, max_selectivity=ACORN_UP_TO)
-"""Along fields without links, neighbours of neighbours are looked at too, where the server counts few matches."""
+ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""Along fields without links, neighbours of neighbours are looked at too, where few points match."""
 
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:
     """A point as the server takes it."""
-    return models.PointStruct(id=sent_id(point.id), vector={vector_name: point.vector}, payload=dict(point.payload))
+    return models.PointStruct(
+        id=sent_id(point.id), vector={vector_name: point.vector}, payload=as_stored(point.payload)
+    )
 
 
 def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
@@ -28,9 +30,13 @@ def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
     return True if fields is None else list(fields) or False
 
 
-def request(query: NearestQuery, *, schema: CollectionSchema) -> models.QueryRequest:
-    """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway."""
+def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> models.QueryRequest:
+    """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway.
+
+    ``share`` of the points match its filter, as far as the server's indexes tell.
+    """
     walk = None if query.where is None else walk_of(query.where, schema=schema)
+    detours = walk is not None and not walk.linked and share < ACORN_UP_TO
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
         using=schema.vector_name,
@@ -39,10 +45,10 @@ def request(query: NearestQuery, *, schema: CollectionSchema) -> models.QueryReq
         offset=query.offset or None,
         score_threshold=query.min_score,
         params=models.SearchParams(
-            hnsw_ef=HNSW_EF if walk is None else walk.ef,
+            hnsw_ef=HNSW_EF if walk is None else ACORN_EF if detours else walk.ef(share),
             exact=query.exact,
             quantization=RESCORED,
-            acorn=None if walk is None or walk.linked else ACORN,
+            acorn=ACORN if detours else None,
         ),
         with_payload=True,
     )
@@ -53,4 +59,4 @@ def stored(record: models.Record, *, vector_name: str) -> StoredPoint:
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values = vectors.get(vector_name)
     vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
-    return StoredPoint(id=str(record.id), payload=record.payload or {}, vector=vector)
+    return StoredPoint(id=str(record.id), payload=as_read(record.payload or {}), vector=vector)

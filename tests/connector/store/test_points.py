@@ -1,13 +1,22 @@
 """What is refused before any engine writes it, and what is let through."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from connector.errors import InvalidQuery
 from connector.records import Point
-from connector.store.points import check_facet, check_ids, check_payload, check_points, check_query_vectors
+from connector.store.points import (
+    as_read,
+    as_stored,
+    check_facet,
+    check_ids,
+    check_payload,
+    check_points,
+    check_query_vectors,
+)
 
 ID = "00000000-0000-0000-0000-000000000001"
 UNIT = np.array([1, 0, 0], dtype=np.float32)
@@ -79,3 +88,38 @@ def test_only_counting_indexes_count() -> None:
         check_facet("price", indexes={"price": "float", "a": "bool"})
     with pytest.raises(InvalidQuery, match="'nothing' cannot be counted: it is not indexed"):
         check_facet("nothing", indexes={"a": "bool"})
+
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".svg")
+
+
+def drawn(payload: dict[str, Any]) -> set[str]:
+    """The fields that Qdrant's dashboard draws as an image: texts at the top whose URL's path ends like one."""
+    texts = {name: urlsplit(value) for name, value in payload.items() if isinstance(value, str)}
+    return {name for name, parts in texts.items() if parts.scheme and parts.path.endswith(SUFFIXES)}
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:///a/b.jpg", "s3://bucket/a.png", "https://a.example/b.webp?size=2", "s3://b/x.tar#y"]
+)
+def test_no_card_of_the_dashboard_shows_a_broken_frame(uri: str) -> None:
+    payload = {
+        "uri": uri,
+        "source": uri,  # a single image was ingested
+        "object_key": "img:1.jpg",
+        "filename": "img:1.jpg",
+        "version": "etag:x.png",
+        "folder": "2024",
+        "tags": ["file:///a.jpg"],
+        "width": 3,
+        "thumbnail_url": "http://localhost:8000/thumbnails/1.webp",
+    }
+    stored = as_stored(payload)
+    assert drawn(stored) == {"thumbnail_url"}
+    assert stored["folder"] == "2024"
+    assert as_read(stored) == payload
+
+
+def test_a_payload_of_before_is_read_as_it_is() -> None:
+    assert as_read({"uri": "file:///a.jpg", "tags": ["x"]}) == {"uri": "file:///a.jpg", "tags": ["x"]}
+    assert as_read({"uri": ["a", "b"]}) == {"uri": ["a", "b"]}

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
 from connector.errors import CollectionMismatch, CollectionMissing, ConfigError, StoreRefused, StoreUnavailable
+from connector.records import Point
 from connector.settings import QdrantSettings
 from connector.store.engine import NearestQuery
 from connector.store.schema import CollectionSchema, Fingerprint
@@ -459,6 +460,7 @@ def test_an_interrupted_bulk_load_switches_indexing_back_on(
 KILLED = """
 import sys
 from connector.store.server.engine import ServerEngine
+from connector.records import Point
 from connector.settings import QdrantSettings
 
 engine = ServerEngine.connect(QdrantSettings.model_validate_json(sys.argv[1]), collection=sys.argv[2])
@@ -505,3 +507,26 @@ def test_a_collection_that_was_made_anew_is_asked_for_its_schema_again(
     other.close()
     with pytest.raises(ValueError, match=r"the collection holds \(3,\)"):
         engine.upsert(points(1))
+
+
+def test_addresses_lie_in_lists_and_both_layouts_are_found_alike(engine: ServerEngine, standin: Standin) -> None:
+    engine.create(SCHEMA)
+    first, second, *_ = points(2)
+    engine.upsert(
+        [Point(each.id, each.vector, {"uri": f"file:///a/{n}.jpg"}) for n, each in enumerate((first, second))]
+    )
+    with closing(QdrantClient(url=standin.url, check_compatibility=False)) as client:
+        client.set_payload(engine.collection, {"uri": "file:///a/1.jpg"}, points=[second.id])  # as it was before
+        raw = {str(each.id): each.payload for each in client.retrieve(engine.collection, [first.id, second.id])}
+    assert raw == {first.id: {"uri": ["file:///a/0.jpg"]}, second.id: {"uri": "file:///a/1.jpg"}}
+    assert {each.id: each.payload for each in engine.retrieve([first.id, second.id])} == {
+        first.id: {"uri": "file:///a/0.jpg"},
+        second.id: {"uri": "file:///a/1.jpg"},
+    }
+    for number, each in enumerate((first, second)):
+        value = models.MatchValue(value=f"file:///a/{number}.jpg")
+        where = models.Filter(must=[models.FieldCondition(key="uri", match=value)])
+        assert [found.id for found in engine.scroll(limit=5, where=where).points] == [each.id]
+    engine.set_payload(second.id, {"uri": "file:///a/1.jpg"})  # what mends a point of before
+    (hits,) = engine.query([NearestQuery(first.vector, limit=2)])
+    assert {hit.uri for hit in hits} == {"file:///a/0.jpg", "file:///a/1.jpg"}

@@ -200,3 +200,19 @@ def _is_unicode(text: str) -> bool:
 def _kind(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_LIMIT = 1e-8
+"""Degrees, a millimetre: a box's border is outside it anyway."""
+
+
+def inside_the_limits(*, longitude: float, latitude: float) -> tuple[float, float]:
+    """The corner of a box a hair inside ±180 and ±90 degrees, at which an indexed box matches nothing.
+
+    Only a value at the very limit moves; one beyond it stays, for the engine to refuse.
+    """
+    return _inside(longitude, most=180.0), _inside(latitude, most=90.0)
+
+
+def _inside(value: float, *, most: float) -> float:
+    return value if abs(value) > most else max(_LIMIT - most, min(most - _LIMIT, value))

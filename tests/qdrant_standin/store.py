@@ -17,7 +17,15 @@ from qdrant_client import QdrantClient, models
 
 from tests.qdrant_standin.journal import Journal, read_journal
 from tests.qdrant_standin.limits import RateLimiter, Room, check_room
-from tests.qdrant_standin.strict import Refusal, check_facet, check_filter, check_limit, check_most, check_order
+from tests.qdrant_standin.strict import (
+    Refusal,
+    as_served,
+    check_facet,
+    check_filter,
+    check_limit,
+    check_most,
+    check_order,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -277,7 +285,7 @@ class Store:
             check_order(key, indexes=made.indexes)
         points, following = self._client.scroll(
             name,
-            scroll_filter=request.filter,
+            scroll_filter=as_served(request.filter),
             limit=request.limit or 10,
             offset=request.offset,
             with_payload=True if request.with_payload is None else request.with_payload,
@@ -290,7 +298,7 @@ class Store:
         """How many points match."""
         made = self._find_to_read(name)
         check_filter(request.filter, indexes=made.indexes, strict=made.strict)
-        return self._client.count(name, count_filter=request.filter).count
+        return self._client.count(name, count_filter=as_served(request.filter)).count
 
     @_one_at_a_time
     def facet(self, name: str, request: models.FacetRequest) -> models.FacetResponse:
@@ -299,7 +307,7 @@ class Store:
         check_limit(request.limit, asked_of="facet_request", strict=made.strict)
         check_filter(request.filter, indexes=made.indexes, strict=made.strict)
         check_facet(request.key, indexes=made.indexes)
-        return self._client.facet(name, request.key, facet_filter=request.filter, limit=request.limit or 10)
+        return self._client.facet(name, request.key, facet_filter=as_served(request.filter), limit=request.limit or 10)
 
     @_one_at_a_time
     def query(self, name: str, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
@@ -311,7 +319,9 @@ class Store:
             check_most(ef, made.limit("search_max_hnsw_ef"), name="hnsw_ef", strict=made.strict)
             check_filter(request.filter, indexes=made.indexes, strict=made.strict)
             _check_question(request, made)
-        answers = self._client.query_batch_points(name, list(requests))
+        answers = self._client.query_batch_points(
+            name, [each.model_copy(update={"filter": as_served(each.filter)}) for each in requests]
+        )
         for answer in answers:
             answer.points = [
                 point.model_copy(update={"version": made.versions.get(point.id, 0)}) for point in answer.points

@@ -146,3 +146,27 @@ def _types_for_match(match: Any) -> frozenset[str]:
     if any(isinstance(value, int) for value in values):
         return frozenset({"integer"})
     return frozenset({"keyword", "uuid"})
+
+
+def as_served(where: models.Filter | None) -> models.Filter | None:
+    """The filter as a server means it: a box that touches ±180 or ±90 degrees matches nothing.
+
+    Recorded: nothing, or, between ±180 alone, only what lies at the meridian itself.
+    """
+    return (
+        None
+        if where is None
+        else models.Filter.model_validate(_as_served(where.model_dump(exclude_none=True, by_alias=True)))
+    )
+
+
+def _as_served(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_as_served(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    box = node.get("geo_bounding_box")
+    corners = [] if box is None else [box["top_left"], box["bottom_right"]]
+    if any(abs(corner["lon"]) == 180 or abs(corner["lat"]) == 90 for corner in corners):
+        return {"has_id": []}
+    return {name: _as_served(part) for name, part in node.items()}

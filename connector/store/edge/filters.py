@@ -13,11 +13,9 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from connector.errors import InvalidQuery
+from connector.store.points import inside_the_limits
 
 T = TypeVar("T")
-MOST_LATITUDE = 90 - 1e-8
-MOST_LONGITUDE = 180 - 1e-8
-"""A millimetre inside the limits: a box's border is outside it anyway."""
 
 
 def edge_filter(where: models.Filter) -> edge.Filter:
@@ -133,12 +131,8 @@ def _box(box: models.GeoBoundingBox) -> edge.GeoBoundingBox:
 
 
 def _corner(point: models.GeoPoint) -> edge.GeoPoint:
-    return edge.GeoPoint(lon=_within(point.lon, most=MOST_LONGITUDE), lat=_within(point.lat, most=MOST_LATITUDE))
-
-
-def _within(value: float, *, most: float) -> float:
-    """Only a value at the very limit moves; one beyond it stays, for Edge to refuse."""
-    return value if abs(value) > most + 1e-8 else max(-most, min(most, value))
+    longitude, latitude = inside_the_limits(longitude=point.lon, latitude=point.lat)
+    return edge.GeoPoint(lon=longitude, lat=latitude)
 
 
 def _radius(circle: models.GeoRadius) -> edge.GeoRadius:

@@ -10,6 +10,7 @@ from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
 from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
+from connector.store.server.filters import as_sent
 
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
@@ -40,7 +41,7 @@ def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> m
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
         using=schema.vector_name,
-        filter=query.where,
+        filter=as_sent(query.where),
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.min_score,

@@ -9,6 +9,7 @@ import watchfiles
 
 from connector.errors import SourceError
 from workers.sources.disk import DiskSource, path_of, uri_of
+from workers.sources.exclusions import IGNORE_FILE
 from workers.watch.changes import Change, Changes
 from workers.watch.watch import ScanResult
 
@@ -39,6 +40,8 @@ class FolderFeed:
                 elif anew:
                     changes.lose()  # between two watches nobody was told anything
                 anew = False
+                if any(os.path.basename(path) == IGNORE_FILE.decode() for _, path in events):  # noqa: PTH119
+                    changes.lose()  # what is left out from now on, or no more, only a listing tells
                 if events:
                     changes.add([Change(uri_of(Path(path))) for _, path in events])
                 if _identity(self._folder) != there:

@@ -74,6 +74,15 @@ def test_a_sidecar_brings_its_image_in_again(scene: Scene) -> None:
         in_store(lambda: "meta" not in scene.stored()["a.png"])
 
 
+def test_new_patterns_hold_at_once_for_what_is_stored_too(scene: Scene) -> None:
+    scene.changes = {"ingest.max_prune": 0.5}
+    with scene.watched():
+        (scene.album / ".polyglanceignore").write_text("a.png")
+        in_store(lambda: "a.png" not in scene.names())
+        (scene.album / ".polyglanceignore").unlink()
+        in_store(lambda: "a.png" in scene.names())
+
+
 def test_files_that_are_no_images_wake_nobody(scene: Scene) -> None:
     with scene.watched() as watcher:
         passes = watcher.metrics.registry.get_sample_value

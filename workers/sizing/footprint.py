@@ -31,7 +31,7 @@ WORST = 32
 POINTS_UNDER_WAY = 3 * 1024
 """Points in the last channel and in the store's hands: ``workers.pipeline.pipeline.UPSERT_POINTS`` three times."""
 UNSEALED = 25_000
-"""Points the embedded engine holds at most until it seals them: ``connector.store.edge.engine.SEAL_MOST``."""
+"""Points the embedded engine holds at most until it seals them: ``connector.store.edge.optimize.SEAL_MOST``."""
 KNOWN = 4096
 """Contents that are remembered: ``workers.pipeline.deduplication.REMEMBERED``."""
 POINT = 5 * 1024

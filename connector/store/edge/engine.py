@@ -17,22 +17,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import qdrant_edge as edge
 
 from connector.errors import ConfigError, StoreError, StoreRefused
 from connector.process import give_back, private_folder
-from connector.records import FacetCount, Hit, Payload, Point, StoredPoint, Vector
+from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
-from connector.store.edge.optimize import optimize_apart
-from connector.store.edge.requests import edge_condition, nearest_request, payload_selector
+from connector.store.edge.optimize import Kind, optimize_apart, seal_at
+from connector.store.edge.requests import edge_condition, nearest_request, payload_of, payload_selector, stored_point
 from connector.store.engine import EMBEDDED, SEAL_LEAST, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
-    as_read,
     as_stored,
     check_facet,
     check_ids,
@@ -49,11 +47,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEAL_MOST = 25_000
-"""Points between two seals: a quarter of the collection, but no fewer than ``SEAL_LEAST`` and no more than this. Their
-indexes take some 5 KB each in memory until then, and a restart after a crash writes them anew, in a few seconds. Every
-seal opens all segments twice, some 30 ms each time: seals of one size for all would take ever longer."""
-SEAL_SHARE = 4
+COPIED = 1024**3
+"""Bytes of the largest collection that is copied to be sealed, some 200,000 images; to copy a larger one each time
+would cost more than the seconds for which everybody waits."""
 
 TURN = 64
 """Points written at a time, some milliseconds: then whoever asks meanwhile has its turn."""
@@ -141,8 +137,9 @@ class EmbeddedEngine:
                     self._unsealed += len(some)
             with self._use() as (shard, _):
                 unsealed = self._unsealed
-                if unsealed >= SEAL_LEAST and unsealed >= _seal_at(shard.info().points_count - unsealed):
-                    self._seal()
+                due = unsealed >= SEAL_LEAST and unsealed >= seal_at(shard.info().points_count - unsealed)
+            if due:
+                self._seal()
 
     def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
         """Merge ``payload``, by its top-level keys, into one point's payload."""
@@ -166,7 +163,7 @@ class EmbeddedEngine:
         check_ids(ids)
         with self._use() as (shard, schema):
             records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), vectors)
-            return [_stored(record, schema=schema) for record in records]
+            return [stored_point(record, schema=schema) for record in records]
 
     def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
@@ -174,7 +171,7 @@ class EmbeddedEngine:
             check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
             requests = [nearest_request(query, shard=shard, schema=schema) for query in queries]
             answers = shard.query_batch(edge.QueryBatchRequest(requests))
-            return [[Hit(id=str(p.id), score=p.score, payload=_payload(p)) for p in answer] for answer in answers]
+            return [[Hit(id=str(p.id), score=p.score, payload=payload_of(p)) for p in answer] for answer in answers]
 
     def scroll(
         self,
@@ -196,7 +193,7 @@ class EmbeddedEngine:
         )
         with self._use() as (shard, schema):
             records, following = shard.scroll(request)
-            points = [_stored(record, schema=schema) for record in records]
+            points = [stored_point(record, schema=schema) for record in records]
             return Page(points=points, next=None if following is None else str(following))
 
     def count(self, *, where: "Filter | None" = None) -> int:
@@ -241,18 +238,23 @@ class EmbeddedEngine:
             with self._use() as (shard, _):
                 self._folder.require_room(3 * self._folder.size())
                 shard.flush()
-            with self._folder.copied() as copy, edge_errors(self._folder.path):
-                try:
-                    optimize_apart(self._folder.path, shard=copy.name, kind="graph", started=self._begun)
-                except StoreError:
-                    self._refuse_when_closed()  # then it was ended from here
-                    raise
-                finally:
-                    self._optimizing = None
-                with self._use():
-                    self._close_shard()
-                    self._folder.replace_shard(copy)
-                    self._folder.remember_sealed(0)
+            with edge_errors(self._folder.path), self._optimized_copy("graph") as copy, self._use():
+                self._close_shard()
+                self._folder.replace_shard(copy)
+                self._folder.remember_sealed(0)
+
+    @contextmanager
+    def _optimized_copy(self, kind: Kind) -> Iterator[Path]:
+        """A copy of the shard, optimized in a child process; nobody writes meanwhile."""
+        with self._folder.copied() as copy:
+            try:
+                optimize_apart(self._folder.path, shard=copy.name, kind=kind, started=self._begun)
+            except StoreError:
+                self._refuse_when_closed()  # then it was ended from here
+                raise
+            finally:
+                self._optimizing = None
+            yield copy
 
     def leave_optimizing(self) -> None:
         """Give up building the graph, for whoever closes this engine soon: it would take too long to wait for."""
@@ -348,21 +350,36 @@ class EmbeddedEngine:
             shard.close()
 
     def _seal(self) -> None:
-        """Move what was written last out of memory. Where that cannot be done now, the next time comes as well."""
-        points, grown = self._unsealed, self._folder.size() - self._sealed_size
-        self._close_shard()
+        """Move what was written last out of memory. Where that cannot be done now, the next time comes as well.
+
+        A collection of up to ``COPIED`` bytes is sealed in a copy, while questions are answered.
+        """
+        size, points = self._folder.size(), self._unsealed
+        sealed = self._folder.sealed + points
+        room = max(0, size - self._sealed_size)
         try:
-            with edge_errors(self._folder.path):
-                self._folder.require_room(max(0, grown))
-                self._folder.remember_sealed(self._folder.sealed + points)
-                optimize_apart(self._folder.path, kind="seal", started=self._begun)
+            if size <= COPIED:
+                with self._use() as (shard, _):
+                    self._folder.require_room(size + room)
+                    shard.flush()
+                with edge_errors(self._folder.path), self._optimized_copy("seal") as copy, self._use():
+                    self._folder.remember_sealed(sealed)
+                    self._close_shard()
+                    self._folder.replace_shard(copy)
+            else:
+                with self._use():
+                    self._folder.require_room(room)
+                    self._folder.remember_sealed(sealed)
+                    self._close_shard()
+                    optimize_apart(self._folder.path, kind="seal", started=self._begun)
         except StoreError as error:
             log.warning("not_sealed collection=%s points=%d: %s", self.collection, points, error)
+        self._unsealed = 0
         give_back()
 
     def _picked(self, request: edge.QueryRequest) -> list[StoredPoint]:
         with self._use() as (shard, _):
-            return [StoredPoint(id=str(point.id), payload=_payload(point)) for point in shard.query(request)]
+            return [StoredPoint(id=str(point.id), payload=payload_of(point)) for point in shard.query(request)]
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)
@@ -377,22 +394,3 @@ class EmbeddedEngine:
     def _refuse_when_closed(self) -> None:
         if self._closed or self._leaving:
             raise EngineClosed(f"the engine of collection {self.collection!r} was closed; open another one.")
-
-
-def _seal_at(points: int) -> int:
-    """How many points more a collection of so many takes before they are sealed."""
-    return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
-
-
-def _payload(point: edge.ScoredPoint | edge.Record) -> Payload:
-    return as_read(point.payload or {})
-
-
-def _stored(record: edge.Record, *, schema: CollectionSchema) -> StoredPoint:
-    return StoredPoint(id=str(record.id), payload=_payload(record), vector=_vector(record.vector, schema=schema))
-
-
-def _vector(stored: Any, *, schema: CollectionSchema) -> Vector | None:
-    """Edge gives {name: list of floats}, or None where the vector was not asked for; a point may have lost its own."""
-    values = (stored or {}).get(schema.vector_name)
-    return None if values is None else np.asarray(values, dtype=np.float32)

@@ -16,13 +16,25 @@ from typing import Literal, TypeAlias
 from connector.errors import StoreRefused
 from connector.store.edge.errors import translated
 from connector.store.edge.folder import CollectionFolder
+from connector.store.engine import SEAL_LEAST
 
 Kind: TypeAlias = Literal["graph", "seal"]
 """``graph`` builds the search graph over everything; ``seal`` moves what was written last out of memory."""
 
 
+SEAL_MOST = 25_000
+"""Points between two seals: a quarter of the collection, but no fewer than ``SEAL_LEAST`` and no more than this. Their
+indexes take some 5 KB each in memory until then, and a restart after a crash writes them anew, in a few seconds. Every
+seal opens all segments twice, some 30 ms each time: seals of one size for all would take ever longer."""
+SEAL_SHARE = 4
+
 LONGEST_START_S = 30.0
 """How long an interrupted caller waits for the child's handle, to end it."""
+
+
+def seal_at(points: int) -> int:
+    """How many points more a collection of so many takes before they are sealed."""
+    return min(SEAL_MOST, max(SEAL_LEAST, points // SEAL_SHARE))
 
 
 def optimize_apart(

@@ -1,12 +1,15 @@
-"""Questions as Qdrant Edge takes them, and how many candidates it looks at for an answer."""
+"""Questions as Qdrant Edge takes them, how many candidates it looks at, and what it found as our records."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import qdrant_edge as edge
 
+from connector.records import Payload, StoredPoint, Vector
 from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
+from connector.store.points import as_read
 from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
@@ -65,3 +68,19 @@ def edge_condition(where: "Filter | None") -> edge.Filter | None:
 def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
     """All of the payload for None, else these fields of it."""
     return True if fields is None else list(fields) or False
+
+
+def payload_of(point: edge.ScoredPoint | edge.Record) -> Payload:
+    """The payload of what Edge found."""
+    return as_read(point.payload or {})
+
+
+def stored_point(record: edge.Record, *, schema: CollectionSchema) -> StoredPoint:
+    """A point as it was found."""
+    return StoredPoint(id=str(record.id), payload=payload_of(record), vector=vector_of(record.vector, schema=schema))
+
+
+def vector_of(stored: Any, *, schema: CollectionSchema) -> Vector | None:
+    """Edge gives {name: list of floats}, or None where the vector was not asked for; a point may have lost its own."""
+    values = (stored or {}).get(schema.vector_name)
+    return None if values is None else np.asarray(values, dtype=np.float32)

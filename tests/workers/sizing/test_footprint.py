@@ -10,7 +10,7 @@ import pytest
 from connector.images.decode import BYTES_PER_PIXEL
 from connector.process import usable_cores
 from connector.settings import Settings
-from connector.store.edge.engine import SEAL_MOST
+from connector.store.edge.optimize import SEAL_MOST
 from tests.conftest import CommandLine
 from tests.images import write_images
 from workers.pipeline.deduplication import REMEMBERED

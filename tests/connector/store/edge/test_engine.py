@@ -36,9 +36,9 @@ from connector.store.edge.optimize import optimize_apart
 from connector.store.engine import SEAL_LEAST, NearestQuery
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
+from tests.points import DIMS, points
 from tests.scratch import scratch_folder
 
-DIMS = 16
 SCHEMA = CollectionSchema(Fingerprint("mini", dims=DIMS, image_size=64), {"price": "float"})
 ROOT = Path(__file__).parents[3]
 
@@ -57,13 +57,6 @@ def engine(data: Path) -> Iterator[EmbeddedEngine]:
     engine.create(SCHEMA)
     yield engine
     engine.close()
-
-
-def points(count: int, *, first: int = 0) -> list[Point]:
-    random = np.random.default_rng(first)
-    rows = random.normal(size=(count, DIMS)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return [Point(str(uuid.UUID(int=first + n)), row, {"width": first + n}) for n, row in enumerate(rows)]
 
 
 def child(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -634,3 +627,23 @@ def test_a_crash_while_the_graph_is_put_in_place_loses_nothing(data: Path, engin
     assert not old.exists()
     assert not following.exists()
     again.close()
+
+
+@needs_proc
+def test_questions_are_answered_while_points_are_sealed(engine: EmbeddedEngine) -> None:
+    engine.upsert(points(SEAL_LEAST - 1))
+    others = {*children_of(os.getpid())}
+    writer = threading.Thread(target=engine.upsert, args=[points(1, first=SEAL_LEAST)])
+    writer.start()
+    while writer.is_alive() and not (children := {*children_of(os.getpid())} - others):
+        pass
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)
+
+    assert engine.count() == SEAL_LEAST
+
+    assert writer.is_alive()
+    for pid in children:
+        os.kill(pid, signal.SIGCONT)
+    writer.join()
+    assert engine.info().points == SEAL_LEAST

@@ -30,8 +30,10 @@ from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.host import ADDRESS, SOCKET
 from connector.store.edge.shared import SharedEngine
 from connector.store.edge.wire import MOST_BYTES, VERSION, failure, raised, receive, send
-from tests.connector.store.edge.test_engine import ROOT, SCHEMA, points
+from tests.connector.store.edge.test_engine import ROOT, SCHEMA
 from tests.hosts import HostProcess
+from tests.kill_hosts import APART
+from tests.points import points
 from tests.scratch import scratch_folder
 
 
@@ -413,58 +415,11 @@ def test_a_host_that_is_stopped_is_told_of_and_waited_for(data: Path, other: Hos
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_hundred_hosts_are_killed_and_nothing_is_lost(data: Path) -> None:
-    """Three processes write; the one that hosts is killed and begun anew, a hundred times."""
-    code = (
-        "from connector.errors import StoreUnavailable\n"
-        "first, number = int(sys.argv[2]), int(sys.argv[3]); e.create(SCHEMA)\n"
-        "while True:\n"
-        "    try: e.upsert(points(5, first=first))\n"
-        "    except StoreUnavailable: continue\n"
-        "    first += 5; print(first, os.getpid(), flush=True)\n"
-    )
-    head = (
-        "import os, sys\nfrom pathlib import Path\nfrom connector.store.edge.shared import SharedEngine\n"
-        "from tests.connector.store.edge.test_engine import SCHEMA, points\n"
-        "e = SharedEngine.open(Path(sys.argv[1]), collection='images')\n"
-    )
-    acknowledged = [number * 10_000_000 for number in range(3)]
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_hundred_hosts_are_killed_and_nothing_is_lost(data: Path, engine: SharedEngine) -> None:
+    command = [sys.executable, "-m", "tests.kill_hosts", str(data), "100"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    def start(number: int) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", head + code, str(data), str(acknowledged[number]), str(number)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    def hear(number: int, line: str) -> None:
-        if line.endswith("\n"):
-            acknowledged[number] = int(line.split()[0])
-
-    writers = [start(number) for number in range(3)]
-    killed = 0
-    while killed < 100:
-        for number, writer in enumerate(writers):
-            assert writer.stdout is not None
-            hear(number, writer.stdout.readline())
-        pid = (data / "images" / "lock.pid").read_text()
-        for number, writer in enumerate(writers):
-            if str(writer.pid) == pid:
-                writer.kill()
-                assert writer.stdout is not None
-                for line in writer.stdout:
-                    hear(number, line)
-                writer.wait()
-                writer.stdout.close()
-                writers[number] = start(number)
-                killed += 1
-    for number, writer in enumerate(writers):
-        writer.kill()
-        assert writer.stdout is not None
-        for line in writer.stdout:
-            hear(number, line)
-        writer.wait()
-        writer.stdout.close()
-
-    engine = SharedEngine.open(data, collection="images")
-    for number, last in enumerate(acknowledged):
-        ids = [str(uuid.UUID(int=each)) for each in range(number * 10_000_000, last)]
+    for number, last in enumerate(json.loads(ran.stdout)):
+        ids = [str(uuid.UUID(int=each)) for each in range(number * APART, last)]
         assert len(engine.retrieve(ids, fields=[])) == len(ids) > 0
-    engine.close()

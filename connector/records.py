@@ -45,15 +45,15 @@ def masked_uri(uri: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]}…{text[-MAX_SHOWN // 2 :]}"
 
 
-_TEXT, _NUMBER, _TAGS, _MAPPING = (str,), (int,), (list, tuple, str), (Mapping,)
+_TEXT, _NUMBER, _SEVERAL, _MAPPING = (str,), (int,), (list, tuple, str), (Mapping,)
 EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
-        **dict.fromkeys(("uri", "object_key", "source", "folder", "filename", "format", "version"), _TEXT),
+        **dict.fromkeys(("uri", "object_key", "filename", "format", "version"), _TEXT),
         **dict.fromkeys(("content_hash", "taken_at", "camera", "lens", "tenant", "ingested_at"), _TEXT),
         **dict.fromkeys(("width", "height", "bytes"), _NUMBER),
         **dict.fromkeys(("exposure", "location", "labels", "meta"), _MAPPING),
         "thumbnail_url": _TEXT,
-        "tags": _TAGS,
+        **dict.fromkeys(("source", "folder", "tags"), _SEVERAL),
     }
 )
 """What a payload's fields hold (``connector.store.schema`` says what they mean)."""

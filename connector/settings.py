@@ -35,6 +35,7 @@ from connector.settings_sources import (
 FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
 """What a payload field is indexed as."""
 
+Verify: TypeAlias = Literal["version", "content", "nothing"]
 MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
 """A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
@@ -270,6 +271,8 @@ class IngestSettings(Section):
     """Whether files and folders whose name begins with a dot are ingested too."""
     exclude: tuple[str, ...] = ()
     """Patterns, as in .gitignore, of files and folders that are left out, such as ["drafts/", "*.tmp.jpg"]."""
+    verify: Verify = "version"
+    """What shows that an image is unchanged: its version, its content (reads every file), or nothing (embeds all)."""
 
 
 class TableSettings(Section):

@@ -68,6 +68,10 @@ def summary(report: RunReport) -> str:
         )
     if report.copied:
         lines.append(f"{report.copied:,} of the stored have the content of another and were not embedded again")
+    if report.joined:
+        lines.append(
+            f"{report.joined:,} of the unchanged were stored from another place and belong to this one too now"
+        )
     if report.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
         lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")

@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
+from connector.settings import Verify
 from connector.version import Version
 
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
@@ -104,20 +105,21 @@ REF_VALUES = attrgetter(*(each.name for each in fields(Ref)))
 class Shard:
     """A part of a listing, or a piece of one: what is handed to a worker, to be retried and to be remembered.
 
-    ``place`` is what ``open_source`` takes.
+    ``place`` is what ``open_source`` takes; ``verify`` says what shows that an image is still as it is stored.
     """
 
     number: int
     place: str
     refs: tuple[Ref, ...]
+    verify: Verify = "version"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross the border of a process as rows."""
-        return _shard, (self.number, self.place, [REF_VALUES(ref) for ref in self.refs])
+        return _shard, (self.number, self.place, [REF_VALUES(ref) for ref in self.refs], self.verify)
 
 
-def _shard(number: int, place: str, rows: list[tuple[Any, ...]]) -> Shard:
-    return Shard(number, place, tuple(Ref(*row) for row in rows))
+def _shard(number: int, place: str, rows: list[tuple[Any, ...]], verify: Verify) -> Shard:
+    return Shard(number, place, tuple(Ref(*row) for row in rows), verify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,32 @@ class Prepared:
 
     threads: dict[Stage, int]
     gpus: int
+
+
+class Places(dict[str, str]):
+    """The sources that a point's image was brought in from, and its folder in each of them.
+
+    A payload keeps them as two lists in the same order, ``source`` and ``folder``, so that a filter for either finds
+    the image by any of them.
+    """
+
+    FIELDS: ClassVar = ("source", "folder")
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Self:
+        """Those in a payload; older collections hold one source and one folder there, without a list."""
+        sources, folders = (_several(payload.get(name)) for name in cls.FIELDS)
+        return cls(zip(sources, [*folders, *[""] * (len(sources) - len(folders))], strict=False))
+
+    def payload(self) -> dict[str, list[str]]:
+        """What a payload says of them, the outermost place first."""
+        ordered = sorted(self.items(), key=lambda place: (len(place[0]), place[0]))
+        return {"source": [source for source, _ in ordered], "folder": [folder for _, folder in ordered]}
+
+
+def _several(value: object) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
 
 
 Outcome: TypeAlias = Blob | Unchanged | Reject

@@ -66,7 +66,7 @@ def classify(
         if "://" not in each and not Path(each).is_file():
             raise InvalidQuery(f"{each!r} cannot be read: there is no such file.")
     names = [label.strip() for label in labels.split(",")]
-    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as search:
         if by_filter:
             search.retriever.condition(where)  # before a model is loaded for the labels

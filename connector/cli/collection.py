@@ -1,6 +1,7 @@
 """``polyglance collection``: look at a collection, make it, name it, move it, delete it."""
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,7 @@ def info(
 
     polyglance collection info --space mini
     """
-    loaded = _load(space, collection, settings)
+    loaded = _load(space, collection, settings, as_json=as_json)
     with closing(_open(loaded)) as engine:
         found = _plain(engine, engine.info())
     if as_json:
@@ -37,6 +38,30 @@ def info(
     for name, value in found.items():
         shown = ", ".join(f"{key} ({kind})" for key, kind in value.items()) if isinstance(value, dict) else value
         say(f"{name:{width}}  {printable(shown)}")
+
+
+@app.command(name="list")
+def list_(settings: options.SetAny = None, as_json: options.AsJson = False) -> None:
+    """List the collections of the store: their points, their space, and which of them commands mean by default.
+
+    polyglance collection list
+    """
+    from connector.cli.recent import recent
+    from connector.settings import Settings
+    from connector.store.open import list_collections
+
+    loaded = Settings.load(options.explicit(space=None, collection=None, settings=settings))
+    last = next((each.collection for each in recent(loaded.qdrant)), None)
+    found = [{**asdict(each), "last": each.name == last} for each in list_collections(loaded.qdrant)]
+    if as_json:
+        say_json({"collections": found})
+        return
+    if not found:
+        say("there is no collection yet; `polyglance ingest FOLDER` makes one.", err=True)
+    for each in found:
+        points = "in use" if each["points"] is None else f"{each['points']:,} points"
+        told = "   ingested into last" if each["last"] else ""
+        say(f"{printable(each['name']):32}  {points:>16}  {each['space'] or 'not made by polyglance'}{told}")
 
 
 @app.command()
@@ -115,7 +140,9 @@ def delete(
 
     polyglance collection delete --collection images-2025
     """
-    loaded = _load(space, collection, settings)
+    from connector.settings import Settings
+
+    loaded = Settings.load(options.explicit(space=space, collection=collection, settings=settings))
     with closing(_open(loaded)) as engine:
         points, meant = engine.info().points, _meant(engine)
         if not yes:
@@ -139,15 +166,13 @@ def push(
 
     POLYGLANCE_QDRANT__API_KEY=… polyglance collection push http://localhost:6333 --space mini
     """
-    from dataclasses import asdict
-
     from rich.console import Console
     from rich.progress import Progress
 
     from connector.store.open import open_embedded, open_server
     from connector.store.push import push as copy
 
-    loaded = _load(space, collection, settings)
+    loaded = _load(space, collection, settings, as_json=as_json)
     console = Console(stderr=True)
     with (
         closing(open_embedded(loaded.qdrant, collection=loaded.collection)) as origin,
@@ -167,10 +192,12 @@ def push(
         say(f"{done.left_out:,} points were left out: they have no vector. `--log` names them.", err=True)
 
 
-def _load(space: str | None, collection: str | None, settings: list[str] | None) -> "Settings":
+def _load(
+    space: str | None, collection: str | None, settings: list[str] | None, *, as_json: bool = False
+) -> "Settings":
     from connector.settings import Settings
 
-    return Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    return Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
 
 
 def _open(settings: "Settings") -> "Engine":

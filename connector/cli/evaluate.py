@@ -48,7 +48,7 @@ def evaluate(
     if plot is not None:
         check_plot(plot)
     asked = read_captions(captions)
-    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with (
         ImageSearch.open(overrides=overrides) as search,
         Progress(console=Console(stderr=True), transient=True) as progress,

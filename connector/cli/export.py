@@ -50,7 +50,7 @@ def export(
     wanted = SearchOptions(**given)
     if query is None and (needless := _needs_query(wanted)):
         raise InvalidQuery(f"{needless} needs a question; without one every image that matches is written.")
-    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as search:
         if query is not None:
             hits = search.query(query, **given)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from connector.cli.output import say
+from connector.cli.recent import defaults
 from connector.errors import ConfigError
 from connector.search.options import search_options, with_parameters
 
@@ -17,10 +19,11 @@ SHORT = {"limit": ("-n",)}
 """The short forms of options."""
 
 Space = Annotated[
-    str | None, typer.Option("--space", help="Embedding space: clip-vit-b-32 (default) or mini (bundled).")
+    str | None,
+    typer.Option("--space", help="Embedding space: clip-vit-b-32 or mini; by default that of the last ingest."),
 ]
 Collection = Annotated[
-    str | None, typer.Option("--collection", help="Name of the collection; by default images-SPACE.")
+    str | None, typer.Option("--collection", help="Name of the collection; by default that of the last ingest.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 SetAny = Annotated[
@@ -43,8 +46,28 @@ def takes_search_options(*, before: str, **defaults: Any) -> Callable[[C], C]:
     return with_options
 
 
-def overrides(*, space: str | None, collection: str | None, settings: list[str] | None) -> dict[str, Any]:
-    """What the shared options say, by dotted setting name. Raises ConfigError for a ``--set`` that is none."""
+def overrides(
+    *,
+    space: str | None,
+    collection: str | None,
+    settings: list[str] | None,
+    as_json: bool = False,
+    ingesting: bool = False,
+) -> dict[str, Any]:
+    """What the shared options say, by dotted setting name, and what the last ingestion says of what they leave open.
+
+    The latter is said in one line, but not where a script reads (``as_json``). Raises ConfigError for a ``--set`` that
+    is none.
+    """
+    given = explicit(space=space, collection=collection, settings=settings)
+    meant = defaults(given, ingesting=ingesting)
+    if meant and not as_json:
+        _announce({**given, **meant}, meant)
+    return {**given, **meant}
+
+
+def explicit(*, space: str | None, collection: str | None, settings: list[str] | None) -> dict[str, Any]:
+    """What the shared options say, and nothing else."""
     given: dict[str, Any] = {}
     for text in settings or []:
         name, equals, value = text.partition("=")
@@ -56,6 +79,19 @@ def overrides(*, space: str | None, collection: str | None, settings: list[str] 
     if collection is not None:
         given["qdrant.collection"] = collection
     return given
+
+
+def _announce(given: dict[str, Any], meant: dict[str, str]) -> None:
+    """Say in one line what the last ingestion decided, where that is not what holds anyway."""
+    from connector.settings import Settings
+
+    now, plain = Settings.load(given), Settings.load({k: v for k, v in given.items() if k not in meant})
+    if (now.collection, now.model.space) != (plain.collection, plain.model.space):
+        say(
+            f"polyglance: collection {now.collection}, space {now.model.space}, as ingested into last; --collection "
+            "and --space name others.",
+            err=True,
+        )
 
 
 def _value(text: str, value: str) -> Any:

@@ -74,7 +74,7 @@ def search(
     if query is not None and (order_by is not None or sample):
         raise InvalidQuery(f"{chosen[0]} takes no question; leave the text, --image and --like out.")
     wanted = SearchOptions(**given)
-    overrides = options.overrides(space=space, collection=collection, settings=settings)
+    overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as opened:
         if facet is not None:
             show_counts(opened.facets(facet, of=query, **given), field=facet, as_json=as_json)

@@ -6,6 +6,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say
+from connector.cli.recent import DEMO
 from connector.errors import CollectionMissing, ConfigError
 from connector.extras import require
 
@@ -49,13 +50,16 @@ def serve(
 
 
 def open_some(settings: "Settings", *, choose: bool) -> "tuple[ImageSearch, Settings]":
-    """Open the collection; with ``choose``, and where it is not there, that of the bundled space."""
+    """Open the collection; with ``choose``, and where it is not there, that of the demo."""
     from connector.search.client import ImageSearch
 
     try:
         return ImageSearch.open(settings=settings), settings
     except CollectionMissing:
-        demo = settings.model_copy(update={"model": settings.model.model_copy(update={"space": "mini"})})
+        model = settings.model.model_copy(update={"space": "mini"})
+        demo = settings.model_copy(
+            update={"model": model, "qdrant": settings.qdrant.model_copy(update={"collection": DEMO})}
+        )
         if not choose:
             raise
         try:

@@ -41,7 +41,7 @@ from connector.search.text_encoder import TextEncoder
 from connector.settings import Settings
 from connector.store.engine import CollectionInfo, Engine, NearestQuery
 from connector.store.open import open_engine
-from connector.store.points import check_facet
+from connector.store.points import check_changes, check_facet, check_payload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -266,13 +266,21 @@ class ImageSearch:
         return self._encoder.queries(queries)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
-        """Merge ``payload`` by its top-level keys into a stored image's own, such as ``{"tags": ["dog"]}``.
+        """Change what is known of a stored image, such as ``{"tags": ["dog"], "meta": {"rating": 5}}``.
 
-        Raises InvalidQuery for an id that is not there and for what is not plain JSON.
+        Each field replaces the one there; the keys of ``meta`` are merged into those there. Raises InvalidQuery for an
+        id that is not there, for what is not plain JSON, and for a change that the schema does not allow: of what the
+        image and its places decide (``uri``, ``content_hash``, …), of a type, or of a field that it does not have.
         """
         known = as_point_id(point_id)
         try:
-            self._engine.set_payload(known, dict(payload))
+            check_payload(payload, ids=[known])
+            check_changes(payload, indexes=self._engine.info().schema.indexes)
+            fields = {name: value for name, value in payload.items() if name != "meta"}
+            if fields:
+                self._engine.set_payload([known], fields)
+            if meta := payload.get("meta"):
+                self._engine.set_payload([known], dict(meta), key="meta")
         except ValueError as error:
             raise InvalidQuery(f"{error}.") from error
         except StoreRefused:

@@ -20,10 +20,12 @@ from connector.records import NO_VECTOR, Hit, StoredPoint
 from connector.search.client import ImageSearch
 from connector.search.retrieval import field_of
 from connector.settings import FieldType
-from connector.store.schema import CollectionSchema
+from connector.store.schema import PAYLOAD_FIELDS, CollectionSchema
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
+
+_LISTS = tuple(field.name for field in PAYLOAD_FIELDS if field.several)
 
 ROW_GROUP = 4096
 """Rows written together: 8 MB of vectors of 512 dims."""
@@ -107,8 +109,11 @@ class _Table:
             "geo": pa.struct([("lat", pa.float64()), ("lon", pa.float64())]),
         }
         columns = [("id", pa.string()), ("score", pa.float32()), ("relevance", pa.float32())]
-        columns += [(name, kinds[kind]) for name, kind in self._fields.items() if name != "tags"]
-        columns += [("tags", pa.list_(pa.string())), ("fault", pa.string()), ("payload", pa.string())]
+        columns += [(name, kinds[kind]) for name, kind in self._fields.items() if name not in _LISTS]
+        columns += [(name, pa.list_(pa.string())) for name in _LISTS] + [
+            ("fault", pa.string()),
+            ("payload", pa.string()),
+        ]
         if self._dims is not None:
             columns.append(("vector", pa.list_(pa.float32(), self._dims)))
         made = json.dumps(asdict(schema.fingerprint))  # what made the vectors travels with them
@@ -131,11 +136,12 @@ class _Table:
         yield [row.score for row in rows]
         yield [row.relevance for row in rows]
         for name, kind in self._fields.items():
-            if name != "tags":
+            if name not in _LISTS:
                 yield pa.array(
                     [_fitting(field_of(each, name), kind) for each in payloads], self._schema.field(name).type
                 )
-        yield [_tags(each.get("tags")) for each in payloads]
+        for name in _LISTS:
+            yield [_list(each.get(name)) for each in payloads]
         yield [self._fault(row.point) for row in rows]
         yield [json.dumps(each, ensure_ascii=False) for each in payloads]
         if self._dims is not None:
@@ -180,6 +186,6 @@ def _instant(text: str) -> datetime | None:
         return None
 
 
-def _tags(value: Any) -> list[str] | None:
+def _list(value: Any) -> list[str] | None:
     several = [value] if isinstance(value, str) else value
     return [each for each in several if isinstance(each, str)] if isinstance(several, list) else None

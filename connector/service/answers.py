@@ -16,7 +16,7 @@ _ID = "1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"
 _POINT = {
     "id": _ID,
     "uri": "file:///photos/2024/dog.jpg",
-    "payload": {"folder": "2024", "filename": "dog.jpg", "format": "jpeg", "width": 1920, "height": 1080},
+    "payload": {"folder": ["2024"], "filename": "dog.jpg", "format": "jpeg", "width": 1920, "height": 1080},
     "image_url": f"/images/{_ID}",
     "thumbnail_url": f"/thumbnails/{_ID}.webp",
 }

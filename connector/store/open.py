@@ -7,8 +7,10 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from connector.errors import CollectionMismatch, StoreUnavailable
 from connector.printable import mask_credentials
 from connector.process import private_folder
 from connector.settings import QdrantSettings
@@ -50,6 +52,40 @@ def check_rights(settings: QdrantSettings, *, collection: str, managing: bool) -
 
     with closing(ServerEngine.connect(settings, collection=collection)) as engine:
         engine.check_rights(managing=managing)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A collection of a store; ``points`` is None while another process has it open, ``space`` for what is not ours."""
+
+    name: str
+    points: int | None
+    space: str | None
+
+
+def list_collections(settings: QdrantSettings) -> list[Listed]:
+    """Every collection of the store that the settings mean, by name. Raises StoreError."""
+    if settings.url is None:
+        from connector.store.edge.folder import collections_in
+
+        names = collections_in(settings.path)
+    else:
+        from connector.store.server.engine import ServerEngine
+
+        with closing(ServerEngine.connect(settings, collection="")) as server:
+            names = server.collections()
+    return [_look_at(name, settings=settings) for name in names]
+
+
+def _look_at(name: str, *, settings: QdrantSettings) -> Listed:
+    with closing(open_engine(settings, collection=name)) as engine:
+        try:
+            info = engine.info()
+        except StoreUnavailable:
+            return Listed(name, points=None, space=None)
+        except CollectionMismatch:
+            return Listed(name, points=engine.count(), space=None)
+        return Listed(name, points=info.points, space=info.schema.fingerprint.space)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ The one rule: nothing is written unless every point of a batch is sound.
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from connector.errors import InvalidQuery
 from connector.records import EXPECTED, Payload, Point, Vector
 from connector.settings import FieldType
+from connector.store.schema import FIXED_FIELDS, PAYLOAD_FIELDS
 
 SHORTEST = 1e-6
 """A vector shorter than this has no direction worth keeping."""
@@ -42,9 +44,77 @@ def check_points(points: Sequence[Point], *, dims: int | None) -> None:
         _check_finite(np.stack([point.vector for point in points]), names=[f"point {point.id}" for point in points])
 
 
-def check_payload(payload: Payload, *, point_id: str) -> None:
+def check_payload(payload: Payload, *, ids: Sequence[str]) -> None:
     """Raise ValueError where a payload is not plain JSON."""
-    _check_json(dict(payload), at=f"payload of point {point_id}")
+    _check_json(dict(payload), at=f"payload of point {ids[0]}" if len(ids) == 1 else f"payload of {len(ids)} points")
+
+
+def check_changes(changes: Payload, *, indexes: Mapping[str, FieldType]) -> None:
+    """Raise InvalidQuery for the first change of a payload that the schema does not allow.
+
+    Only an ingestion writes what the image and its places decide; every other field keeps its type, or becomes None.
+    """
+    known = {field.name: field for field in PAYLOAD_FIELDS}
+    for name, value in changes.items():
+        field = known.get(name)
+        if field is None:
+            free = ", ".join(each for each in known if each not in FIXED_FIELDS)
+            raise InvalidQuery(
+                f"a payload has no field {name!r:.100}: what is your own goes into meta. There are: {free}."
+            )
+        if name in FIXED_FIELDS:
+            raise InvalidQuery(f"{name} is what the image and its places decide; only an ingestion writes it.")
+        if field.index is not None:
+            _check_type(name, value, kind=field.index)
+    meta = changes.get("meta", {})
+    if not isinstance(meta, Mapping):
+        raise InvalidQuery(f"meta is {meta!r:.100} ({_kind(meta)}); an object is wanted, whose keys are merged.")
+    for name, kind in indexes.items():
+        _, _, key = name.partition("meta.")
+        if key in meta:
+            _check_type(name, meta[key], kind=kind)
+
+
+def _check_type(name: str, value: object, *, kind: FieldType) -> None:
+    """Each of several values must be of the type that the index keeps."""
+    values = value if isinstance(value, list | tuple) else [value]
+    for each in values:
+        if each is not None and not _TYPES[kind](each):
+            raise InvalidQuery(f"{name} is {each!r:.100} ({_kind(each)}); the schema holds {kind}: {_EXAMPLES[kind]}.")
+
+
+def _is_instant(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _is_place(value: object) -> bool:
+    if not isinstance(value, Mapping) or value.keys() != {"lat", "lon"}:
+        return False
+    lat, lon = value["lat"], value["lon"]
+    return type(lat) in (int, float) and type(lon) in (int, float) and abs(lat) <= 90 and abs(lon) <= 180
+
+
+_TYPES: Mapping[FieldType, Callable[[object], bool]] = {
+    "keyword": lambda value: isinstance(value, str),
+    "text": lambda value: isinstance(value, str),
+    "integer": lambda value: type(value) is int,
+    "float": lambda value: type(value) in (int, float),
+    "bool": lambda value: type(value) is bool,
+    "datetime": _is_instant,
+    "geo": _is_place,
+}
+_EXAMPLES: Mapping[FieldType, str] = {
+    "keyword": "text, or a list of texts",
+    "text": "text",
+    "integer": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "datetime": "text such as 2024-05-02T10:00:00+02:00",
+    "geo": '{"lat": 52.5, "lon": 13.4}',
+}
 
 
 def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:

@@ -24,11 +24,12 @@ PIXELS_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class PayloadField:
-    """A field of a point's payload; ``index`` is None where no filter may use it."""
+    """A field of a point's payload; ``index`` is None where no filter may use it, ``several`` where it is a list."""
 
     name: str
     index: FieldType | None
     meaning: str
+    several: bool = False
 
 
 PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
@@ -38,8 +39,15 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
         "canonical address: file:///…, s3://bucket/key, https://…, s3://bucket/x.tar#member",
     ),
     PayloadField("object_key", "keyword", "the address without its scheme: the path, or the key in its bucket"),
-    PayloadField("source", "keyword", "the root it was listed from, such as file:///photos or s3://bucket/prefix"),
-    PayloadField("folder", "keyword", "the folder below the source, with / between parts; empty at the top"),
+    PayloadField(
+        "source", "keyword", "the roots it was listed from, such as file:///photos or s3://bucket/prefix", several=True
+    ),
+    PayloadField(
+        "folder",
+        "keyword",
+        "its folder below each source, in their order; / between parts, empty at the top",
+        several=True,
+    ),
     PayloadField("filename", "keyword", "the last part of the address"),
     PayloadField("format", "keyword", "what the bytes are, in lower case: jpeg, png, webp, avif, gif, tiff, bmp, …"),
     PayloadField("width", "integer", "pixels across, after EXIF orientation"),
@@ -58,7 +66,9 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("exposure", None, "exposure time, aperture, ISO and focal length, as recorded"),
     PayloadField("location", "geo", "where the image was taken: {lat, lon} in degrees"),
     PayloadField("altitude", "float", "metres above the sea"),
-    PayloadField("tags", "keyword", "labels, a list of words: the user's, and the keywords in XMP, IPTC and EXIF"),
+    PayloadField(
+        "tags", "keyword", "labels, a list of words: the user's, and the keywords in XMP, IPTC and EXIF", several=True
+    ),
     PayloadField("title", "text", "the title that somebody gave the image (XMP, IPTC)"),
     PayloadField("description", "text", "what somebody wrote about the image (XMP, IPTC, EXIF)"),
     PayloadField("languages", None, "title and description in other languages, by language"),
@@ -72,6 +82,13 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("meta", None, "the user's own metadata; fields declared in settings are indexed as meta.NAME"),
 )
 
+# fmt: off
+FIXED_FIELDS = frozenset({
+    "uri", "object_key", "source", "folder", "filename", "format", "width", "height", "bytes", "version",
+    "content_hash", "ingested_at",
+})
+# fmt: on
+"""What the image and its places decide: only an ingestion writes it."""
 
 _PLAIN_NAME = re.compile(r"[\w-]+")
 _NAMES = re.compile(r"""([^".]+)|"([^"]+)\"""")

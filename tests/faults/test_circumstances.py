@@ -64,7 +64,7 @@ def ingest(
         with scene.workers(beside) as ingestion:
             done = ingestion.ingest(source, place=str(scene.album), listed_ids=listed_ids)
         if prune:
-            prune_source(listed_ids, source=source.root, settings=settings, remove=True)
+            prune_source(listed_ids, source=source, settings=settings, remove=True)
     return done
 
 

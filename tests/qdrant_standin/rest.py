@@ -83,6 +83,7 @@ ROUTES: tuple[Route, ...] = (
         lambda s, p, b: s.update_collection(p["collection_name"], b),
     ),
     Route("DELETE", C, "delete_collection", "manage", None, lambda s, p, _: s.delete_collection(p["collection_name"])),
+    Route("GET", "/collections", "get_collections", "read", None, lambda s, _, __: s.collections()),
     Route("GET", C, "get_collection", "read", None, lambda s, p, _: s.get_collection(p["collection_name"])),
     Route(
         "GET", f"{C}/exists", "collection_exists", "read", None,
@@ -107,7 +108,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST", f"{C}/points/payload", "set_payload", "write", models.SetPayload,
-        lambda s, p, b: _updated(s.set_payload(p["collection_name"], _ids(b), b.payload)),
+        lambda s, p, b: _updated(s.set_payload(p["collection_name"], _ids(b), b.payload, b.key)),
     ),
     Route(
         "POST", f"{C}/points/payload/clear", "clear_payload", "write", models.PointsSelector,

@@ -180,6 +180,15 @@ class _Collections(qdrant.CollectionsServicer):
 
         return self._door.let_in("collection_exists", request, context, act, right="read")
 
+    def List(  # noqa: N802
+        self, request: qdrant.ListCollectionsRequest, context: grpc.ServicerContext
+    ) -> Any:
+        def act() -> Any:
+            names = [qdrant.CollectionDescription(name=each.name) for each in self._store.collections().collections]
+            return qdrant.ListCollectionsResponse(collections=names)
+
+        return self._door.let_in("get_collections", request, context, act, right="read")
+
     def UpdateAliases(self, request: qdrant.ChangeAliases, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
@@ -218,9 +227,9 @@ class _Points(qdrant.PointsServicer):
     def SetPayload(self, request: qdrant.SetPayloadPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
             ids = [GrpcToRest.convert_point_id(point_id) for point_id in request.points_selector.points.ids]
-            return _updated(
-                self._store.set_payload(request.collection_name, ids, GrpcToRest.convert_payload(request.payload))
-            )
+            key = request.key if request.HasField("key") else None
+            payload = GrpcToRest.convert_payload(request.payload)
+            return _updated(self._store.set_payload(request.collection_name, ids, payload, key))
 
         return self._door.let_in("set_payload", request, context, act, right="write")
 

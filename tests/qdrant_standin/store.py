@@ -162,6 +162,11 @@ class Store:
         return bool(self._client.delete_collection(name))
 
     @_one_at_a_time
+    def collections(self) -> models.CollectionsResponse:
+        """The names of all collections."""
+        return models.CollectionsResponse(collections=[models.CollectionDescription(name=name) for name in self._made])
+
+    @_one_at_a_time
     def collection_exists(self, name: str) -> bool:
         """Whether a collection or an alias has this name."""
         return self._client.collection_exists(name)
@@ -243,12 +248,14 @@ class Store:
         return made.count_operation()
 
     @_one_at_a_time
-    def set_payload(self, name: str, ids: Sequence[models.ExtendedPointId], payload: dict[str, Any]) -> int:
-        """Merge a payload into points; the change's number. 404 for a point that is not there."""
+    def set_payload(
+        self, name: str, ids: Sequence[models.ExtendedPointId], payload: dict[str, Any], key: str | None
+    ) -> int:
+        """Merge a payload into points, or into an object of theirs; the change's number. 404 for a missing point."""
         made = self._find(name)
         for point_id in ids:
             _check_id(point_id)
-        self._client.set_payload(name, payload, points=list(ids))
+        self._client.set_payload(name, payload, points=list(ids), key=key)
         return made.count_operation(ids)
 
     @_one_at_a_time

@@ -17,7 +17,7 @@ import typer.main
 from connector.config_files import choosing
 from connector.process import set_up_logs
 
-INGEST, RUNS = "workers.cli.ingest", "workers.cli.runs"
+INGEST, RUNS, PLACES = "workers.cli.ingest", "workers.cli.runs", "workers.cli.places"
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "settings": (
         "workers.cli.settings",
@@ -48,6 +48,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prune": (
         "workers.cli.prune",
         "Remove the points whose image is gone from a source. A terminal shows them and asks; a script says --yes.",
+    ),
+    "relocate": (
+        PLACES,
+        "Follow a place that moved, or whose images were renamed: the points go along, and nothing is embedded again.",
+    ),
+    "forget": (
+        PLACES,
+        "Let a place leave the collection: its points go, but those that another place lists too. No image is touched.",
     ),
     "watch": (
         "workers.cli.watch",

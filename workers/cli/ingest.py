@@ -13,6 +13,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
+from connector.cli.recent import DEMO, remember
 from connector.printable import printable
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def ingest(
     ],
     hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
     exclude: Exclude = None,
+    verify: Annotated[
+        str | None,
+        typer.Option("--verify", help="What shows that an image is unchanged: version (default), content or nothing."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Embed everything again: --verify nothing.")] = False,
     recreate: Annotated[bool, typer.Option("--recreate", help="Delete the collection first.")] = False,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Put off the server's indexing until the end, for large first loads.")
@@ -98,11 +104,13 @@ def ingest(
 
     polyglance ingest ~/Pictures
     """
-    from connector.errors import RunIncomplete
+    from connector.errors import ConfigError, RunIncomplete
     from connector.settings import Settings
     from workers.progress import passed_over_line, summary
 
-    given = options.overrides(space=space, collection=collection, settings=settings)
+    if force and verify not in (None, "nothing"):
+        raise ConfigError(f"--force embeds everything again; --verify {verify} would keep what is unchanged.")
+    given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json, ingesting=True)
     flags: dict[str, Any] = {
         "ingest.executor": executor,
         "ingest.ray_address": ray_address,
@@ -110,6 +118,7 @@ def ingest(
         "ingest.hidden": hidden,
         "ingest.exclude": exclude,
         "ingest.bulk": bulk,
+        "ingest.verify": "nothing" if force else verify,
         "s3.endpoint_url": endpoint_url,
         "s3.profile": profile,
         "s3.anonymous": anonymous,
@@ -165,8 +174,8 @@ def demo(
     from workers.demo import tour
     from workers.progress import summary
 
-    given = options.overrides(space="mini", collection=None, settings=settings)
-    loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, **given})
+    given = options.explicit(space="mini", collection=None, settings=settings)
+    loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, "qdrant.collection": DEMO, **given})
     console = Console(highlight=False)
     console.print("[bold]1.[/] The bundled images are read, embedded and stored.")
     tour.check_page(page)
@@ -186,6 +195,7 @@ def demo(
 def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":
     from rich.console import Console
 
+    from connector.errors import RunIncomplete
     from workers import progress
 
     console = Console(stderr=True)
@@ -194,7 +204,13 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: 
     with terminated_like_interrupted(), measured(settings, also=show) as seen:
         from workers.run.ingestion import ingest  # takes seconds, in which one may be told to stop
 
-        return ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
+        try:
+            done = ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
+        except RunIncomplete:
+            remember(settings)
+            raise
+        remember(settings)
+        return done
 
 
 @contextmanager
@@ -220,6 +236,12 @@ def at_terminal() -> bool:
 def missing_line(pruned: "Pruned") -> str:
     """What pruning a source came to, in a few lines."""
     source = printable(pruned.source)
+    away = (
+        f"kept {pruned.kept:,} points whose images are not there: {', '.join(map(printable, pruned.away))} "
+        "is empty, or its disk is away. If they were deleted, `polyglance prune --vanished` says so."
+    )
+    if not pruned.gone and pruned.kept:
+        return away
     if not pruned.gone:
         return f"nothing is gone from {source}: all of its {pruned.points:,} points have their image there"
     left = "" if pruned.removed or pruned.refusal else "; none were removed: --yes, or `polyglance prune`, does that"
@@ -231,6 +253,8 @@ def missing_line(pruned: "Pruned") -> str:
             else f"gone from {source}: {pruned.gone:,} of its {pruned.points:,} points{left}",
             *(f"  {printable(uri)}" for uri in pruned.examples),
             *([f"  and {more:,} more; `polyglance prune --dry-run --json` names them all"] if more > 0 else []),
+            *([away] if pruned.kept else []),
+            *([f"{pruned.left:,} of them are in another source too and stay there"] if pruned.left else []),
         ]
     )
 
@@ -245,6 +269,7 @@ def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
         "busy": {stage: round(share, 3) for stage, share in report.shares.items()},
         "bottleneck": report.bottleneck,
         "copied": report.copied,
+        "joined": report.joined,
         "reasons": dict(report.reasons),
         "passed_over": dict(report.passed_over),
     }

@@ -47,7 +47,7 @@ def plan(
 
     if not images.is_integer():
         raise ConfigError(f"--images {images} is no whole number of images.")
-    loaded = Settings.load(options.overrides(space=space, collection=None, settings=settings))
+    loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
     wanted = find_space(loaded.model.space)
     fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
     schema = schema_for(fingerprint, loaded.qdrant)

@@ -1,7 +1,7 @@
 """``polyglance prune``: what is gone from a source goes from the collection, after somebody said yes."""
 
-from contextlib import closing
-from dataclasses import asdict, replace
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,8 @@ from workers.cli.ingest import MaxPrune, at_terminal, missing_line
 if TYPE_CHECKING:
     from connector.settings import Settings
     from workers.run.ingestion import Wait
-    from workers.run.prune import ListedIds, MissingPoints
+    from workers.run.prune import ListedIds, MissingPoints, Pruned
+    from workers.sources.source import Source
 
 app = typer.Typer()
 
@@ -25,6 +26,9 @@ def prune(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A place that was ingested, named as it was then.")],
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is gone.")] = False,
+    vanished: Annotated[
+        bool, typer.Option("--vanished", help="Take empty folders and disks that are away for deleted images too.")
+    ] = False,
     max_prune: MaxPrune = None,
     space: options.Space = None,
     collection: options.Collection = None,
@@ -44,18 +48,21 @@ def prune(
 
     if yes == dry_run and (yes or as_json or not at_terminal()):
         raise ConfigError("prune takes one of --yes and --dry-run where nobody can be asked.")
-    given = options.overrides(space=space, collection=collection, settings=settings)
+    given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     share = {} if max_prune is None else {"ingest.max_prune": str(max_prune)}
     loaded = Settings.load({**given, **share})
     with ListedIds() as listed_ids:
-        root = _call(listed_ids, source, settings=loaded, wait=partial(progress.waiting, console=Console(stderr=True)))
-        with closing(_find(listed_ids, source=root, settings=loaded)) as gone:
+        wait = partial(progress.waiting, console=Console(stderr=True))
+        with (
+            closing(_call(listed_ids, source, settings=loaded, wait=wait)) as place,
+            closing(_find(listed_ids, source=place, settings=loaded, vanished=vanished)) as gone,
+        ):
             pruned = gone.found(max_prune=loaded.ingest.max_prune)
             if not as_json:
                 say(missing_line(pruned))
             willing = yes or (not dry_run and pruned.gone and pruned.refusal is None and typer.confirm("Remove them?"))
             if willing and pruned.refusal is None:
-                pruned = replace(pruned, removed=_remove(gone, source=root, settings=loaded))
+                pruned = _remove(gone, source=place, settings=loaded, vanished=vanished)
                 if not as_json:
                     say(f"removed {pruned.removed:,} points")
             if as_json:
@@ -64,8 +71,8 @@ def prune(
         raise RunIncomplete(pruned.refusal)
 
 
-def _call(listed_ids: "ListedIds", place: str, *, settings: "Settings", wait: "Wait") -> str:
-    """List a place as its last run did; its root."""
+def _call(listed_ids: "ListedIds", place: str, *, settings: "Settings", wait: "Wait") -> "Source":
+    """List a place as its last run did; the source is the caller's to close."""
     from workers.run.ingestion import remembered
     from workers.run.shards import RunFolder
     from workers.sources.open import open_source
@@ -73,26 +80,38 @@ def _call(listed_ids: "ListedIds", place: str, *, settings: "Settings", wait: "W
     with closing(open_source(place, settings=settings)) as source:
         manifest = RunFolder.of(source.root, settings=settings).manifest()
     reading = settings if manifest is None else remembered(settings, manifest=manifest)
-    with closing(open_source(place, settings=reading)) as source, wait(f"listing {source.root}"):
-        for _ in listed_ids.recording(source.list, source=source.root)():
-            pass
-        return source.root
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(open_source(place, settings=reading)))
+        with wait(f"listing {source.root}"):
+            for _ in listed_ids.recording(source.list, source=source.root)():
+                pass
+        stack.pop_all()
+        return source
 
 
-def _find(listed_ids: "ListedIds", *, source: str, settings: "Settings") -> "MissingPoints":
+def _find(listed_ids: "ListedIds", *, source: "Source", settings: "Settings", vanished: bool) -> "MissingPoints":
     from connector.store.open import open_engine
-    from workers.run.prune import MissingPoints
+    from workers.run.prune import SPARED, MissingPoints
+    from workers.run.shards import RunFolder
+    from workers.sources.source import Mounting, locate
 
+    if isinstance(source, Mounting):
+        source.mounts.recall(RunFolder.of(source.root, settings=settings).mounts())
+    spared = () if vanished else SPARED
     with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
-        return MissingPoints.find(engine, listed_ids, source=source)
+        return MissingPoints.find(engine, listed_ids, source=source.root, locate=partial(locate, source), spared=spared)
 
 
-def _remove(gone: "MissingPoints", *, source: str, settings: "Settings") -> int:
+def _remove(gone: "MissingPoints", *, source: "Source", settings: "Settings", vanished: bool) -> "Pruned":
     from connector.store.open import open_engine
-    from workers.run.shards import exclusive
+    from workers.run.shards import RunFolder, exclusive
+    from workers.sources.source import Mounting
 
     with (
-        exclusive(source, settings=settings),
+        exclusive(source.root, settings=settings),
         closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
     ):
-        return gone.remove(engine)
+        removed = gone.remove(engine)
+        if vanished and isinstance(source, Mounting):  # what is away is away for good
+            RunFolder.of(source.root, settings=settings).write_mounts(source.mounts.seen)
+        return removed

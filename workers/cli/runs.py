@@ -34,7 +34,7 @@ def status(
     from connector.settings import Settings
     from workers.run.shards import run_folders
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
     now = datetime.now(UTC)
     said = (folder.read_status() for folder in run_folders(loaded))
     found = [status for data in said if data is not None and (status := RunStatus.read(data, now=now)) is not None]
@@ -62,7 +62,7 @@ def rejected(
     from connector.settings import Settings
     from workers.run.shards import run_folders
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
     found = [r for folder in run_folders(loaded) for r in folder.rejects() if reason in (None, r.reason)]
     if as_json:
         names = ("uri", "stage", "reason", "detail", "attempt")
@@ -93,7 +93,7 @@ def retry(
     from workers import progress
     from workers.cli.ingest import counts_of, terminated_like_interrupted
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
     console = Console(stderr=True)
     with terminated_like_interrupted():
         done = workers.run.retry.retry(

@@ -7,6 +7,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
+from connector.cli.recent import defaults
 from connector.printable import mask_credentials
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ def settings(
     """
     from connector.settings import Settings
 
-    overrides = options.overrides(space=space, collection=collection, settings=given)
-    loaded, origins = Settings.load(overrides), Settings.origins(overrides)
+    overrides = options.explicit(space=space, collection=collection, settings=given)
+    meant = defaults(overrides)
+    loaded = Settings.load({**overrides, **meant})
+    origins = {**Settings.origins(overrides), **dict.fromkeys(meant, "the last ingest")}
     rows = {name: (_shown(loaded, name), origin) for name, origin in origins.items()}
     text_tower, image_tower = _text_tower(loaded), _image_tower(loaded)
     if as_json:

@@ -47,7 +47,7 @@ def tune(
 
     if not images.is_integer():
         raise ConfigError(f"--images {images} is no whole number of images.")
-    loaded = Settings.load(options.overrides(space=space, collection=None, settings=settings))
+    loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
     with progress.waiting("measuring each stage alone", console=Console(stderr=True)):
         found = measure(place, settings=loaded, seconds=seconds, sample=sample)
     predicted = predict(found, images=int(images), price_per_hour=price_per_hour)

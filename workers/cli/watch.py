@@ -8,6 +8,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say
+from connector.cli.recent import remember
 from connector.errors import ConfigError
 from connector.printable import printable
 from workers.cli.ingest import Exclude, MaxPrune, MetricsPort, terminated_like_interrupted
@@ -65,7 +66,7 @@ def watch(
     }
     flags = {name: str(value) for name, value in numbers.items() if value is not None}
     flags |= {name: value for name, value in texts.items() if value}
-    given = options.overrides(space=space, collection=collection, settings=settings)
+    given = options.overrides(space=space, collection=collection, settings=settings, ingesting=True)
     loaded = Settings.load({**given, **flags})
     with terminated_like_interrupted():
         try:
@@ -86,6 +87,7 @@ def _watch(place: str, *, settings: "Settings") -> None:
 
     wait = partial(progress.waiting, console=Console(stderr=True))
     with closing(open_source(place, settings=settings)) as source:
+        remember(settings)
         feed = _feed(source, settings=settings)
         watcher = Watcher(
             source,

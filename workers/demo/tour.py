@@ -18,7 +18,7 @@ from connector.errors import ConfigError
 from connector.records import Hit
 from connector.search.client import ImageSearch
 from connector.settings import FieldType, Settings
-from workers.sources.disk import uri_of
+from workers.sources.disk import path_of, uri_of
 
 IMAGES = files("workers.demo") / "images"
 
@@ -72,9 +72,9 @@ QUESTIONS: tuple[Question, ...] = (
 
 
 NEXT_COMMANDS = (
-    'polyglance search "собака" --space mini',
-    'polyglance search --space mini --where \'meta.category == "Food & Drink"\' "dessert"',
-    "polyglance ingest ~/Pictures --space mini",
+    'polyglance search "собака"',
+    'polyglance search "dessert" --where \'meta.category == "Food & Drink"\'',
+    "polyglance ingest ~/Pictures",
 )
 """What a newcomer would type next."""
 
@@ -134,7 +134,7 @@ def name_of(hit: Hit) -> str:
 
 
 def _bytes_of(hit: Hit) -> bytes:
-    return (IMAGES / str(hit.payload["folder"]) / str(hit.payload["filename"])).read_bytes()
+    return path_of(hit.uri).read_bytes()
 
 
 def _as_data_uri(data: bytes) -> str:

@@ -86,7 +86,9 @@ class Worker:
         """Bring a shard to its end. Raises what ``Pipeline.run`` raises, and SourceError where its place is gone."""
         counters = Counters(threads=self.pipeline.threads)
         with _beating(counters, on_heartbeat=on_heartbeat, every_s=self._beat_s):
-            report = self.pipeline.run(shard.refs, source=self._source(shard.place), counters=counters)
+            report = self.pipeline.run(
+                shard.refs, source=self._source(shard.place), counters=counters, verify=shard.verify
+            )
         return ShardReport(report, counters.rejects)
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ class RunReport:
 
     ``busy`` holds, by stage, the seconds its threads worked (waiting left out); ``threads`` how many they were;
     ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored images of known content,
-    which were not embedded again; ``earlier`` those of the tally that an earlier attempt brought to their end;
+    which were not embedded again; ``joined`` the unchanged images that were stored from other places only before;
+    ``earlier`` those of the tally that an earlier attempt brought to their end;
     ``passed_over`` the files that the listing left out, by suffix.
     """
 
@@ -32,6 +33,7 @@ class RunReport:
     busy: Mapping[Stage, float] = field(default_factory=dict)
     threads: Mapping[Stage, int] = field(default_factory=dict)
     copied: int = 0
+    joined: int = 0
     earlier: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
@@ -64,6 +66,7 @@ class RunReport:
             ),
             reasons=dict((Counter(self.reasons) + Counter(other.reasons)).most_common()),
             copied=self.copied + other.copied,
+            joined=self.joined + other.joined,
             earlier=self.earlier + other.earlier,
             passed_over=dict((Counter(self.passed_over) + Counter(other.passed_over)).most_common()),
             seconds=self.seconds + other.seconds,
@@ -104,7 +107,7 @@ class Counters:
         self._threads = dict(threads)
         self._busy: dict[Stage, float] = dict.fromkeys(threads, 0.0)
         self._rejects: list[Reject] = []
-        self._listed = self._stored = self._unchanged = self._copied = 0
+        self._listed = self._stored = self._unchanged = self._copied = self._joined = 0
         self._channels: Mapping[str, Sized] = {}
         self._started = time.perf_counter()
 
@@ -136,6 +139,11 @@ class Counters:
         with self._lock:
             self._copied += count
 
+    def joined(self, count: int) -> None:
+        """Count unchanged images that belong to this place too from now on."""
+        with self._lock:
+            self._joined += count
+
     def rejected(self, reject: Reject) -> None:
         """Keep a reject."""
         with self._lock:
@@ -165,6 +173,7 @@ class Counters:
                 counts=Counts(self._listed, self._stored, self._unchanged, len(self._rejects)),
                 reasons=dict(Counter(reject.reason for reject in self._rejects).most_common()),
                 copied=self._copied,
+                joined=self._joined,
                 seconds=time.perf_counter() - self._started,
                 busy=dict(self._busy),
                 threads=dict(self._threads),

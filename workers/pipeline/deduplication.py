@@ -62,10 +62,14 @@ def hash_of(blob: Blob) -> str:
 
 
 class ContentDeduplicator:
-    """Who works on which content. Safe to use from many threads."""
+    """Who works on which content. Safe to use from many threads.
 
-    def __init__(self, engine: Engine) -> None:
+    With ``anew`` what the collection holds does not count: every content is somebody's work once.
+    """
+
+    def __init__(self, engine: Engine, *, anew: bool = False) -> None:
         self._engine = engine
+        self._anew = anew
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Hashed]] = {}
         self._settled: OrderedDict[str, StoredContent] = OrderedDict()
@@ -110,7 +114,7 @@ class ContentDeduplicator:
             return self._waiting.pop(content_hash, [])
 
     def _stored(self, hashes: Sequence[str]) -> Mapping[str, StoredContent]:
-        if not hashes:
+        if not hashes or self._anew:
             return {}
         where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*hashes]))])
         page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)

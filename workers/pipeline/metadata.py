@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from connector.images.decode import embedded_in
+from connector.version import Version
 from workers.metadata.embedded import EMBEDDED, metadata_fields, read_embedded
 from workers.plain_json import clean
-from workers.records import Blob
+from workers.records import Blob, Places, Ref
 
 if TYPE_CHECKING:
     from connector.images.decode import Decoded
@@ -59,19 +60,30 @@ def describe(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[s
         tags = []
     fields = metadata_fields(content, blob.fields)
     payload = {
-        "uri": ref.uri,
-        "object_key": clean(ref.object_key),
-        "source": ref.source,
-        "folder": _composed(clean(ref.folder)),
-        "filename": _composed(clean(ref.filename)),
-        "version": str(blob.version),
+        **address_fields(ref, version=blob.version, now=now),
         **{name: content[name] for name in FILE_FIELDS if name in content},
         **fields,
         "tags": [*dict.fromkeys(map(_composed, [*tags, *fields.get("tags", ())]))],
-        "ingested_at": now.isoformat(),
         "meta": meta,
     }
     return {name: value for name, value in payload.items() if value not in (None, [], {})}
+
+
+def address_fields(ref: Ref, *, version: Version, now: datetime) -> dict[str, Any]:
+    """What a payload says of where its image is, and when that was written down."""
+    return {
+        "uri": ref.uri,
+        "object_key": clean(ref.object_key),
+        **places_of(ref).payload(),
+        "filename": _composed(clean(ref.filename)),
+        "version": str(version),
+        "ingested_at": now.isoformat(),
+    }
+
+
+def places_of(ref: Ref) -> Places:
+    """The place that lists an image, and its folder there."""
+    return Places({ref.source: _composed(clean(ref.folder))})
 
 
 def _composed(text: str) -> str:

@@ -24,7 +24,7 @@ from connector.images.decode import decode
 from connector.images.faults import one_image
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
-from connector.records import Pixels, Point, Vector
+from connector.records import Payload, Pixels, Point, Vector
 from connector.settings import IngestSettings, LimitsSettings
 from connector.store.engine import Engine
 from connector.store.points import SHORTEST
@@ -33,8 +33,8 @@ from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
 from workers.pipeline.item_retry import ItemRetry, Reading
-from workers.pipeline.metadata import content_of, describe
-from workers.records import Blob, Ref, Reject, Stage, Unchanged
+from workers.pipeline.metadata import content_of, describe, places_of
+from workers.records import Blob, Places, Ref, Reject, Stage, Unchanged, Verify
 from workers.sources.source import Source
 
 WAITING_CHUNKS = 4
@@ -55,10 +55,24 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the collection holds of an image that may have to be read."""
+
+    places: Places
+    content_hash: str | None
+    version: Version | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageQueues:
-    """One shard on its way: its source, the channels between the stages, and who watches them."""
+    """One shard on its way: its source, the channels between the stages, and who watches them.
+
+    ``stored`` is, by point, what the collection holds of the images that are not plainly unchanged.
+    """
 
     source: Source
+    verify: Verify
+    stored: dict[str, Stored]
     deduplicator: ContentDeduplicator
     item_retry: ItemRetry
     refs: Channel[Ref]
@@ -101,8 +115,10 @@ class Pipeline:
             "upsert": 1,
         }
 
-    def run(self, shard: Sequence[Ref], *, source: Source, counters: Counters) -> RunReport:
+    def run(self, shard: Sequence[Ref], *, source: Source, counters: Counters, verify: Verify = "version") -> RunReport:
         """Ingest one shard of ``source``; returns when every image of it has an outcome.
+
+        ``verify`` says what shows that an image is still as it is stored.
 
         Raises ItemsLost when one has none, StageFailed, SourceError or StoreError when the run as a whole is broken,
         and lets KeyboardInterrupt through once every thread is home.
@@ -118,7 +134,9 @@ class Pipeline:
 
         queues = StageQueues(
             source=source,
-            deduplicator=ContentDeduplicator(self.engine),
+            verify=verify,
+            stored={},
+            deduplicator=ContentDeduplicator(self.engine, anew=verify == "nothing"),
             item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost, left=left),
             refs=Channel(len(shard)),
             blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
@@ -159,7 +177,7 @@ class Pipeline:
             self._read_chunk(rest, queues)
         while refs := queues.refs.get(self._settings.chunk):
             with queues.counters.busy("read"):
-                fresh = self._without_stored(refs, queues.counters)
+                fresh = self._without_stored(refs, queues)
             if fresh:
                 self._read_chunk(fresh, queues)
 
@@ -167,19 +185,56 @@ class Pipeline:
         with queues.item_retry.reading(refs) as reading:
             for bundle in self._bundles(reading, queues):
                 with queues.counters.busy("read"):
-                    claimed, duplicates = queues.deduplicator.claim([Hashed(blob, hash_of(blob)) for blob in bundle])
+                    changed = self._without_verified([Hashed(blob, hash_of(blob)) for blob in bundle], queues)
+                    claimed, duplicates = queues.deduplicator.claim(changed)
                 reading.handed_on()
                 queues.blobs.put(claimed)
-                queues.points.put(self._copies(duplicates, queues.counters))
+                queues.points.put(self._copies(duplicates, queues))
 
-    def _without_stored(self, refs: Sequence[Ref], counters: Counters) -> list[Ref]:
+    def _without_stored(self, refs: Sequence[Ref], queues: StageQueues) -> list[Ref]:
         """The refs whose image the collection does not hold in this version; each learns the stored version."""
-        found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version"])
-        versions = {point.id: Version.parse(point.payload.get("version")) for point in found}
-        fresh = [replace(ref, stored_version=versions.get(ref.point_id)) for ref in refs]
-        fresh = [ref for ref in fresh if ref.version is None or ref.version != ref.stored_version]
-        counters.unchanged(len(refs) - len(fresh))
+        found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version", "content_hash", *Places.FIELDS])
+        known = {point.id: _stored(point.payload) for point in found}
+        fresh: list[Ref] = []
+        unchanged: list[tuple[Ref, Stored]] = []
+        for ref in refs:
+            there = known.get(ref.point_id)
+            if there is None:
+                fresh.append(ref)
+            elif queues.verify == "version" and ref.version is not None and ref.version == there.version:
+                unchanged.append((ref, there))
+            else:
+                queues.stored[ref.point_id] = there
+                asked = there.version if queues.verify == "version" else None  # else a source might not read at all
+                fresh.append(replace(ref, stored_version=asked))
+        self._unchanged(unchanged, queues)
         return fresh
+
+    def _without_verified(self, read: Sequence[Hashed], queues: StageQueues) -> list[Hashed]:
+        """Those that are not stored with these very bytes in this version, where the bytes were to show it."""
+        if queues.verify != "content":
+            return [*read]
+        changed: list[Hashed] = []
+        for one in read:
+            there = queues.stored.get(one.blob.ref.point_id)
+            if there and there.content_hash == one.content_hash and there.version == one.blob.version:
+                self._unchanged([(one.blob.ref, there)], queues)
+            else:
+                changed.append(one)
+        return changed
+
+    def _unchanged(self, images: Sequence[tuple[Ref, Stored]], queues: StageQueues) -> None:
+        """Count images that are stored as they are; to those that lie in a place anew, only the payload says so."""
+        joining: dict[str, tuple[Places, list[str]]] = {}
+        for ref, there in images:
+            here = places_of(ref)
+            if not here.items() <= there.places.items():
+                places = Places({**there.places, **here})
+                joining.setdefault(repr(places), (places, []))[1].append(ref.point_id)
+        for places, ids in joining.values():
+            self.engine.set_payload(ids, {**places.payload()})
+            queues.counters.joined(len(ids))
+        queues.counters.unchanged(len(images))
 
     def _bundles(self, reading: Reading, queues: StageQueues) -> Iterator[list[Blob]]:
         """Gather what is read into bundles, small enough that a few of them never outweigh the buffer."""
@@ -195,7 +250,7 @@ class Pipeline:
                     return
                 case Unchanged():
                     reading.settled()
-                    queues.counters.unchanged(1)
+                    self._unchanged([(outcome.ref, queues.stored[outcome.ref.point_id])], queues)
                 case Reject():
                     queues.counters.rejected(replace(outcome, ref=reading.kept[-1]))
                     reading.settled()
@@ -206,16 +261,23 @@ class Pipeline:
                 yield bundle
                 bundle, weight = [], 0
 
-    def _copies(self, duplicates: Sequence[Duplicate], counters: Counters) -> list[Point]:
+    def _copies(self, duplicates: Sequence[Duplicate], queues: StageQueues) -> list[Point]:
         """Points of images whose content is known."""
-        counters.copied(len(duplicates))
+        queues.counters.copied(len(duplicates))
         now = self._clock()
         return [
-            self._point(one.hashed.blob.ref, one.known.vector, describe(one.hashed.blob, one.known.payload, now=now))
+            self._point(
+                one.hashed.blob.ref,
+                one.known.vector,
+                describe(one.hashed.blob, one.known.payload, now=now),
+                queues=queues,
+            )
             for one in duplicates
         ]
 
-    def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any]) -> Point:
+    def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any], *, queues: StageQueues) -> Point:
+        if (there := queues.stored.get(ref.point_id)) is not None:  # it stays in the places that it has
+            payload |= Places({**there.places, **Places.of(payload)}).payload()
         if self._thumbnail_address is not None:
             payload = {**payload, "thumbnail_url": self._thumbnail_address(ref.point_id)}
         return Point(ref.point_id, vector, payload)
@@ -271,8 +333,8 @@ class Pipeline:
                 known = StoredContent(vector, image.content)
                 waited = [Duplicate(one, known) for one in queues.deduplicator.settle(content_hash, known)]
                 points += [
-                    self._point(image.ref, vector, image.payload),
-                    *self._copies(waited, queues.counters),
+                    self._point(image.ref, vector, image.payload, queues=queues),
+                    *self._copies(waited, queues),
                 ]
                 continue
             reason = "zero_vector" if length < SHORTEST else "not_finite"
@@ -287,6 +349,15 @@ class Pipeline:
                 with queues.counters.busy("upsert"):
                     self.engine.upsert(points)
                 queues.counters.stored(len(points))
+
+
+def _stored(payload: Payload) -> Stored:
+    content_hash = payload.get("content_hash")
+    return Stored(
+        Places.of(payload),
+        content_hash if isinstance(content_hash, str) else None,
+        Version.parse(payload.get("version")),
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import zip_longest
@@ -27,10 +27,10 @@ from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
 from workers.run.loop import Progress, Run
 from workers.run.prune import ListedIds, Pruned, prune_points
-from workers.run.shards import Manifest, RunFolder, exclusive
+from workers.run.shards import VERIFY, Manifest, RunFolder, exclusive
 from workers.run.status import now, publishing_status
 from workers.sources.open import open_source
-from workers.sources.source import Source, passed_over
+from workers.sources.source import Mounting, Source, locate, passed_over
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ Wait = Callable[[str], AbstractContextManager[None]]
 READING = ("s3", "web", "table")
 """Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``PLACE``."""
 
-PLACE = ("hidden", "exclude")
-"""Settings of ``ingest`` that decide what a place holds."""
+PLACE = ("hidden", "exclude", "verify")
+"""Settings of ``ingest`` that decide what a place holds, and what of it is read again."""
 
 Prune = Literal["no", "look", "remove"]
 """What becomes of points whose image is gone: nothing, or they are only counted, or removed."""
@@ -116,9 +116,12 @@ class Ingestion:
                 except RunFilesUnreadable as error:
                     log.warning("run_begins_anew source=%s: %s", source.root, error)
             manifest = manifest_of(source.root, place=place, settings=self._settings)
+            if resumed is not None and unfinished is not None and unfinished.verify == manifest.verify:
+                manifest = replace(manifest, settings={k: v for k, v in manifest.settings.items() if k != VERIFY})
             items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
             skipped = partial(passed_over, source)
             report = self._go(items, manifest=manifest, folder=folder, passed_over=skipped, place=absolute(place))
+            recall_mounts(source, folder=folder)
             return Ingested(report, resumed)
 
     def ingest_some(
@@ -187,7 +190,7 @@ def ingest(
                 ]
             with wait("looking for what is gone") if rolls else contextlib.nullcontext():
                 pruned = [
-                    prune_source(listed_ids, source=source.root, settings=settings, remove=prune == "remove")
+                    prune_source(listed_ids, source=source, settings=settings, remove=prune == "remove")
                     for listed_ids, source in zip(rolls, sources, strict=False)
                 ]
         if any(each.report.counts.stored or each.resumed is not None for each in done):
@@ -204,13 +207,22 @@ def ingest(
     )
 
 
-def prune_source(listed_ids: ListedIds, *, source: str, settings: Settings, remove: bool) -> Pruned:
+def prune_source(listed_ids: ListedIds, *, source: Source, settings: Settings, remove: bool) -> Pruned:
     """Remove what is gone from a source that was listed, or only count it."""
     with (
-        exclusive(source, settings=settings),
+        exclusive(source.root, settings=settings),
         closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
     ):
-        return prune_points(engine, listed_ids, source=source, max_prune=settings.ingest.max_prune, remove=remove)
+        most = settings.ingest.max_prune
+        where = partial(locate, source)
+        return prune_points(engine, listed_ids, source=source.root, max_prune=most, remove=remove, locate=where)
+
+
+def recall_mounts(source: Source, *, folder: RunFolder) -> None:
+    """Tell a source of the disks that its earlier listings saw, and keep those that it saw now."""
+    if isinstance(source, Mounting):
+        source.mounts.recall(folder.mounts())
+        folder.write_mounts(source.mounts.known)
 
 
 def manifest_of(source: str, *, place: str, settings: Settings) -> Manifest:

@@ -255,7 +255,8 @@ class Run:
 
     def _open(self, number: int) -> None:
         """Read a shard back, of which nothing is done."""
-        shard = Shard(number, place=self.place, refs=self._folder.read_shard(number))
+        refs, verify = self._folder.read_shard(number), self._manifest.verify
+        shard = Shard(number, place=self.place, refs=refs, verify=verify)
         self._open_shards[number] = _OpenShard(parts=1)
         self._waiting.append(ShardPart(shard))
         if self._listing is not None:

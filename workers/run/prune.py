@@ -1,7 +1,8 @@
 """Prune: take away the points whose image is gone from the source that they came from.
 
 The rule: a point goes only where a listing came to its end without naming it, rejected nothing at or above its address,
-and began after the point was written. So an image that comes in meanwhile, by whatever way, stays.
+and began after the point was written. So an image that comes in meanwhile, by whatever way, stays. What lies behind a
+mount that is not there stays too; what is there all the same, and belongs to another source, only leaves this one.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import logging
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 from connector.errors import RunIncomplete
 from connector.records import StoredPoint
 from connector.store.engine import Engine
-from workers.records import Ref, Reject
-from workers.sources.source import is_image_name
+from workers.records import Places, Ref, Reject
+from workers.sources.source import Whereabouts, is_image_name
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -35,12 +36,22 @@ PAGE = 1_000
 """Points looked at, or removed, in one call."""
 
 DIGEST_BYTES = 8
-FIELDS = ("uri", "source", "ingested_at")
+FIELDS = ("uri", "ingested_at", *Places.FIELDS)
 
 EXAMPLES = 20
 """Addresses that are shown of what is gone."""
 
 Items = Callable[[], Iterator[Ref | Reject]]
+Locate = Callable[[str], Whereabouts]
+
+SPARED: tuple[Whereabouts, ...] = ("emptied", "unmounted")
+"""What does not count as gone: a disk that is away leaves an empty folder."""
+AWAY: tuple[Whereabouts, ...] = ("unmounted",)
+"""The same where each removed file was told."""
+
+
+def _gone(_: str) -> Whereabouts:
+    return "gone"
 
 
 class ListedIds:
@@ -140,13 +151,18 @@ def _digest(point_id: str) -> bytes:
 class Pruned:
     """What pruning a source came to: how many points it had, how many of them are gone there, how many were removed.
 
-    ``refusal`` says why none were removed, and what to do.
+    ``left`` of the removed only left this source: they are in another one too. ``kept`` are not there either, but were
+    not taken for gone: the folders in ``away`` hold nothing, or their disk is not there. ``refusal`` says why none were
+    removed, and what to do.
     """
 
     source: str
     points: int
     gone: int
     removed: int = 0
+    left: int = 0
+    kept: int = 0
+    away: tuple[str, ...] = ()
     refusal: str | None = None
     examples: tuple[str, ...] = ()
 
@@ -154,21 +170,36 @@ class Pruned:
 class MissingPoints:
     """The points of a source whose image is gone from it, kept in a temporary file. Close it."""
 
-    def __init__(self, listed_ids: ListedIds, *, source: str) -> None:
+    def __init__(self, listed_ids: ListedIds, *, source: str, locate: Locate, spared: Collection[Whereabouts]) -> None:
         self._listed_ids = listed_ids
+        self._locate = locate
+        self._spared = spared
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  (closed by close)
         self.source = source
         self.points = 0
         self.count = 0
+        self.kept = 0
+        self._away: dict[str, None] = {}
 
     @classmethod
-    def find(cls, engine: Engine, listed_ids: ListedIds, *, source: str) -> Self:
-        """Compare the collection with a complete listing."""
+    def find(
+        cls,
+        engine: Engine,
+        listed_ids: ListedIds,
+        *,
+        source: str,
+        locate: Locate = _gone,
+        spared: Collection[Whereabouts] = SPARED,
+    ) -> Self:
+        """Compare the collection with a complete listing.
+
+        ``locate`` says what became of an image that it does not name; those that are ``spared`` are not gone.
+        """
         if not listed_ids.complete:
             raise RunIncomplete(f"{source} was not listed to its end: nothing can be said to be gone from it.")
-        gone = cls(listed_ids, source=source)
+        gone = cls(listed_ids, source=source, locate=locate, spared=spared)
         try:
-            for points in _pages(engine, where=_of_source(source), fields=[]):
+            for points in pages(engine, where=of_source(source), fields=[]):
                 ids = [point.id for point in points]
                 gone.points += len(ids)
                 missing = [each for each, named in zip(ids, listed_ids.names(ids), strict=True) if not named]
@@ -180,23 +211,25 @@ class MissingPoints:
         return gone
 
     @classmethod
-    def at(cls, engine: Engine, listed_ids: ListedIds, uris: Sequence[str], *, source: str) -> Self:
+    def at(
+        cls, engine: Engine, listed_ids: ListedIds, uris: Sequence[str], *, source: str, locate: Locate = _gone
+    ) -> Self:
         """The points of a source at these addresses, and below those that do not look like an image's: all are gone.
 
-        ``listed_ids`` says since when.
+        ``listed_ids`` says since when. An empty folder proves nothing here: each of its files was told to be removed.
         """
         from connector.filters.parse import parse_filter
 
-        gone = cls(listed_ids, source=source)
+        gone = cls(listed_ids, source=source, locate=locate, spared=AWAY)
         try:
-            gone.points = engine.count(where=_of_source(source))
+            gone.points = engine.count(where=of_source(source))
             ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, uri)) for uri in uris]
             for point in engine.retrieve(ids, fields=FIELDS):
                 gone._add(point)
             indexes = engine.info().schema.indexes
             for uri in (each for each in uris if not is_image_name(each)):
                 below = parse_filter(f"uri startswith {json.dumps(uri + '/')}", indexes=indexes)
-                for points in _pages(engine, where=below, fields=FIELDS):
+                for points in pages(engine, where=below, fields=FIELDS):
                     for point in points:
                         gone._add(point)
         except BaseException:
@@ -213,7 +246,13 @@ class MissingPoints:
         """What is gone, and whether it may be removed: so ``few`` always may."""
         examples = tuple(itertools.islice(self.uris(), EXAMPLES))
         return Pruned(
-            self.source, self.points, self.count, refusal=self._refusal(max_prune=max_prune, few=few), examples=examples
+            self.source,
+            self.points,
+            self.count,
+            kept=self.kept,
+            away=tuple(self._away),
+            refusal=self._refusal(max_prune=max_prune, few=few),
+            examples=examples,
         )
 
     def _refusal(self, *, max_prune: float, few: int) -> str | None:
@@ -235,17 +274,28 @@ class MissingPoints:
         """The addresses of what is gone."""
         return (uri for _, uri in self._read())
 
-    def remove(self, engine: Engine) -> int:
-        """Remove the points, but those that were written again meanwhile; how many went."""
-        removed = 0
+    def remove(self, engine: Engine, *, max_prune: float = 1.0, few: int = 0) -> Pruned:
+        """Remove the points, but those that were written again meanwhile; what that came to.
+
+        One that is still there, and belongs to another source too, only leaves this one.
+        """
+        found = self.found(max_prune=max_prune, few=few)
+        if found.refusal is not None:
+            return found
+        removed = left = 0
         for batch in _batches(self._read(), size=PAGE):
-            found = engine.retrieve([point_id for point_id, _ in batch], fields=["source", "ingested_at"])
-            old = [point.id for point in found if self._is_old(point)]
-            if old:
-                engine.delete(old)
+            stored = engine.retrieve([point_id for point_id, _ in batch], fields=FIELDS)
+            old = [point for point in stored if self._is_old(point)]
+            stays = {point.id for point in old if self._stays(point)}
+            left += leave(engine, [point for point in old if point.id in stays], source=self.source)
+            if dead := [point.id for point in old if point.id not in stays]:
+                engine.delete(dead)
             removed += len(old)
-        log.info("pruned source=%s points=%d gone=%d removed=%d", self.source, self.points, self.count, removed)
-        return removed
+        log.info(
+            "pruned source=%s points=%d gone=%d removed=%d left=%d kept=%d",
+            *(self.source, self.points, self.count, removed, left, self.kept),
+        )
+        return replace(found, removed=removed, left=left)
 
     def close(self) -> None:
         """Forget it."""
@@ -253,15 +303,25 @@ class MissingPoints:
 
     def _add(self, point: StoredPoint) -> None:
         uri = str(point.payload.get("uri"))
-        if self._is_old(point) and not self._listed_ids.rejected(uri):
-            self.count += 1
-            self._file.write(json.dumps([point.id, uri]) + "\n")
+        if not self._is_old(point) or self._listed_ids.rejected(uri):
+            return
+        if self._locate(uri) in self._spared:
+            self.kept += 1
+            if len(self._away) < EXAMPLES:
+                self._away[uri.rpartition("/")[0]] = None
+            return
+        self.count += 1
+        self._file.write(json.dumps([point.id, uri]) + "\n")
+
+    def _stays(self, point: StoredPoint) -> bool:
+        others = Places.of(point.payload).keys() - {self.source}
+        return bool(others) and self._locate(str(point.payload.get("uri"))) != "gone"
 
     def _is_old(self, point: StoredPoint) -> bool:
         """Whether it was stored from this source before the listing began."""
         try:
             written = datetime.fromisoformat(str(point.payload.get("ingested_at")))
-            return point.payload.get("source") == self.source and written < self._listed_ids.began
+            return self.source in Places.of(point.payload) and written < self._listed_ids.began
         except (ValueError, TypeError):  # not of our writing
             return False
 
@@ -272,24 +332,39 @@ class MissingPoints:
             yield point_id, uri
 
 
-def prune_points(engine: Engine, listed_ids: ListedIds, *, source: str, max_prune: float, remove: bool) -> Pruned:
+def prune_points(
+    engine: Engine, listed_ids: ListedIds, *, source: str, max_prune: float, remove: bool, locate: Locate = _gone
+) -> Pruned:
     """Remove what is gone from a source, or only say what would go."""
-    with closing(MissingPoints.find(engine, listed_ids, source=source)) as gone:
-        found = gone.found(max_prune=max_prune)
-        return replace(found, removed=gone.remove(engine)) if remove and found.refusal is None else found
+    with closing(MissingPoints.find(engine, listed_ids, source=source, locate=locate)) as gone:
+        return gone.remove(engine, max_prune=max_prune) if remove else gone.found(max_prune=max_prune)
 
 
-def _of_source(source: str) -> "Filter":
+def leave(engine: Engine, points: Sequence[StoredPoint], *, source: str) -> int:
+    """Let points that belong to several sources leave one of them; how many did."""
+    by_places: dict[str, tuple[Places, list[str]]] = {}
+    for point in points:
+        others = Places({name: folder for name, folder in Places.of(point.payload).items() if name != source})
+        by_places.setdefault(repr(others), (others, []))[1].append(point.id)
+    for others, ids in by_places.values():
+        engine.set_payload(ids, {**others.payload()})
+    return len(points)
+
+
+def of_source(source: str) -> "Filter":
+    """The condition that a point belongs to a source."""
     from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
 
     return Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
 
 
-def _pages(engine: Engine, *, where: "Filter", fields: Sequence[str]) -> Iterator[Sequence[StoredPoint]]:
+def pages(
+    engine: Engine, *, where: "Filter | None", fields: Sequence[str] | None, vectors: bool = False
+) -> Iterator[Sequence[StoredPoint]]:
     """The points that match, page by page."""
     start: str | None = None
     while True:
-        page = engine.scroll(limit=PAGE, start=start, where=where, fields=fields)
+        page = engine.scroll(limit=PAGE, start=start, where=where, fields=fields, vectors=vectors)
         yield page.points
         if (start := page.next) is None:
             return

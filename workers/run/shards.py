@@ -5,6 +5,7 @@
     listing.json          the listing is complete: how much there is
     done/000012.json      the report of a shard whose every image has its outcome: the marker that ends it
     rejects/000012.jsonl  its rejects; rejects/listing.jsonl those of the listing itself
+    mounts.json           the disks below the place, so that one that is away is known
     status.json           where the run stands (``connector.run_status``)
 
 The rule: a shard is written down before anybody works on it, and its marker after everything else of it.
@@ -12,6 +13,7 @@ The rule: a shard is written down before anybody works on it, and its marker aft
 
 import gzip
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,12 +28,16 @@ from filelock import FileLock, Timeout
 from connector.errors import RunFilesUnreadable, RunIncomplete
 from connector.process import private_folder
 from connector.run_status import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
-from connector.settings import Settings
+from connector.settings import Settings, Verify
 from workers.pipeline.counters import RunReport, ShardReport
 from workers.records import REF_VALUES, Counts, Ref, Reject
 from workers.run.files import LocalFiles, RunFiles, open_files
+from workers.sources.mounts import Disk
 
 T = TypeVar("T")
+
+VERIFY = "ingest.verify"
+MOUNTS = "mounts.json"
 
 EARLY_CUT = 256
 """A shard is cut this small when a worker has nothing to do."""
@@ -49,6 +55,12 @@ class Manifest:
     source: str
     started_at: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verify(self) -> Verify:
+        """What shows in this run that an image is still as it is stored."""
+        told: Verify = self.settings.get(VERIFY, "version")
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,18 @@ class RunFolder:
         """Forget what only an unfinished run needs; the rejects stay."""
         self.files.remove([*self.files.names("listing"), *self.files.names("done"), "listing.json"])
 
+    def write_mounts(self, mounts: Mapping[bytes, Disk]) -> None:
+        """Keep which disks lie below the place."""
+        if mounts or self.files.read(MOUNTS) is not None:
+            self.files.write(MOUNTS, _json({os.fsdecode(folder): disk for folder, disk in mounts.items()}))
+
+    def mounts(self) -> dict[bytes, Disk]:
+        """What ``write_mounts`` wrote last; nothing where that cannot be read."""
+        data = self.files.read(MOUNTS)
+        with suppress(RunFilesUnreadable):
+            return {} if data is None else _parsed(partial(_mounts, data), MOUNTS)
+        return {}
+
     def write_status(self, status: RunStatus) -> None:
         """Say where the run stands."""
         self.files.write(STATUS, _json(asdict(status)))
@@ -221,6 +245,10 @@ def _parsed(parse: Callable[[], T], name: str) -> T:
         return parse()
     except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
         raise RunFilesUnreadable(f"{name} cannot be read: {error}. Give the same command again.") from error
+
+
+def _mounts(data: bytes) -> dict[bytes, Disk]:
+    return {os.fsencode(folder): (int(device), int(system)) for folder, (device, system) in json.loads(data).items()}
 
 
 def _report(data: bytes) -> RunReport:

@@ -21,9 +21,10 @@ from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.exclusions import IGNORE_FILE, FolderExclusions, is_litter
 from workers.sources.file import NOT_A_FILE, cannot_read, read_file, version_of
+from workers.sources.mounts import Mounts
 from workers.sources.passed_over import LINKED, PassedOver
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, Sidecars, kind_of
-from workers.sources.source import EXTENSIONS, is_hidden, readable, rejected
+from workers.sources.source import EXTENSIONS, Whereabouts, is_hidden, readable, rejected
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class DiskSource:
         self._exclusions = FolderExclusions(self._top, exclude)
         self._max_bytes = max_bytes
         self._passed_over = PassedOver()
+        self.mounts = Mounts()
 
     @property
     def passed_over(self) -> Mapping[str, int]:
@@ -75,6 +77,7 @@ class DiskSource:
         """
         self._passed_over = PassedOver()
         self._exclusions.begin()
+        self.mounts.begin()
         try:
             found = os.stat(self._top)
             if stat.S_ISREG(found.st_mode):
@@ -83,6 +86,27 @@ class DiskSource:
         except OSError as error:
             raise SourceError(_explain(self._top, error)) from error
         return self._walk(first)
+
+    def check(self) -> None:
+        """Raise SourceError where the folder or file could not be listed now."""
+        try:
+            if not stat.S_ISREG(os.stat(self._top).st_mode):
+                with os.scandir(self._top) as entries:
+                    next(entries, None)
+        except OSError as error:
+            raise SourceError(_explain(self._top, error)) from error
+
+    def locate(self, uri: str) -> Whereabouts:
+        """What became of an image that the listing does not name; of a folder that holds nothing nobody knows."""
+        path = os.fsencode(path_of(uri))
+        if self.mounts.missing(path, top=self._top) is not None:
+            return "unmounted"
+        if os.path.lexists(path):
+            return "there"
+        folder = os.path.dirname(path)
+        while len(folder) > len(self._top) and not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        return "emptied" if len(folder) > len(self._top) and _is_empty(folder) else "gone"
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
         """The bytes of each ref, with the version they had when they were opened, and what its sidecars say."""
@@ -178,6 +202,7 @@ class DiskSource:
         """One folder's names, sorted into what we do with them."""
         here = _Folder(folder)
         excluded = self._exclusions.inside(folder)
+        self.mounts.note(folder)
         with os.scandir(folder) as entries:
             kind: str | None
             for entry in entries:
@@ -312,6 +337,14 @@ def _sidecar_version(path: bytes) -> Version | None:
     except OSError:
         return None
     return version_of(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_empty(folder: bytes) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:  # what cannot be looked into may hold it
+        return True
 
 
 def _identity(folder: bytes) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.exclusions import Exclusions
 from workers.sources.passed_over import PassedOver
-from workers.sources.source import is_hidden, is_image_name, rejected
+from workers.sources.source import Whereabouts, is_hidden, is_image_name, rejected
 
 KEY_RANGES_PER_LISTER = 4
 """More ranges than threads, so that a long one does not leave the others idle."""
@@ -106,6 +106,16 @@ class S3Source:
         found = self._store.find(self._bucket, key)
         alone = self._exact and key == self._key
         return self._ref(found, top=key[: key.rfind("/") + 1] if alone else self._top) if found else None
+
+    def locate(self, uri: str) -> Whereabouts:
+        """Whether an object that the listing does not name is there."""
+        bucket, key = split_uri(uri)
+        first = self._store.list_page(bucket, prefix=key).objects[:1]  # in their order, the key itself comes first
+        return "there" if any(each.key == key for each in first) else "gone"
+
+    def check(self) -> None:
+        """Raise SourceError where the bucket could not be listed now."""
+        self._store.list_page(self._bucket, prefix=self._prefix, delimiter="/")
 
     def close(self) -> None:
         """Close the connections."""

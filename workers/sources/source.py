@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from connector.errors import CannotRead, Stage
 from workers.records import Outcome, Ref, Reject
+from workers.sources.mounts import Mounts
 
 
 class Source(Protocol):
@@ -33,6 +34,41 @@ class Selective(Protocol):
     @property
     def passed_over(self) -> Mapping[str, int]:
         """How many, by suffix, the most frequent first."""
+
+
+Whereabouts = Literal["there", "gone", "emptied", "unmounted"]
+"""Of an image that a listing does not name: it is there all the same; it is gone; its folder is there without anything
+in it; the disk that it lay on is not there."""
+
+
+@runtime_checkable
+class Locating(Protocol):
+    """A source that can say what became of an image which its listing does not name."""
+
+    def locate(self, uri: str) -> Whereabouts:
+        """Look for it now."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A source that can say at any time, and from any thread, whether it could be listed."""
+
+    def check(self) -> None:
+        """Raise SourceError where it cannot."""
+
+
+@runtime_checkable
+class Mounting(Protocol):
+    """A source below which disks may be mounted."""
+
+    @property
+    def mounts(self) -> Mounts:
+        """Those that it saw, and those that it is told of."""
+
+
+def locate(source: Source, uri: str) -> Whereabouts:
+    """What became of an image that the source's listing does not name; ``gone`` where the listing alone decides."""
+    return source.locate(uri) if isinstance(source, Locating) else "gone"
 
 
 def passed_over(source: Source) -> Mapping[str, int]:

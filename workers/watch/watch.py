@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from connector.errors import IngestError, PolyglanceError
@@ -25,7 +26,7 @@ from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, 
 from workers.run.metrics import Metrics, WatchMetrics
 from workers.run.prune import ListedIds, MissingPoints, Pruned
 from workers.run.shards import RunFolder, exclusive
-from workers.sources.source import Source
+from workers.sources.source import Source, locate
 from workers.watch.changes import Change, Changes
 
 log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ class Watcher:
         taken = self._changes.take()
         with ListedIds() as listed_ids:
             report = self._at_work().ingest(self._source, place=self._place, listed_ids=listed_ids).report
-            pruned = prune_source(listed_ids, source=self._source.root, settings=self._settings, remove=True)
+            pruned = prune_source(listed_ids, source=self._source, settings=self._settings, remove=True)
         optimize(self._settings, wait=self._wait)
         self._next_full = time.monotonic() + self._settings.watch.every_s
         self._numbers.last_pass.set_to_current_time()
@@ -206,10 +207,11 @@ class Watcher:
             ListedIds(began=since) as listed_ids,
             exclusive(source, settings=self._settings),
             closing(open_engine(self._settings.qdrant, collection=collection)) as engine,
-            closing(MissingPoints.at(engine, listed_ids, uris, source=source)) as gone,
+            closing(
+                MissingPoints.at(engine, listed_ids, uris, source=source, locate=partial(locate, self._source))
+            ) as gone,
         ):
-            found = gone.found(max_prune=self._settings.ingest.max_prune, few=FEW)
-            return found if found.refusal else replace(found, removed=gone.remove(engine))
+            return gone.remove(engine, max_prune=self._settings.ingest.max_prune, few=FEW)
 
     def _over(
         self, kind: str, taken: Sequence[Change], *, report: RunReport, pruned: Pruned | None, seconds: float
@@ -224,6 +226,8 @@ class Watcher:
         self._numbers.removed.inc(removed)
         if pruned and pruned.refusal:
             log.warning("watch_removed_nothing source=%s: %s", pruned.source, pruned.refusal)
+        if pruned and pruned.kept:
+            log.warning("watch_kept source=%s points=%d: %s", pruned.source, pruned.kept, ", ".join(pruned.away))
         counts = report.counts
         log.info(
             "watch_pass kind=%s changes=%d stored=%d unchanged=%d rejected=%d removed=%d seconds=%.1f",

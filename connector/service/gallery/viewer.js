@@ -82,13 +82,13 @@ function facts(payload, fault) {
     ["Exposure", payload.exposure && asText(payload.exposure)],
     ["Place", payload.location && `${payload.location.lat.toFixed(5)}, ${payload.location.lon.toFixed(5)}`],
     ["Size", sizeOf(payload)],
-    ["Folder", payload.folder && chooser("folder", payload.folder)],
+    ["Folder", [payload.folder ?? []].flat().filter(Boolean).map((folder) => chooser("folder", folder))],
     ["Tags", payload.tags?.length && payload.tags.map((tag) => chooser("tags", tag))],
     ...Object.entries(payload.meta ?? {}).map(([name, value]) => [name.replaceAll("_", " "), asText(value)]),
     ["Ingested", payload.ingested_at && asTime(payload.ingested_at)],
     ["Address", payload.uri && element("code", {}, payload.uri)],
   ];
-  return rows.filter(([, value]) => value || value === 0).map(([name, value]) =>
+  return rows.filter(([, value]) => (Array.isArray(value) ? value.length : value || value === 0)).map(([name, value]) =>
     element("div", {}, element("dt", { dir: "auto" }, name), element("dd", { dir: "auto" }, ...[value].flat())));
 }
 

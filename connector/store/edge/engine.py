@@ -141,13 +141,14 @@ class EmbeddedEngine:
             if due:
                 self._seal()
 
-    def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
-        """Merge ``payload``, by its top-level keys, into one point's payload."""
-        check_ids([point_id])
-        check_payload(payload, point_id=point_id)
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
+        """Merge ``payload`` by its keys into the payload of points, or into its object ``key``."""
+        check_ids(ids)
+        check_payload(payload, ids=ids)
         with self._writing, self._use() as (shard, _):
             self._folder.require_room()
-            shard.update(edge.UpdateOperation.set_payload([sent_id(point_id)], as_stored(payload)))
+            change = as_stored(payload) if key is None else payload
+            shard.update(edge.UpdateOperation.set_payload([sent_id(each) for each in ids], change, key))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

@@ -7,10 +7,15 @@
     lock, lock.pid      held while an engine has the collection open, and by whom
 
 The collection exists once both ``collection.json`` and ``shard/`` do; whatever a crash left before that is made anew.
+Edge opens every file to write. So of a collection that may not be written, as on a read-only disk, a copy is opened,
+which is kept in the user's cache for the next time.
 """
 
 import contextlib
+import errno
+import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -19,10 +24,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import platformdirs
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
+from connector.process import private_folder
 from connector.settings import FieldType
 from connector.store.edge.errors import in_use
 from connector.store.links import scanned_kilobytes
@@ -35,6 +42,9 @@ ANY_SIZE = 1
 """KB of vectors from which optimizing turns to a segment; Edge's own 20 MB would leave 40,000 small vectors be."""
 
 _MIB = 1024 * 1024
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+log = logging.getLogger(__name__)
 
 
 class CollectionFolder:
@@ -48,7 +58,8 @@ class CollectionFolder:
         self.path = self.root / collection
         self.shard_path = self.path / "shard"
         self._schema_path = self.path / "collection.json"
-        self._lock = FileLock(self.path / "lock", timeout=0, thread_local=False)  # the engine's, whichever thread calls
+        self._lock = _lock_of(self.path)
+        self._read_only = False
 
     @property
     def exists(self) -> bool:
@@ -57,7 +68,7 @@ class CollectionFolder:
 
     def missing(self) -> CollectionMissing:
         """The error for a collection that does not exist, naming those that do."""
-        there = sorted(path.parent.name for path in self.root.glob("*/collection.json"))
+        there = collections_in(self.root)
         known = f"it holds {', '.join(there)}" if there else "it holds no collection yet"
         return CollectionMissing(
             f"collection {self.collection!r} does not exist in {self.root}; {known}. "
@@ -77,14 +88,20 @@ class CollectionFolder:
             self._lock.acquire()
         except Timeout as error:
             raise StoreUnavailable(in_use(self.path, holder=self._holder())) from error
+        except OSError as error:
+            if self._read_only or error.errno not in _NOT_WRITABLE or not self.exists:
+                raise
+            self._open_copy(on_read_only_disk=error.errno == errno.EROFS)
+            return
         with contextlib.suppress(OSError):  # naming the holder is a courtesy: a full disk must not stop a reader
             self._holder_path.write_text(str(os.getpid()))
 
     def release(self) -> None:
         """Let go of the collection; harmless when it is not held."""
         if self._lock.is_locked:
-            with contextlib.suppress(OSError):
-                self._holder_path.unlink()
+            if not self._read_only:
+                with contextlib.suppress(OSError):
+                    self._holder_path.unlink()
             self._lock.release()
 
     def close_inherited(self) -> None:
@@ -103,7 +120,15 @@ class CollectionFolder:
             self.remove()
 
     def require_room(self, needed: int = 0) -> None:
-        """Raise StoreFull unless ``needed`` bytes and the reserve are free, before Edge finds out the hard way."""
+        """Raise StoreFull unless ``needed`` bytes and the reserve are free, before Edge finds out the hard way.
+
+        Raises StoreRefused where nothing may be written at all.
+        """
+        if self._read_only:
+            raise StoreRefused(
+                f"the collection in {self.path} may only be read: nothing can be written there. Searching goes on; to "
+                "change it, make the folder writable, or copy it and name the copy in POLYGLANCE_QDRANT__PATH."
+            )
         free = shutil.disk_usage(self.path).free
         if free < needed + RESERVE:
             raise StoreFull(
@@ -152,6 +177,34 @@ class CollectionFolder:
         self.write_schema(schema)
         draft.rename(self.shard_path)
         _sync_folder(self.path)
+
+    def _open_copy(self, *, on_read_only_disk: bool) -> None:
+        """Let the shard be a copy in the user's cache, made anew where the collection changed since."""
+        if not on_read_only_disk and (holder := self._holder()):
+            raise StoreUnavailable(in_use(self.path, holder=holder))
+        top = Path(platformdirs.user_cache_dir("polyglance")) / "read-only" / _digest(str(self.path))
+        private_folder(top)
+        self._lock = _lock_of(top)
+        self._read_only = True
+        self.acquire()
+        files = sorted(path for path in self.shard_path.rglob("*") if path.is_file())
+        state = _digest(repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]))
+        copy = top / state
+        if not copy.is_dir():
+            for old in (path for path in top.iterdir() if path.is_dir()):
+                shutil.rmtree(old)
+            needed = sum(path.stat().st_size for path in files)
+            if shutil.disk_usage(top).free < needed + RESERVE:
+                raise StoreFull(
+                    f"{self.path} may not be written, so a copy of it is opened, which takes {needed // _MIB} MiB in "
+                    f"{top}: there is no room for it. Make room, or name another cache folder in XDG_CACHE_HOME."
+                )
+            draft = Path(shutil.copytree(self.shard_path, copy.with_suffix(".new"), copy_function=_copy_writable))
+            for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
+                folder.chmod(0o700)
+            draft.rename(copy)
+            log.info("read_only_copy collection=%s copy=%s bytes=%d", self.path, copy, needed)
+        self.shard_path = copy
 
     def _clear_leftovers(self) -> None:
         """Remove what an interrupted creation left. Raises StoreRefused for a shard that holds points all the same."""
@@ -249,6 +302,25 @@ class CollectionFolder:
         if pid == os.getpid():
             return f"another engine of this very process ({pid})"
         return f"another polyglance process ({pid})"
+
+
+def collections_in(root: Path) -> list[str]:
+    """The collections below a data folder, by name."""
+    return sorted(path.parent.name for path in root.expanduser().glob("*/collection.json"))
+
+
+def _lock_of(folder: Path) -> FileLock:
+    """The engine's lock, whichever thread calls."""
+    return FileLock(folder / "lock", timeout=0, thread_local=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+def _copy_writable(source: str, target: str) -> str:
+    """Copy a file's bytes and none of its rights."""
+    return shutil.copyfile(source, target)
 
 
 def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:

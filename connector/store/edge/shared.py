@@ -138,10 +138,10 @@ class SharedEngine:
         for first in range(0, max(len(points), 1), WRITE_POINTS):
             self._call("upsert", points[first : first + WRITE_POINTS])
 
-    def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
-        """Merge ``payload``, by its top-level keys, into one point's payload."""
-        check_payload(payload, point_id=point_id)
-        self._call("set_payload", point_id, payload)
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
+        """Merge ``payload`` by its keys into the payload of points, or into its object ``key``."""
+        check_payload(payload, ids=ids)
+        self._call("set_payload", list(ids), payload, key=key)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

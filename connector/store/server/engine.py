@@ -121,16 +121,13 @@ class ServerEngine:
             batches = _batches(points, self._batch)
             results([pool.submit(self._upsert, batch, vector_name=schema.vector_name) for batch in batches])
 
-    def set_payload(self, point_id: str, payload: dict[str, object]) -> None:
-        """Merge ``payload`` into one point's payload. Raises StoreRefused where there is no such point."""
-        check_ids([point_id])
-        check_payload(payload, point_id=point_id)
-        self._call(
-            lambda client: client.set_payload(
-                self._collection, as_stored(payload), points=[sent_id(point_id)], wait=True
-            ),
-            doing=f"changing the payload of point {point_id}",
-        )
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
+        """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
+        check_ids(ids)
+        check_payload(payload, ids=ids)
+        change = as_stored(payload) if key is None else payload
+        for batch in _batches(ids, BATCH):
+            self._set_payload([*map(sent_id, batch)], change, key=key)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -288,6 +285,11 @@ class ServerEngine:
         self._schema = None
         log.warning("alias_switched alias=%s from=%s to=%s: the first stays until it is deleted", alias, before, made)
 
+    def collections(self) -> list[str]:
+        """The names of all collections on the server, sorted."""
+        answer = self._call(lambda client: client.get_collections(), doing="listing the collections")
+        return sorted(each.name for each in answer.collections)
+
     def drop(self) -> None:
         """Delete the collection that is meant with everything in it; harmless when there is none."""
         meant = self.resolved()
@@ -333,6 +335,14 @@ class ServerEngine:
         return self._call(
             lambda client: client.count(self._collection, count_filter=where, exact=False), doing="estimating matches"
         ).count
+
+    def _set_payload(
+        self, ids: Sequence[models.ExtendedPointId], payload: dict[str, object], *, key: str | None
+    ) -> None:
+        self._call(
+            lambda client: client.set_payload(self._collection, payload, points=list(ids), key=key, wait=True),
+            doing=f"changing the payload of {len(ids)} points",
+        )
 
     def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:
         (answer,) = self._call(

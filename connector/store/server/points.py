@@ -1,6 +1,7 @@
 """Points and queries on their way to a Qdrant server and back, in qdrant-client's models."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from qdrant_client import models
@@ -12,11 +13,20 @@ from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.server.filters import as_sent
 
+T = TypeVar("T")
+
+BATCH = 256
+"""Points in one upsert, ids in one retrieve or delete."""
 HNSW_EF = 128
 RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 """Twice as many candidates by 4-bit codes, ranked again by the float16 vectors."""
 ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
 """Along fields without links, neighbours of neighbours are looked at too, where few points match."""
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """At most ``BATCH`` at a time."""
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:

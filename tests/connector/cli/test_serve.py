@@ -29,10 +29,11 @@ def test_where_nothing_was_ingested_into_the_default_space_the_demo_is_served(
     noto: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with copied(noto) as mini:
+        (mini.qdrant.path / "images-mini").rename(mini.qdrant.path / "demo")
         default = Settings(qdrant=mini.qdrant)
         search, opened = open_some(default, choose=True)
         with closing(search):
-            assert (opened.model.space, opened.collection) == ("mini", "images-mini")
+            assert (opened.model.space, opened.collection) == ("mini", "demo")
         assert "this is the demo's" in capsys.readouterr().err
         with pytest.raises(CollectionMissing, match="images-clip-vit-b-32"):
             open_some(default, choose=False)

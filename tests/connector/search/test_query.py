@@ -135,6 +135,40 @@ def test_what_is_known_of_an_image_can_be_changed(search: ImageSearch) -> None:
         search.set_payload(str(uuid.UUID(int=1)), {"tenant": "me"})
     with pytest.raises(InvalidQuery, match="tenant is nan"):
         search.set_payload(one.id, {"tenant": float("nan")})
+    search.set_payload(one.id, {"tenant": None})
+
+
+def test_own_metadata_is_merged_into_what_is_there(search: ImageSearch) -> None:
+    (one,) = search.sample(1)
+    before = one.payload["meta"]
+    search.set_payload(one.id, {"meta": {"rating": 5}})
+    search.set_payload(one.id, {"meta": {"year": 1999}})
+    assert search.points([one.id])[0].payload["meta"] == {**before, "rating": 5, "year": 1999}
+    search.set_payload(one.id, {"meta": {"rating": None, "year": before["year"]}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"uri": "file:///elsewhere.png"}, "only an ingestion writes it"),
+        ({"content_hash": "00"}, "only an ingestion writes it"),
+        ({"source": []}, "only an ingestion writes it"),
+        ({"tags": [1]}, r"tags is 1 \(int\); the schema holds keyword"),
+        ({"taken_at": "yesterday"}, "2024-05-02T10:00:00"),
+        ({"location": {"lat": 95, "lon": 0}}, "the schema holds geo"),
+        ({"meta": {"year": "1999"}}, r"meta.year is '1999' \(str\); the schema holds integer"),
+        ({"meta": ["no object"]}, "an object is wanted"),
+        ({"price": 5}, "what is your own goes into meta"),
+    ],
+    ids=str,
+)
+def test_a_change_that_the_schema_does_not_allow_changes_nothing(
+    search: ImageSearch, changes: dict[str, Any], why: str
+) -> None:
+    (one,) = search.sample(1)
+    with pytest.raises(InvalidQuery, match=why):
+        search.set_payload(one.id, {"camera": "iPhone 4", **changes})
+    assert search.points([one.id]) == [one]
 
 
 def test_an_address_that_is_not_public_is_refused(search: ImageSearch) -> None:
@@ -185,7 +219,7 @@ def test_groups_hold_the_best_hits_of_each_value(search: ImageSearch) -> None:
     assert [group.hits[0].score for group in groups] == sorted((g.hits[0].score for g in groups), reverse=True)
     for group in groups:
         assert len(group.hits) <= 2
-        assert all(hit.payload["folder"] == group.value for hit in group.hits)
+        assert all(hit.payload["folder"] == [group.value] for hit in group.hits)
         best = search.text("animal", where=f'folder == "{group.value}"', limit=len(group.hits))
         assert [hit.id for hit in best] == [hit.id for hit in group.hits]
 
@@ -197,7 +231,7 @@ def test_values_are_counted_in_the_collection_and_among_the_nearest(search: Imag
     nearest = search.facets("folder", of="fruit", where='folder startswith "food"', limit=3)
     hits = search.text("fruit", where='folder startswith "food"', limit=1000)
     assert {each.value: each.count for each in nearest} == dict(
-        Counter(str(hit.payload["folder"]) for hit in hits).most_common(3)
+        Counter(hit.payload["folder"][0] for hit in hits).most_common(3)
     )
 
 
@@ -217,7 +251,7 @@ def test_images_are_counted_sampled_ordered_and_read(search: ImageSearch) -> Non
     assert 0 < search.count(where=where) < search.count()
     picked = search.sample(5, where=where)
     assert len({each.id for each in picked}) == 5
-    assert all(str(each.payload["folder"]).startswith("food") for each in picked)
+    assert all(each.payload["folder"][0].startswith("food") for each in picked)
     sizes = [int(each.payload["bytes"]) for each in search.ordered("bytes", limit=20, offset=3)]
     assert sizes == sorted(sizes, reverse=True)
     ids = [each.id for each in reversed(picked)]

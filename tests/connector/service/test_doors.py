@@ -104,8 +104,8 @@ OUTSIDE = [
 @pytest.mark.parametrize("kind", ["images", "thumbnails"])
 def test_an_address_that_no_ingestion_wrote_is_not_opened(door: Door, uri: str, kind: str) -> None:
     assert door.status("dog.png", kind) == 200
-    door.search.set_payload(
-        door.ids["dog.png"], {"uri": uri.replace("{folder}", str(door.folder).strip("/")), "version": "edited"}
+    door.engine.set_payload(
+        [door.ids["dog.png"]], {"uri": uri.replace("{folder}", str(door.folder).strip("/")), "version": "edited"}
     )
     answer = door.client.get(f"/{kind}/{door.ids['dog.png']}" + (".webp" if kind == "thumbnails" else ""))
     assert answer.status_code == 404
@@ -131,7 +131,7 @@ MALFORMED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("name", ["dog.png", "one.png"])
 @pytest.mark.parametrize("payload", MALFORMED, ids=lambda payload: str(payload)[:50])
 def test_a_malformed_payload_is_answered_and_is_no_defect(door: Door, name: str, payload: dict[str, Any]) -> None:
-    door.search.set_payload(door.ids[name], payload)
+    door.engine.set_payload([door.ids[name]], payload)
     for kind in ("images", "thumbnails"):
         assert door.status(name, kind) in (200, 404)
     assert door.client.get(f"/v1/points/{door.ids[name]}").status_code == 200
@@ -154,7 +154,7 @@ def test_a_stretch_of_a_tar_is_one_of_its_files_or_nothing(door: Door) -> None:
     size = stored.payload["bytes"]
     assert door.status("one.png") == 200
     for start, length in ((offset, size + 4096), (offset, size - 1), (int(offset) + 1, size), (0, size), (512, 10**9)):
-        door.search.set_payload(stored.id, {"version": f"{version}@{start}", "bytes": length})
+        door.engine.set_payload([stored.id], {"version": f"{version}@{start}", "bytes": length})
         if (str(start), length) != (offset, size):
             assert door.status("one.png") == 404
 
@@ -164,7 +164,7 @@ def test_what_is_no_image_is_not_served_whatever_its_payload_says(door: Door) ->
         secret = tar.getmember("secret.txt")
     (stored,) = door.search.points([door.ids["one.png"]])
     version = str(stored.payload["version"]).rpartition("@")[0]
-    door.search.set_payload(stored.id, {"version": f"{version}@{secret.offset_data}", "bytes": secret.size})
+    door.engine.set_payload([stored.id], {"version": f"{version}@{secret.offset_data}", "bytes": secret.size})
     answer = door.client.get(f"/images/{stored.id}")
     assert (answer.status_code, answer.headers["x-content-type-options"]) == (404, "nosniff")
     assert "not for you" not in answer.text

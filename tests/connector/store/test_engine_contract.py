@@ -186,7 +186,7 @@ def test_a_further_meta_field_is_indexed_and_the_old_ones_stay(engine: Engine) -
     [
         lambda engine: engine.info(),
         lambda engine: engine.upsert(points(1)),
-        lambda engine: engine.set_payload(point_id(0), {"width": 1}),
+        lambda engine: engine.set_payload([point_id(0)], {"width": 1}),
         lambda engine: engine.delete([point_id(0)]),
         lambda engine: engine.retrieve([point_id(0)]),
         lambda engine: engine.query([NearestQuery(vectors(1)[0])]),
@@ -296,7 +296,7 @@ def test_setting_a_payload_merges_it_and_keeps_the_vector(engine: Engine) -> Non
     (point,) = points(1, payload=lambda _: {"width": 3, "tags": ["old"]})
     engine.upsert([point])
 
-    engine.set_payload(point.id, {"tags": ["new"], "camera": "iPhone 4"})
+    engine.set_payload([point.id], {"tags": ["new"], "camera": "iPhone 4"})
 
     (found,) = engine.retrieve([point.id], vectors=True)
     assert found.payload == {"width": 3, "tags": ["new"], "camera": "iPhone 4"}
@@ -306,7 +306,7 @@ def test_setting_a_payload_merges_it_and_keeps_the_vector(engine: Engine) -> Non
 
 def test_setting_the_payload_of_no_point_is_refused(engine: Engine) -> None:
     with pytest.raises(StoreRefused):
-        engine.set_payload(point_id(9), {"tags": ["new"]})
+        engine.set_payload([point_id(9)], {"tags": ["new"]})
 
 
 def test_deleting_removes_points_and_ignores_unknown_ids(engine: Engine) -> None:

@@ -39,7 +39,7 @@ UNIT = np.array([1, 0, 0], dtype=np.float32)
 )
 def test_a_payload_that_is_no_plain_json_is_named_by_its_place(payload: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_payload(payload, point_id=ID)
+        check_payload(payload, ids=[ID])
 
 
 def test_plain_json_passes_however_deep() -> None:
@@ -47,7 +47,7 @@ def test_plain_json_passes_however_deep() -> None:
     for _ in range(5000):
         deep = {"inner": deep}
 
-    check_payload(deep, point_id=ID)
+    check_payload(deep, ids=[ID])
 
 
 @pytest.mark.parametrize(

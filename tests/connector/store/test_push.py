@@ -103,7 +103,7 @@ def test_a_push_that_broke_goes_on_where_it_broke(origin: SharedEngine, target: 
 
 def test_a_changed_point_is_sent_again(origin: SharedEngine, target: ServerEngine) -> None:
     push(origin, target)
-    origin.set_payload(points(1)[0].id, {"version": "2"})
+    origin.set_payload([points(1)[0].id], {"version": "2"})
     assert push(origin, target).sent == 1
 
 

@@ -66,7 +66,7 @@ def test_a_folder_is_taken_with_all_below_it(cli: CommandLine, workplace: Path) 
     (workplace / "album/b/song.mp3").write_bytes(b"ID3")
 
     assert counts(ingest(cli, "album")) == [5, 5, 0, 0]
-    assert {(p["folder"], p["filename"]) for p in found(cli)} == {
+    assert {(*p["folder"], p["filename"]) for p in found(cli)} == {
         ("", "a.png"),
         ("b", "c.PNG"),
         ("b/d", "e.Jpg"),

@@ -77,8 +77,8 @@ def test_a_payload_says_where_the_image_is_and_what_it_is() -> None:
     assert payload() == {
         "uri": "file:///photos/holiday/dog.jpg",
         "object_key": "/photos/holiday/dog.jpg",
-        "source": "file:///photos",
-        "folder": "holiday",
+        "source": ["file:///photos"],
+        "folder": ["holiday"],
         "filename": "dog.jpg",
         "format": "jpeg",
         "width": 640,

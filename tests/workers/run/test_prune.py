@@ -47,7 +47,7 @@ def store(engine: Engine, source: Source, *, at: datetime = EARLIER) -> None:
     refs = [ref for ref in source.list() if isinstance(ref, Ref)]
     vector = np.full(128, 1 / np.sqrt(128), dtype=np.float32)
     payload = {"version": "1", "ingested_at": at.isoformat()}
-    engine.upsert([Point(ref.point_id, vector, {**payload, "uri": ref.uri, "source": ref.source}) for ref in refs])
+    engine.upsert([Point(ref.point_id, vector, {**payload, "uri": ref.uri, "source": [ref.source]}) for ref in refs])
 
 
 def pruned(engine: Engine, source: Source, *, max_prune: float = 1.0, remove: bool = True) -> Pruned:
@@ -221,7 +221,7 @@ def test_what_is_written_again_between_looking_and_removing_stays(engine: Shared
     source.files["b.png"] = b"x"
     store(engine, source, at=datetime.now(UTC) + timedelta(seconds=5))
 
-    assert (gone.count, gone.remove(engine)) == (2, 1)
+    assert (gone.count, gone.remove(engine).removed) == (2, 1)
     assert {uri.rpartition("/")[2] for uri in uris(engine)} == {"b.png"}
     gone.close()
 

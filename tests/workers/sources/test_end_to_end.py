@@ -86,4 +86,4 @@ def test_images_of_every_source_are_stored_with_their_metadata_and_only_once(
     assert payloads["0.png"]["tags"] == ["pink"]
     assert payloads["blue.png"]["meta"] == {"price": 2.5}
     assert payloads["white.png"]["width"] == 80
-    assert payloads["green.png"]["source"] == places[0]
+    assert payloads["green.png"]["source"] == [places[0]]

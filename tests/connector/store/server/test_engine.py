@@ -19,7 +19,8 @@ from connector.records import Point
 from connector.settings import QdrantSettings
 from connector.store.engine import NearestQuery
 from connector.store.schema import CollectionSchema, Fingerprint
-from connector.store.server.engine import BATCH, ServerEngine
+from connector.store.server.engine import ServerEngine
+from connector.store.server.points import BATCH
 from tests.qdrant_standin.faults import Fault
 from tests.qdrant_standin.images import DIMS, SCHEMA, points
 from tests.qdrant_standin.standin import ROOT, TRANSPORTS, Standin, Transport, running

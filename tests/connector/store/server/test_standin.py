@@ -64,7 +64,7 @@ def use_everything(engine: ServerEngine, *, alias: str) -> None:
     engine.scroll(limit=2, start=ids[0], where=HOLIDAY, vectors=True)
     engine.count(where=HOLIDAY)
     engine.facet("folder", where=HOLIDAY, limit=3)
-    engine.set_payload(ids[0], {"thumbnail_url": "http://localhost:8000/thumbnails/1.webp"})
+    engine.set_payload([ids[0]], {"thumbnail_url": "http://localhost:8000/thumbnails/1.webp"})
     engine.delete(ids[:1])
     engine.optimize()
     with engine.bulk_load():
@@ -72,7 +72,7 @@ def use_everything(engine: ServerEngine, *, alias: str) -> None:
     engine.point_alias(alias)
     refused: list[Callable[[], object]] = [
         lambda: engine.count(where=UNINDEXED),
-        lambda: engine.set_payload("00000000-0000-0000-0000-000000000000", {"a": 1}),
+        lambda: engine.set_payload(["00000000-0000-0000-0000-000000000000"], {"a": 1}),
     ]
     for ask in refused:
         with pytest.raises(StoreError):

@@ -1,0 +1,47 @@
+"""A collection that may only be read is searched all the same: a disk that is mounted so, a folder of somebody else."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, CommandLine
+from tests.images import write_images
+
+pytestmark = pytest.mark.usefixtures("data_folder")
+
+MOUNT = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+"""Run the rest with the folder ``$0`` mounted to be read only, in a namespace that ends with it."""
+
+
+def can_mount() -> bool:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run(["unshare", "-rm", "sh", "-c", "mount --bind /tmp /tmp"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs the right to mount, in a namespace of its own")
+def test_a_collection_on_a_read_only_disk_is_searched_and_not_written(
+    cli: CommandLine, data_folder: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    write_images(workplace / "album", ["a.png", "b.png"])
+    assert cli("ingest", "album", "--space", "mini").code == 0
+    under = ["unshare", "-rm", "sh", "-c", MOUNT, str(data_folder)]
+
+    for _ in range(2):  # the second time the copy is there
+        ran = cli.run("search", "a dog", "--space", "mini", "--json", under=under)
+        assert (ran.code, len(ran.json["hits"])) == (0, 2), ran.err
+    refused = cli.run("collection", "optimize", "--space", "mini", under=under)
+    assert (refused.code, "may only be read" in refused.err) == (1, True), refused.err
+    (copy,) = (path for path in (tmp_path / "cache/polyglance/read-only").glob("*/*") if path.is_dir())
+
+    write_images(workplace / "album", ["c.png"], first_seed=9)
+    assert cli("ingest", "album", "--space", "mini").code == 0
+    ran = cli.run("search", "a dog", "--space", "mini", "--json", under=under)
+    assert len(ran.json["hits"]) == 3
+    assert not copy.exists()  # of each collection there is one

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector.process import private_folder
+from connector.store.open import describe, may_be_there
 
 if TYPE_CHECKING:
     from connector.settings import QdrantSettings, Settings
@@ -23,17 +24,17 @@ KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """A collection that was ingested into, its space, and the server it is on; none means the embedded engine."""
+    """A collection that was ingested into, its space, and the store that it is in."""
 
     collection: str
     space: str
-    url: str | None = None
+    store: str
 
 
 def remember(settings: "Settings") -> None:
     """Note that this collection was ingested into last. Harmless where nothing can be written."""
-    now = Recent(settings.collection, settings.model.space, settings.qdrant.url)
-    others = [each for each in _read(settings.qdrant) if (each.collection, each.url) != (now.collection, now.url)]
+    now = Recent(settings.collection, settings.model.space, describe(settings.qdrant))
+    others = [each for each in _read(settings.qdrant) if (each.collection, each.store) != (now.collection, now.store)]
     path = _path(settings.qdrant)
     with contextlib.suppress(OSError):
         private_folder(path.parent)
@@ -44,10 +45,8 @@ def remember(settings: "Settings") -> None:
 
 def recent(qdrant: "QdrantSettings") -> list[Recent]:
     """The collections of this store that were ingested into and are there, the last one first."""
-    here = [each for each in _read(qdrant) if each.url == qdrant.url]
-    if qdrant.url is not None:
-        return here
-    return [each for each in here if (qdrant.path / each.collection / "collection.json").is_file()]
+    here = [each for each in _read(qdrant) if each.store == describe(qdrant)]
+    return [each for each in here if may_be_there(qdrant, collection=each.collection)]
 
 
 def defaults(given: Mapping[str, Any], *, ingesting: bool = False) -> dict[str, str]:

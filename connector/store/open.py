@@ -63,6 +63,13 @@ class Listed:
     space: str | None
 
 
+def may_be_there(settings: QdrantSettings, *, collection: str) -> bool:
+    """Whether a collection is there, as far as that shows without asking a server."""
+    from connector.store.edge.folder import collections_in
+
+    return settings.url is not None or collection in collections_in(settings.path)
+
+
 def list_collections(settings: QdrantSettings) -> list[Listed]:
     """Every collection of the store that the settings mean, by name. Raises StoreError."""
     if settings.url is None:

@@ -121,6 +121,7 @@ class AsyncImageSearch:
     embed_query = _awaited(ImageSearch.embed_query)
     embed_queries = _awaited(ImageSearch.embed_queries)
     set_payload = _awaited(ImageSearch.set_payload)
+    set_labels = _awaited(ImageSearch.set_labels)
     info = _awaited(ImageSearch.info)
 
     async def close(self) -> None:

@@ -276,11 +276,20 @@ class ImageSearch:
         try:
             check_payload(payload, ids=[known])
             check_changes(payload, indexes=self._engine.info().schema.indexes)
-            fields = {name: value for name, value in payload.items() if name != "meta"}
-            if fields:
-                self._engine.set_payload([known], fields)
-            if meta := payload.get("meta"):
-                self._engine.set_payload([known], dict(meta), key="meta")
+        except ValueError as error:
+            raise InvalidQuery(f"{error}.") from error
+        if fields := {name: value for name, value in payload.items() if name != "meta"}:
+            self._write(known, fields)
+        if meta := payload.get("meta"):
+            self._write(known, meta, key="meta")
+
+    def set_labels(self, point_id: str, changes: Mapping[str, Any]) -> None:
+        """Write the ``tags`` and ``labels`` of a classification beside whatever stands there, the schema unasked."""
+        self._write(as_point_id(point_id), {name: changes[name] for name in ("tags", "labels") if name in changes})
+
+    def _write(self, known: str, fields: Mapping[str, Any], *, key: str | None = None) -> None:
+        try:
+            self._engine.set_payload([known], dict(fields), key=key)
         except ValueError as error:
             raise InvalidQuery(f"{error}.") from error
         except StoreRefused:

@@ -61,7 +61,7 @@ def tag(
                 wanted = merged(point.payload, chosen, asked=labels.names)
                 if any(point.payload.get(name) != value for name, value in wanted.items()):
                     changes[point.id] = wanted
-            list(pool.map(search.set_payload, changes.keys(), changes.values()))  # the first failure is raised here
+            list(pool.map(search.set_labels, changes.keys(), changes.values()))  # the first failure is raised here
             seen, changed = seen + len(page), changed + len(changes)
             on_progress(seen)
     return Tagged(seen=seen, changed=changed, images=dict(counts))

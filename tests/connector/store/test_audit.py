@@ -148,7 +148,7 @@ def test_labels_are_written_whatever_stands_there(search: ImageSearch, damaged: 
     before = search.points([damaged["tags"]])[0].payload
     assert tag(search, labels=labels, threshold=0.3, where=where).seen == 2
     assert search.points([damaged["tags"]])[0].payload["tags"][0] == before["tags"] == 7
-    search.set_payload(damaged["tags"], {"tags": 7, "labels": [1]})
+    search.set_labels(damaged["tags"], {"tags": 7, "labels": [1]})
 
 
 def test_an_export_holds_them_with_what_is_wrong(search: ImageSearch, damaged: dict[str, str], tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ from connector.settings_sources import (
 FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
 """What a payload field is indexed as."""
 
-Verify: TypeAlias = Literal["version", "content", "nothing"]
 MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
 """A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
@@ -106,8 +105,7 @@ class ModelSettings(Section):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """Arithmetic of the towers; auto takes bfloat16 where the processor has it and a check at load passes. int8 (extra
-    onnx) is for images on a CPU, and refused where it changes the vectors."""
+    """Arithmetic of the towers; auto takes bfloat16 where a check passes; int8 (extra onnx) is for images on a CPU."""
     batch_size: int = Field(default=0, ge=0, le=4096)
     """Images in one forward pass; 0 means 16 on a CPU, and on a GPU what proves quickest within its memory."""
     compiling: Literal["auto", "on", "off"] = "auto"
@@ -271,7 +269,7 @@ class IngestSettings(Section):
     """Whether files and folders whose name begins with a dot are ingested too."""
     exclude: tuple[str, ...] = ()
     """Patterns, as in .gitignore, of files and folders that are left out, such as ["drafts/", "*.tmp.jpg"]."""
-    verify: Verify = "version"
+    verify: Literal["version", "content", "nothing"] = "version"
     """What shows that an image is unchanged: its version, its content (reads every file), or nothing (embeds all)."""
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from connector.settings import Verify
 from connector.version import Version
 
+Verify = Literal["version", "content", "nothing"]
+"""What shows that an image is unchanged: its version, the hash of its bytes, or nothing at all."""
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
 
 

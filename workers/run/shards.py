@@ -28,9 +28,9 @@ from filelock import FileLock, Timeout
 from connector.errors import RunFilesUnreadable, RunIncomplete
 from connector.process import private_folder
 from connector.run_status import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
-from connector.settings import Settings, Verify
+from connector.settings import Settings
 from workers.pipeline.counters import RunReport, ShardReport
-from workers.records import REF_VALUES, Counts, Ref, Reject
+from workers.records import REF_VALUES, Counts, Ref, Reject, Verify
 from workers.run.files import LocalFiles, RunFiles, open_files
 from workers.sources.mounts import Disk
 

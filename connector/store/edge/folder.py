@@ -13,9 +13,7 @@ which is kept in the user's cache for the next time.
 
 import contextlib
 import errno
-import hashlib
 import json
-import logging
 import os
 import shutil
 import sys
@@ -24,14 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-import platformdirs
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
-from connector.process import private_folder
 from connector.settings import FieldType
 from connector.store.edge.errors import in_use
+from connector.store.edge.read_only import copied, copies_of
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
 
@@ -43,8 +40,6 @@ ANY_SIZE = 1
 
 _MIB = 1024 * 1024
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-log = logging.getLogger(__name__)
 
 
 class CollectionFolder:
@@ -58,7 +53,7 @@ class CollectionFolder:
         self.path = self.root / collection
         self.shard_path = self.path / "shard"
         self._schema_path = self.path / "collection.json"
-        self._lock = _lock_of(self.path)
+        self._lock = FileLock(self.path / "lock", timeout=0, thread_local=False)  # the engine's, whichever thread calls
         self._read_only = False
 
     @property
@@ -179,32 +174,13 @@ class CollectionFolder:
         _sync_folder(self.path)
 
     def _open_copy(self, *, on_read_only_disk: bool) -> None:
-        """Let the shard be a copy in the user's cache, made anew where the collection changed since."""
+        """Let the shard be a copy in the user's cache. Raises StoreUnavailable, StoreFull."""
         if not on_read_only_disk and (holder := self._holder()):
             raise StoreUnavailable(in_use(self.path, holder=holder))
-        top = Path(platformdirs.user_cache_dir("polyglance")) / "read-only" / _digest(str(self.path))
-        private_folder(top)
-        self._lock = _lock_of(top)
+        self._lock = FileLock(copies_of(self.path) / "lock", timeout=0, thread_local=False)
         self._read_only = True
         self.acquire()
-        files = sorted(path for path in self.shard_path.rglob("*") if path.is_file())
-        state = _digest(repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]))
-        copy = top / state
-        if not copy.is_dir():
-            for old in (path for path in top.iterdir() if path.is_dir()):
-                shutil.rmtree(old)
-            needed = sum(path.stat().st_size for path in files)
-            if shutil.disk_usage(top).free < needed + RESERVE:
-                raise StoreFull(
-                    f"{self.path} may not be written, so a copy of it is opened, which takes {needed // _MIB} MiB in "
-                    f"{top}: there is no room for it. Make room, or name another cache folder in XDG_CACHE_HOME."
-                )
-            draft = Path(shutil.copytree(self.shard_path, copy.with_suffix(".new"), copy_function=_copy_writable))
-            for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
-                folder.chmod(0o700)
-            draft.rename(copy)
-            log.info("read_only_copy collection=%s copy=%s bytes=%d", self.path, copy, needed)
-        self.shard_path = copy
+        self.shard_path = copied(self.shard_path, collection=self.path, reserve=RESERVE)
 
     def _clear_leftovers(self) -> None:
         """Remove what an interrupted creation left. Raises StoreRefused for a shard that holds points all the same."""
@@ -307,20 +283,6 @@ class CollectionFolder:
 def collections_in(root: Path) -> list[str]:
     """The collections below a data folder, by name."""
     return sorted(path.parent.name for path in root.expanduser().glob("*/collection.json"))
-
-
-def _lock_of(folder: Path) -> FileLock:
-    """The engine's lock, whichever thread calls."""
-    return FileLock(folder / "lock", timeout=0, thread_local=False)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-def _copy_writable(source: str, target: str) -> str:
-    """Copy a file's bytes and none of its rights."""
-    return shutil.copyfile(source, target)
 
 
 def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:

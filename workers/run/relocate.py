@@ -26,7 +26,7 @@ from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
 from workers.pipeline.deduplication import hash_of
-from workers.pipeline.metadata import CONTENT_FIELDS, describe_duplicate
+from workers.pipeline.metadata import CONTENT_FIELDS, address_fields, content_again, describe, places_of
 from workers.plain_json import clean
 from workers.records import REF_VALUES, Blob, Places, Ref, Reject
 from workers.run.ingestion import absolute, manifest_of, remembered
@@ -92,10 +92,11 @@ def relocate(old: str, new: str, *, settings: Settings, dry_run: bool) -> Reloca
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """An image of the new place, and the point that was made of it at the old one."""
+    """An image of the new place, the point that was made of it at the old one, and what is known of it now."""
 
-    blob: Blob
+    ref: Ref
     stored: StoredPoint
+    payload: Payload
 
 
 class _Move:
@@ -163,7 +164,8 @@ class _Move:
                 if before is not None and _content(before) == _content(here):  # stopped between writing and removing
                     stale.append(before.id)
             elif before is not None and ref.version is not None and ref.version == before.payload.get("version"):
-                pairs.append(_Pair(Blob(ref, b"", ref.version, {}), before))
+                now_there = address_fields(ref, version=ref.version, now=datetime.now(UTC))
+                pairs.append(_Pair(ref, before, {**before.payload, **now_there}))
             else:
                 self._spool.write(json.dumps(REF_VALUES(ref)) + "\n")
         self._join(joined)
@@ -183,7 +185,7 @@ class _Move:
                 continue
             taken.add(found.id)
             self._done.renamed += found.id != _id_of(_moved(outcome.ref.uri, self._new, self._old) or "")
-            pairs.append(_Pair(replace(outcome, data=b""), found))
+            pairs.append(_Pair(outcome.ref, found, _described(outcome, found.payload)))
         self._write(pairs, stale=())
 
     def _find(self, blob: Blob, *, taken: set[str]) -> StoredPoint | None:
@@ -203,7 +205,7 @@ class _Move:
             self._claimed.update(gone)
             return
         points = [
-            Point(pair.blob.ref.point_id, pair.stored.vector, self._payload(pair))
+            Point(pair.ref.point_id, pair.stored.vector, self._payload(pair))
             for pair in pairs
             if pair.stored.vector is not None
         ]
@@ -213,15 +215,11 @@ class _Move:
             self._engine.delete(gone)
 
     def _payload(self, pair: _Pair) -> Payload:
-        """What the old point knew, with the new address; what was read beside the image now counts before it."""
-        before, ref = pair.stored.payload, pair.blob.ref
-        content = {name: before[name] for name in CONTENT_FIELDS if name in before}
-        described = describe_duplicate(pair.blob, content, now=datetime.now(UTC))
-        meta = {**before.get("meta", {}), **described.get("meta", {})}
-        payload = {**before, **described, **({"meta": meta} if meta else {})}
-        places = self._places(before, uri=str(payload["uri"])) or Places({ref.source: clean(ref.folder)})
+        """What is known of the image, with the places that it has now."""
+        payload = dict(pair.payload)
+        places = self._places(pair.stored.payload, uri=pair.ref.uri) or places_of(pair.ref)
         if self._thumbnail is not None:
-            payload["thumbnail_url"] = self._thumbnail(ref.point_id)
+            payload["thumbnail_url"] = self._thumbnail(pair.ref.point_id)
         return {**payload, **places.payload()}
 
     def _places(self, before: Payload, *, uri: str) -> Places:
@@ -277,6 +275,17 @@ def _folder_below(root: str, uri: str) -> str | None:
         return None
     folder = uri[len(root) + 1 :].rpartition("/")[0]
     return clean(readable(unquote_to_bytes(folder))) if uri.startswith("file:") and "#" not in uri else folder
+
+
+def _described(blob: Blob, before: Payload) -> Payload:
+    """What an image that was read says of itself and beside itself; what was written into its point later stays."""
+    content = {name: before[name] for name in CONTENT_FIELDS if name in before}
+    described = describe(blob, content_again(blob.data, content), now=datetime.now(UTC))
+    later = {name: before[name] for name in ("tenant", "labels") if name in before}
+    tags = [*described.get("tags", ()), *(tag for tag in before.get("tags", ()) if tag in before.get("labels", {}))]
+    meta = {**before.get("meta", {}), **described.get("meta", {})}
+    kept = {"tags": [*dict.fromkeys(tags)], "meta": meta}
+    return {**described, **later, **{name: value for name, value in kept.items() if value}}
 
 
 def _id_of(uri: str) -> str:

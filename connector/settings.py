@@ -1,7 +1,6 @@
 """Every setting: frozen sections, read once at the entry point and passed down by section.
 
-Order: flag or argument > environment (``POLYGLANCE_QDRANT__URL``) > ``polyglance.toml`` (``connector.config_files`` has
-where) > default.
+Order: flag or argument > environment (``POLYGLANCE_…``) > ``polyglance.toml`` (``connector.config_files``) > default.
 """
 
 from collections.abc import Iterator, Mapping

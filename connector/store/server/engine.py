@@ -125,9 +125,11 @@ class ServerEngine:
         """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
         check_ids(ids)
         check_payload(payload, ids=ids)
-        change = as_stored(payload) if key is None else payload
-        for batch in _batches(ids, BATCH):
-            self._set_payload([*map(sent_id, batch)], change, key=key)
+        change, points = as_stored(payload) if key is None else payload, [*map(sent_id, ids)]
+        self._call(
+            lambda client: client.set_payload(self._collection, change, points=points, key=key, wait=True),
+            doing=f"changing the payload of {len(ids)} points",
+        )
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -335,14 +337,6 @@ class ServerEngine:
         return self._call(
             lambda client: client.count(self._collection, count_filter=where, exact=False), doing="estimating matches"
         ).count
-
-    def _set_payload(
-        self, ids: Sequence[models.ExtendedPointId], payload: dict[str, object], *, key: str | None
-    ) -> None:
-        self._call(
-            lambda client: client.set_payload(self._collection, payload, points=list(ids), key=key, wait=True),
-            doing=f"changing the payload of {len(ids)} points",
-        )
 
     def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:
         (answer,) = self._call(

@@ -80,7 +80,7 @@ def list_collections(settings: QdrantSettings) -> list[Listed]:
         from connector.store.server.engine import ServerEngine
 
         with closing(ServerEngine.connect(settings, collection="")) as server:
-            names = server.collections()
+            names = sorted(server.collections())
     return [_look_at(name, settings=settings) for name in names]
 
 

@@ -125,7 +125,8 @@ class ServerEngine:
         """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
         check_ids(ids)
         check_payload(payload, ids=ids)
-        change, points = as_stored(payload) if key is None else payload, [*map(sent_id, ids)]
+        points = models.PointIdsList(points=[*map(sent_id, ids)])
+        change = as_stored(payload) if key is None else payload
         self._call(
             lambda client: client.set_payload(self._collection, change, points=points, key=key, wait=True),
             doing=f"changing the payload of {len(ids)} points",
@@ -288,9 +289,10 @@ class ServerEngine:
         log.warning("alias_switched alias=%s from=%s to=%s: the first stays until it is deleted", alias, before, made)
 
     def collections(self) -> list[str]:
-        """The names of all collections on the server, sorted."""
-        answer = self._call(lambda client: client.get_collections(), doing="listing the collections")
-        return sorted(each.name for each in answer.collections)
+        """The names of all collections on the server."""
+        return [
+            each.name for each in self._call(QdrantClient.get_collections, doing="listing the collections").collections
+        ]
 
     def drop(self) -> None:
         """Delete the collection that is meant with everything in it; harmless when there is none."""

@@ -77,10 +77,9 @@ def list_collections(settings: QdrantSettings) -> list[Listed]:
 
         names = collections_in(settings.path)
     else:
-        from connector.store.server.engine import ServerEngine
+        from connector.store.server.management import collections_on
 
-        with closing(ServerEngine.connect(settings, collection="")) as server:
-            names = sorted(server.collections())
+        names = sorted(collections_on(settings))
     return [_look_at(name, settings=settings) for name in names]
 
 

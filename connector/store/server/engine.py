@@ -288,12 +288,6 @@ class ServerEngine:
         self._schema = None
         log.warning("alias_switched alias=%s from=%s to=%s: the first stays until it is deleted", alias, before, made)
 
-    def collections(self) -> list[str]:
-        """The names of all collections on the server."""
-        return [
-            each.name for each in self._call(QdrantClient.get_collections, doing="listing the collections").collections
-        ]
-
     def drop(self) -> None:
         """Delete the collection that is meant with everything in it; harmless when there is none."""
         meant = self.resolved()

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from qdrant_client import models
@@ -16,6 +17,13 @@ log = logging.getLogger(__name__)
 
 INDEXES_AT_ONCE = 6
 """Payload indexes that are asked for at the same time: each takes a server up to a third of a second."""
+
+
+def collections_on(settings: QdrantSettings) -> list[str]:
+    """The names of all collections on the server."""
+    with closing(Calls(settings, collection="")) as calls:
+        answer = calls.ask(lambda client: client.get_collections(), doing="listing the collections")
+    return [each.name for each in answer.collections]
 
 
 def make_collection(calls: Calls, schema: CollectionSchema, *, settings: QdrantSettings) -> None:

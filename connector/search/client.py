@@ -268,9 +268,10 @@ class ImageSearch:
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
         """Change what is known of a stored image, such as ``{"tags": ["dog"], "meta": {"rating": 5}}``.
 
-        Each field replaces the one there; the keys of ``meta`` are merged into those there. Raises InvalidQuery for an
-        id that is not there, for what is not plain JSON, and for a change that the schema does not allow: of what the
-        image and its places decide (``uri``, ``content_hash``, …), of a type, or of a field that it does not have.
+        Each field replaces the one there; the keys of ``meta`` are merged into those there, None takes one away. Raises
+        InvalidQuery for an id that is not there, for what is not plain JSON, and for a change that the schema does not
+        allow: of what the image and its places decide (``uri``, ``content_hash``, …), of a type, or of a field that it
+        does not have.
         """
         known = as_point_id(point_id)
         try:
@@ -281,15 +282,16 @@ class ImageSearch:
         if fields := {name: value for name, value in payload.items() if name != "meta"}:
             self._write(known, fields)
         if meta := payload.get("meta"):
-            self._write(known, meta, key="meta")
+            there = {**(self.points([known])[0].payload.get("meta") or {}), **meta}
+            self._write(known, {"meta": {name: value for name, value in there.items() if value is not None}})
 
     def set_labels(self, point_id: str, changes: Mapping[str, Any]) -> None:
         """Write the ``tags`` and ``labels`` of a classification beside whatever stands there, the schema unasked."""
         self._write(as_point_id(point_id), {name: changes[name] for name in ("tags", "labels") if name in changes})
 
-    def _write(self, known: str, fields: Mapping[str, Any], *, key: str | None = None) -> None:
+    def _write(self, known: str, fields: Mapping[str, Any]) -> None:
         try:
-            self._engine.set_payload([known], dict(fields), key=key)
+            self._engine.set_payload([known], dict(fields))
         except ValueError as error:
             raise InvalidQuery(f"{error}.") from error
         except StoreRefused:

@@ -194,12 +194,9 @@ class Collection:
         """
         with self._adding:
             (point,) = self.search.points([id])
-            there = dict(point.payload.get("meta") or {})
-            changed = {key: value for key, value in {**there, **meta}.items() if value is not None}
-            payload: dict[str, Any] = {}
-            if "tags" in meta:
-                payload["tags"] = changed.pop("tags", [])
-            self.search.set_payload(point.id, {**payload, "meta": changed})
+            changed = dict(meta)
+            tags = {"tags": changed.pop("tags") or []} if "tags" in meta else {}
+            self.search.set_payload(point.id, {**tags, "meta": changed})
 
     def delete(self, ids: str | Sequence[str] | None = None, *, where: Where = None) -> int:
         """Remove the images of these ids, or all that match; returns how many there were. Raises InvalidQuery."""

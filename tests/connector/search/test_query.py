@@ -145,6 +145,7 @@ def test_own_metadata_is_merged_into_what_is_there(search: ImageSearch) -> None:
     search.set_payload(one.id, {"meta": {"year": 1999}})
     assert search.points([one.id])[0].payload["meta"] == {**before, "rating": 5, "year": 1999}
     search.set_payload(one.id, {"meta": {"rating": None, "year": before["year"]}})
+    assert search.points([one.id])[0].payload["meta"] == before
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_an_image_is_found_as_soon_as_it_was_added(photos: Collection, tmp_path:
     assert hit.id == id
     assert hit.score == pytest.approx(1, abs=1e-3)
     assert (hit.uri, hit.payload["tags"], hit.payload["meta"]) == (path.as_uri(), ["sea"], {"album": "Norderney"})
-    assert hit.payload["source"] == path.as_uri()
+    assert hit.payload["source"] == [path.as_uri()]
 
 
 def test_every_kind_of_image_has_the_same_vector(photos: Collection, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from connector.errors import IngestError, PolyglanceError
+from connector.errors import IngestError, PolyglanceError, SourceError
 from connector.settings import Settings
 from connector.store.open import open_engine
 from workers.pipeline.counters import RunReport
@@ -26,7 +26,7 @@ from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, optimize, 
 from workers.run.metrics import Metrics, WatchMetrics
 from workers.run.prune import ListedIds, MissingPoints, Pruned
 from workers.run.shards import RunFolder, exclusive
-from workers.sources.source import Source, locate
+from workers.sources.source import Checkable, Source, locate
 from workers.watch.changes import Change, Changes
 
 log = logging.getLogger(__name__)
@@ -99,14 +99,15 @@ class Watcher:
     def health(self) -> dict[str, object]:
         """How it goes, for ``/healthz``. ``lag_s`` is the age of the oldest change that was not brought in yet."""
         failing = 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+        unlisted = _why_not_listed(self._source)
         return {
-            "healthy": failing < UNWELL_S and self._feed_error is None,
+            "healthy": failing < UNWELL_S and self._feed_error is None and unlisted is None,
             "source": self._source.root,
             "last_pass": self._last_pass,
             "lag_s": round(self._changes.lag(), 3),
             "waiting": len(self._changes),
             "failing_s": round(failing, 3),
-            "error": self._feed_error or self._error,
+            "error": self._feed_error or unlisted or self._error,
         }
 
     def run(self) -> None:
@@ -269,3 +270,13 @@ class Watcher:
             over.set()
             self._changes.end()
             thread.join()
+
+
+def _why_not_listed(source: Source) -> str | None:
+    """Why a place cannot be listed now: a folder that is away, a bucket that refuses. None where it can be."""
+    if isinstance(source, Checkable):
+        try:
+            source.check()
+        except SourceError as error:
+            return str(error)
+    return None

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ import psutil
 import pytest
 
 from connector.errors import SourceError, StoreUnavailable
+from connector.settings import Settings
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.shared import SharedEngine
 from tests.conftest import CommandLine, finish
 from tests.images import image, write_images
 from tests.scratch import scratch_folder
 from tests.watch_scene import COLLECTION, Scene, in_store, until
+from workers.run.ingestion import Ingestion
 from workers.run.shards import RunFolder
 from workers.sources.disk import uri_of
 from workers.sources.open import open_source
+from workers.watch.watch import Watcher
 
 
 @pytest.fixture
@@ -254,3 +257,24 @@ def test_thousands_of_changes_leave_memory_as_it_was(scene: Scene, capsys: pytes
         print(f"\nwatch: {changes:.0f} changes, {early >> 20} MiB -> {late >> 20} MiB")  # noqa: T201  (the report)
     assert (changes or 0) >= 4_000
     assert late < early + 24 * 1024 * 1024
+
+
+def test_a_watcher_is_not_healthy_while_its_folder_cannot_be_listed(tmp_path: Path) -> None:
+    settings = Settings.load({"qdrant.path": tmp_path / "data"})
+    album = tmp_path / "album"
+    album.mkdir()
+    source = open_source(str(album), settings=settings)
+    watcher = Watcher(
+        source,
+        place=str(album),
+        settings=settings,
+        feed=None,
+        workers=lambda show: Ingestion.open(settings, recreate=False, show=show, wait=lambda _: nullcontext()),
+        wait=lambda _: nullcontext(),
+    )
+    assert watcher.health()["healthy"]
+    album.rename(tmp_path / "away")
+    health = watcher.health()
+    assert (health["healthy"], "does not exist" in str(health["error"])) == (False, True)
+    (tmp_path / "away").rename(album)
+    assert watcher.health()["healthy"]

@@ -50,10 +50,12 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
         **dict.fromkeys(("uri", "object_key", "filename", "format", "version"), _TEXT),
         **dict.fromkeys(("content_hash", "taken_at", "camera", "lens", "tenant", "ingested_at"), _TEXT),
-        **dict.fromkeys(("width", "height", "bytes"), _NUMBER),
-        **dict.fromkeys(("exposure", "location", "labels", "meta"), _MAPPING),
+        **dict.fromkeys(("taken_local", "taken_on", "taken_weekday", "title", "description", "label"), _TEXT),
+        **dict.fromkeys(("width", "height", "bytes", "taken_month", "taken_hour", "rating"), _NUMBER),
+        **dict.fromkeys(("exposure", "location", "labels", "languages", "meta"), _MAPPING),
+        "altitude": (int, float),
         "thumbnail_url": _TEXT,
-        **dict.fromkeys(("source", "folder", "tags"), _SEVERAL),
+        **dict.fromkeys(("source", "folder", "tags", "creator"), _SEVERAL),
     }
 )
 """What a payload's fields hold (``connector.store.schema`` says what they mean)."""

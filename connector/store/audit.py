@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qdrant_client import models
 
-from connector.errors import CollectionMissing
+from connector.errors import CollectionMissing, StoreRefused
 from connector.records import EXPECTED, NO_VECTOR
 from connector.settings import FieldType
 from connector.store.engine import Engine
@@ -35,6 +35,9 @@ def say_damage(engine: Engine) -> None:
     try:
         damage = find_damage(engine)
     except CollectionMissing:
+        return
+    except StoreRefused as error:  # a collection of before, which lacks an index until the ingestion makes it
+        log.info("damage_not_looked_for collection=%s: %s", engine.collection, error)
         return
     for point_id, fault in damage.examples.items():
         log.warning("point_damaged id=%s: %s", point_id, fault)
@@ -65,7 +68,8 @@ def find_damage(engine: Engine, *, examples: int = 20) -> Damage:
 def _damaged(schema: CollectionSchema) -> models.Filter:
     """Points without a vector, without a value that every point has, or with a value of the wrong type."""
     lost = models.Filter(must_not=[models.HasVectorCondition(has_vector=schema.vector_name)])
-    return models.Filter(should=[lost, *(_unfit(f.name, f.index) for f in PAYLOAD_FIELDS if f.index is not None)])
+    kinds = {field.name: field.index for field in PAYLOAD_FIELDS if field.index not in (None, "text")}
+    return models.Filter(should=[lost, *(_unfit(name, kind) for name, kind in kinds.items() if kind is not None)])
 
 
 def _unfit(name: str, kind: FieldType) -> models.Filter:
@@ -77,7 +81,7 @@ def _unfit(name: str, kind: FieldType) -> models.Filter:
 def _fits(name: str, kind: FieldType) -> models.Condition:
     """What every value of the field's own type meets, and none of another type."""
     match kind:
-        case "integer":
+        case "integer" | "float":
             return models.FieldCondition(key=name, range=models.Range(gte=-1e300))
         case "datetime":
             return models.FieldCondition(key=name, range=models.DatetimeRange(gte="0001-01-01T00:00:00Z"))

@@ -209,7 +209,7 @@ def _is_one_text(value: object) -> bool:
     return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
 
 
-_TEXTS = frozenset(name for name, kinds in EXPECTED.items() if kinds == (str,) and name != "thumbnail_url")
+_TEXTS = frozenset(name for name, kinds in EXPECTED.items() if str in kinds) - {"thumbnail_url", "tags", "creator"}
 _DRAWN = re.compile(r"^\s*[A-Za-z][\w+.-]*:.*\.(jpe?g|png|webp|gif|svg)\s*([?#].*)?$", re.ASCII | re.DOTALL)
 
 
@@ -270,19 +270,3 @@ def _is_unicode(text: str) -> bool:
 def _kind(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-_LIMIT = 1e-8
-"""Degrees, a millimetre: a box's border is outside it anyway."""
-
-
-def inside_the_limits(*, longitude: float, latitude: float) -> tuple[float, float]:
-    """The corner of a box a hair inside ±180 and ±90 degrees, at which an indexed box matches nothing.
-
-    Only a value at the very limit moves; one beyond it stays, for the engine to refuse.
-    """
-    return _inside(longitude, most=180.0), _inside(latitude, most=90.0)
-
-
-def _inside(value: float, *, most: float) -> float:
-    return value if abs(value) > most else max(_LIMIT - most, min(most - _LIMIT, value))

@@ -1,7 +1,7 @@
 """Turn ``qdrant_client.models.Filter`` into Edge's own filters, with Edge's traps closed.
 
 The traps: ``MatchValue(True)`` becomes the integer 1 and matches nothing (numpy's booleans do not); ``has_id`` wants a
-set; an indexed box that touches a pole or the 180th meridian matches nothing.
+set; boxes at the limits of the globe are drawn by ``connector.store.geo``.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from connector.errors import InvalidQuery
-from connector.store.points import inside_the_limits
+from connector.store.geo import sound
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 def edge_filter(where: models.Filter) -> edge.Filter:
     """The same filter for Edge. Raises InvalidQuery for what Edge does not know, or cannot read."""
     try:
-        return _filter(where)
+        return _filter(sound(where) or where)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidQuery(f"the embedded engine cannot read this filter: {error}") from error
 
@@ -127,12 +127,7 @@ def _geo_point(point: models.GeoPoint) -> edge.GeoPoint:
 
 
 def _box(box: models.GeoBoundingBox) -> edge.GeoBoundingBox:
-    return edge.GeoBoundingBox(top_left=_corner(box.top_left), bottom_right=_corner(box.bottom_right))
-
-
-def _corner(point: models.GeoPoint) -> edge.GeoPoint:
-    longitude, latitude = inside_the_limits(longitude=point.lon, latitude=point.lat)
-    return edge.GeoPoint(lon=longitude, lat=latitude)
+    return edge.GeoBoundingBox(top_left=_geo_point(box.top_left), bottom_right=_geo_point(box.bottom_right))
 
 
 def _radius(circle: models.GeoRadius) -> edge.GeoRadius:

@@ -27,6 +27,7 @@ from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, Store
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
 from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page
+from connector.store.geo import sound
 from connector.store.links import walk_of
 from connector.store.points import (
     as_read,
@@ -43,7 +44,6 @@ from connector.store.schema import CollectionSchema
 from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
-from connector.store.server.filters import as_sent
 from connector.store.server.points import payload_selector, request, stored, struct
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class ServerEngine:
         records, following = self._call(
             lambda client: client.scroll(
                 self._collection,
-                scroll_filter=as_sent(where),
+                scroll_filter=sound(where),
                 limit=min(limit, server_schema.MAX_QUERY_LIMIT),
                 offset=None if start is None else sent_id(start),
                 with_payload=payload_selector(fields),
@@ -193,7 +193,7 @@ class ServerEngine:
     def count(self, *, where: models.Filter | None = None) -> int:
         """How many points match, exactly."""
         answer = self._call(
-            lambda client: client.count(self._collection, count_filter=as_sent(where), exact=True), doing="counting"
+            lambda client: client.count(self._collection, count_filter=sound(where), exact=True), doing="counting"
         )
         return answer.count
 
@@ -204,7 +204,7 @@ class ServerEngine:
         """
         check_facet(key, indexes=self._known_schema().indexes)
         answer = self._call(
-            lambda client: client.facet(self._collection, key, facet_filter=as_sent(where), limit=limit, exact=True),
+            lambda client: client.facet(self._collection, key, facet_filter=sound(where), limit=limit, exact=True),
             doing=f"counting values of {key}",
         )
         return [FacetCount(hit.value, hit.count) for hit in answer.hits]
@@ -212,7 +212,7 @@ class ServerEngine:
     def sample(self, limit: int, *, where: models.Filter | None = None) -> list[StoredPoint]:
         """Points picked at random."""
         picked = models.SampleQuery(sample=models.Sample.RANDOM)
-        return self._picked(models.QueryRequest(query=picked, filter=as_sent(where), limit=limit, with_payload=True))
+        return self._picked(models.QueryRequest(query=picked, filter=sound(where), limit=limit, with_payload=True))
 
     def ordered(
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: models.Filter | None = None
@@ -222,9 +222,7 @@ class ServerEngine:
         direction = models.Direction.DESC if descending else models.Direction.ASC
         order = models.OrderByQuery(order_by=models.OrderBy(key=key, direction=direction))
         return self._picked(
-            models.QueryRequest(
-                query=order, filter=as_sent(where), limit=limit, offset=offset or None, with_payload=True
-            )
+            models.QueryRequest(query=order, filter=sound(where), limit=limit, offset=offset or None, with_payload=True)
         )
 
     def optimize(self) -> None:
@@ -331,7 +329,8 @@ class ServerEngine:
 
     def _estimate(self, where: models.Filter | None) -> int:
         return self._call(
-            lambda client: client.count(self._collection, count_filter=where, exact=False), doing="estimating matches"
+            lambda client: client.count(self._collection, count_filter=sound(where), exact=False),
+            doing="estimating matches",
         ).count
 
     def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:

@@ -8,10 +8,10 @@ from qdrant_client import models
 
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery
+from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
 from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
-from connector.store.server.filters import as_sent
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> m
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
         using=schema.vector_name,
-        filter=as_sent(query.where),
+        filter=sound(query.where),
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.min_score,

@@ -1,0 +1,71 @@
+"""Boxes on the globe as an indexed Qdrant finds what lies in them, at the poles and at the 180th meridian too.
+
+The rule: a box that touches a limit of the globe finds nothing, or too little, in an index, and no point on its border.
+So a border at a limit is drawn a hair inside it, and what lies on the limit itself is asked for beside the box.
+"""
+
+from qdrant_client import models
+
+HAIR = 1e-7
+"""Degrees that a border stays off a limit: a centimetre."""
+NEAR = 2e-6
+"""Degrees within which a border lies at a limit."""
+
+
+def sound(where: models.Filter | None) -> models.Filter | None:
+    """The filter with every box as an index understands it; itself where it has none that touches a limit."""
+    if where is None:
+        return None
+    clauses = {name: _several(getattr(where, name)) for name in ("must", "should", "must_not")}
+    least = where.min_should
+    if least is not None:
+        least = least.model_copy(update={"conditions": [_sound(each) for each in least.conditions]})
+    made = {name: None if clause is None else [_sound(each) for each in clause] for name, clause in clauses.items()}
+    return models.Filter(**made, min_should=least)
+
+
+def _several(clause: models.Condition | list[models.Condition] | None) -> list[models.Condition] | None:
+    return clause if clause is None or isinstance(clause, list) else [clause]
+
+
+def _sound(condition: models.Condition) -> models.Condition:
+    if isinstance(condition, models.Filter):
+        return sound(condition) or condition
+    if isinstance(condition, models.NestedCondition):
+        inner = sound(condition.nested.filter) or condition.nested.filter
+        return models.NestedCondition(nested=condition.nested.model_copy(update={"filter": inner}))
+    if isinstance(condition, models.FieldCondition) and condition.geo_bounding_box is not None:
+        return _box(condition.key, condition.geo_bounding_box) or condition
+    return condition
+
+
+def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
+    """What finds all that lies in a box that touches a limit; None for one that does not."""
+    north, west, south, east = box.top_left.lat, box.top_left.lon, box.bottom_right.lat, box.bottom_right.lon
+    northern, southern = north >= 90 - NEAR, south <= -90 + NEAR
+    western, eastern = west <= -180 + NEAR, east >= 180 - NEAR
+    if not (northern or southern or western or eastern) or max(abs(north), abs(south)) > 90:
+        return None  # one beyond the limits is for the engine to refuse
+    if northern and southern and western and eastern:
+        everywhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+        return models.Filter(must_not=[everywhere])
+    inside = (
+        min(north + HAIR, 90 - HAIR),
+        max(west - HAIR, -180 + HAIR),
+        max(south - HAIR, -90 + HAIR),
+        min(east + HAIR, 180 - HAIR),
+    )
+    found: list[models.Condition] = [_between(key, *inside)]
+    if western or eastern:  # a thin box across the meridian
+        found.append(_between(key, inside[0], 180 - 2 * HAIR, inside[2], -180 + 2 * HAIR))
+    if southern:  # at latitude 90 itself an index finds nothing but by asking for everything
+        circle = models.GeoRadius(center=models.GeoPoint(lat=-90 + HAIR, lon=0), radius=0.1)
+        found.append(models.FieldCondition(key=key, geo_radius=circle))
+    return models.Filter(should=found)
+
+
+def _between(key: str, north: float, west: float, south: float, east: float) -> models.FieldCondition:
+    top_left, bottom_right = models.GeoPoint(lat=north, lon=west), models.GeoPoint(lat=south, lon=east)
+    return models.FieldCondition(
+        key=key, geo_bounding_box=models.GeoBoundingBox(top_left=top_left, bottom_right=bottom_right)
+    )

@@ -38,6 +38,7 @@ MEETS: Mapping[str, tuple[str, ...]] = {
     "serve.open_thumbnails": _SERVE,
     "serve.host": (_IMAGES,),
     "s3.endpoint_url": (_AWS,),
+    "s3.ca_file": (_AWS,),
     "watch.sqs_url": (_AWS,),
     "ingest.runs": (_AWS,),
     "ingest.ray_address": (_EVERYTHING,),

@@ -49,6 +49,7 @@ ReadFault = Literal[
     "throttled",
     "timeout",
     "read_error",
+    "checksum_mismatch",
     "refused_address",
     "too_many_redirects",
     "bad_address",

@@ -141,10 +141,15 @@ class S3Settings(Section):
     """What reads the objects; auto takes obstore where it is installed, for a tenth of boto3's processor time."""
     listers: int = Field(default=8, ge=1, le=64)
     """Stretches of a bucket that are listed at once."""
-    retry_mode: Literal["adaptive", "standard"] = "adaptive"
-    """How boto3 backs off when the store is busy; adaptive also slows down the requests that follow."""
+    checksums: Literal["verify", "ignore"] = "verify"
+    """Whether what is read is compared with the store's MD5 ETags and checksums; ignore is for ETags that are none."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust for an https address, where the store's is signed by an authority of your own; none
+    means what AWS_CA_BUNDLE says, else the system's."""
     attempts: int = Field(default=5, ge=1, le=20)
-    """Times one request is tried before it counts as failed."""
+    """Times one object is asked for while the store answers others."""
+    retry_s: float = Field(default=60.0, ge=0)
+    """Seconds to go on trying when the store gives no answer at all, all readers together, or wants fewer requests."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a connection must stand."""
     read_timeout_s: float = Field(default=30.0, gt=0)

@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -76,9 +77,12 @@ Respond: TypeAlias = Callable[[str, Mapping[str, str]], Answer]
 
 
 class WebServer:
-    """An HTTP server on this machine. It counts what it is asked, and serves scripted faults before real answers."""
+    """An HTTP server on this machine. It counts what it is asked, and serves scripted faults before real answers.
 
-    def __init__(self, respond: Respond) -> None:
+    With ``tls`` it speaks https, on a certificate of 127.0.0.1.
+    """
+
+    def __init__(self, respond: Respond, *, tls: ssl.SSLContext | None = None) -> None:
         self.respond = respond
         self.requests: list[str] = []
         self.connections = 0
@@ -88,6 +92,9 @@ class WebServer:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.double = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
@@ -96,7 +103,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "WebServer":
         self._thread.start()
@@ -159,6 +166,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the client would wait 40 ms for the second
     server: _Server
 
     def do_GET(self) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 16
+LONGEST_RETRY_S = 5.0
+"""Seconds that a caller waits for a store that is away: whoever looks at a page asks again."""
 
 
 class S3Originals:
@@ -69,7 +71,9 @@ class S3Originals:
 
         with self._lock:
             if self._opened is None:
-                self._opened = S3Store(self._settings, connections=CONNECTIONS)
+                retry_s = min(self._settings.retry_s, LONGEST_RETRY_S)
+                settings = self._settings.model_copy(update={"retry_s": retry_s})
+                self._opened = S3Store(settings, connections=CONNECTIONS)
             return self._opened
 
 

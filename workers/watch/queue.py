@@ -16,7 +16,7 @@ import botocore.exceptions as botocore
 
 from connector.errors import SourceError
 from connector.printable import mask_credentials
-from connector.remote.s3 import open_session
+from connector.remote.s3_session import open_session
 from connector.settings import S3Settings
 from workers.records import Ref
 from workers.sources.s3 import S3Source

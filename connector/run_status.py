@@ -29,7 +29,8 @@ class RunStatus:
     """One run, as it last wrote. Times are UTC in ISO 8601; ``rate`` is images per second, ``eta_s`` seconds.
 
     ``listed`` grows until ``listed_all``; ``busy`` is, by stage, the share of the time that its threads worked;
-    ``passed_over`` counts, by suffix, the files that were not listed.
+    ``passed_over`` counts, by suffix, the files that were not listed; ``throttled`` the requests that S3 refused
+    because they were too many.
     """
 
     run: str
@@ -47,6 +48,7 @@ class RunStatus:
     rejected: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    throttled: int = 0
     rate: float = 0.0
     eta_s: float | None = None
     busy: Mapping[str, float] = field(default_factory=dict)

@@ -72,12 +72,19 @@ def summary(report: RunReport) -> str:
         lines.append(
             f"{report.joined:,} of the unchanged were stored from another place and belong to this one too now"
         )
+    if report.throttled:
+        lines.append(throttled_line(report.throttled))
     if report.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
         lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")
     if report.passed_over:
         lines.append(passed_over_line(report.passed_over))
     return "\n".join(lines)
+
+
+def throttled_line(count: int) -> str:
+    """That a store asked for fewer requests, such as ``throttled 212 times``."""
+    return f"throttled {count:,} {'time' if count == 1 else 'times'}: the store asked for fewer requests and got them"
 
 
 def passed_over_line(counts: Mapping[str, int]) -> str:

@@ -216,12 +216,12 @@ def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: 
 @contextmanager
 def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
     """Serve metrics while the block runs, where the settings name a port; gives what shows a run there too."""
-    from workers.run.metrics import Metrics
-    from workers.run.status_server import serving
-
     if settings.ingest.metrics_port is None:
         yield also
         return
+    from workers.run.metrics import Metrics
+    from workers.run.status_server import serving
+
     metrics = Metrics(settings.qdrant.path)
     with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
         say(f"metrics on {url}/metrics", err=True)
@@ -270,6 +270,7 @@ def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
         "bottleneck": report.bottleneck,
         "copied": report.copied,
         "joined": report.joined,
+        "throttled": report.throttled,
         "reasons": dict(report.reasons),
         "passed_over": dict(report.passed_over),
     }

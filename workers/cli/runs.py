@@ -125,6 +125,10 @@ def _shown(status: "RunStatus") -> str:
     if status.busy:
         shares = ", ".join(f"{stage} {share:.0%}" for stage, share in status.busy.items())
         lines.append(f"         busy: {shares}; the bottleneck is {status.bottleneck}")
+    if status.throttled:
+        from workers.progress import throttled_line
+
+        lines.append("         " + throttled_line(status.throttled))
     if status.passed_over:
         from workers.progress import passed_over_line
 

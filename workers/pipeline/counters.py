@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
@@ -24,7 +24,8 @@ class RunReport:
     ``reasons`` counts the rejects by reason, most frequent first; ``copied`` the stored images of known content,
     which were not embedded again; ``joined`` the unchanged images that were stored from other places only before;
     ``earlier`` those of the tally that an earlier attempt brought to their end;
-    ``passed_over`` the files that the listing left out, by suffix.
+    ``passed_over`` the files that the listing left out, by suffix; ``throttled`` the requests that the images' store
+    refused because they were too many, and that were sent again.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -36,6 +37,7 @@ class RunReport:
     joined: int = 0
     earlier: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    throttled: int = 0
 
     @property
     def shares(self) -> dict[Stage, float]:
@@ -68,6 +70,7 @@ class RunReport:
             copied=self.copied + other.copied,
             joined=self.joined + other.joined,
             earlier=self.earlier + other.earlier,
+            throttled=self.throttled + other.throttled,
             passed_over=dict((Counter(self.passed_over) + Counter(other.passed_over)).most_common()),
             seconds=self.seconds + other.seconds,
             busy={
@@ -109,11 +112,17 @@ class Counters:
         self._rejects: list[Reject] = []
         self._listed = self._stored = self._unchanged = self._copied = self._joined = 0
         self._channels: Mapping[str, Sized] = {}
+        self._throttled: Callable[[], int] = int
         self._started = time.perf_counter()
 
     def watch(self, channels: Mapping[str, Sized]) -> None:
         """Keep an eye on what waits between the stages."""
         self._channels = channels
+
+    def watch_throttling(self, throttled: Callable[[], int]) -> None:
+        """Count the requests that a source's store refuses from now on; ``throttled`` tells those so far."""
+        before = throttled()
+        self._throttled = lambda: throttled() - before
 
     def waiting(self) -> dict[str, int]:
         """By channel, how much waits in it."""
@@ -174,6 +183,7 @@ class Counters:
                 reasons=dict(Counter(reject.reason for reject in self._rejects).most_common()),
                 copied=self._copied,
                 joined=self._joined,
+                throttled=self._throttled(),
                 seconds=time.perf_counter() - self._started,
                 busy=dict(self._busy),
                 threads=dict(self._threads),

@@ -35,7 +35,7 @@ from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashe
 from workers.pipeline.item_retry import ItemRetry, Reading
 from workers.pipeline.metadata import content_of, describe, places_of
 from workers.records import Blob, Places, Ref, Reject, Stage, Unchanged, Verify
-from workers.sources.source import Source
+from workers.sources.source import Source, throttled
 
 WAITING_CHUNKS = 4
 """Chunks of read images that may wait for each decoder: more would only take memory until it is their turn."""
@@ -147,6 +147,7 @@ class Pipeline:
         queues.refs.put(shard)
         queues.refs.close()
         counters.listed(len(shard))
+        counters.watch_throttling(partial(throttled, source))
         counters.watch({"blobs": queues.blobs, "images": queues.images, "points": queues.points})
         stages: tuple[tuple[Stage, Callable[[StageQueues], None], Channel[Any] | None], ...] = (
             ("read", self._read, queues.blobs),

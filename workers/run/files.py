@@ -13,7 +13,6 @@ from typing import Protocol
 
 from connector.errors import CannotRead, RunIncomplete, SourceError
 from connector.process import private_folder
-from connector.remote.s3 import S3Store, split_uri
 from connector.settings import S3Settings
 
 
@@ -107,6 +106,8 @@ class S3Files:
     """A prefix of a bucket. S3 puts an object as a whole."""
 
     def __init__(self, uri: str, *, settings: S3Settings) -> None:
+        from connector.remote.s3 import S3Store, split_uri  # here: boto3 takes a quarter of a second to import
+
         self.where = uri.rstrip("/")
         self._bucket, prefix = split_uri(self.where)
         self._prefix = f"{prefix}/" if prefix else ""

@@ -6,7 +6,7 @@ The rule: an unfinished run of a place is finished first, then the place is look
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from connector.settings import Settings
 from connector.store.audit import say_damage
 from connector.store.open import capabilities_of, check_rights, held_open, open_engine
 from workers.executors.executor import Executor
+from workers.executors.lazy import LazyExecutor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
 from workers.run.loop import Progress, Run
@@ -30,7 +31,7 @@ from workers.run.prune import ListedIds, Pruned, prune_points
 from workers.run.shards import VERIFY, Manifest, RunFolder, exclusive
 from workers.run.status import now, publishing_status
 from workers.sources.open import open_source
-from workers.sources.source import Mounting, Source, locate, passed_over
+from workers.sources.source import Mounting, Source, locate, passed_over, throttled
 
 log = logging.getLogger(__name__)
 
@@ -78,18 +79,19 @@ class Ingestion:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings, *, recreate: bool, show: Show, wait: Wait) -> Iterator[Self]:
-        """Start the workers and see to the collection; ``recreate`` drops it first.
+        """See to the collection, and start workers once there is something to do; ``recreate`` drops it first.
 
         Raises ConfigError, ModelError and StoreError where this cannot be.
         """
         find_space(settings.model.space)
         with ExitStack() as stack:
+            _check_executor(settings)
             if settings.ingest.executor == "local":
                 stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
             managing = recreate or settings.ingest.bulk  # a key without the right is told before a model is loaded
             check_rights(settings.qdrant, collection=settings.collection, managing=managing)
-            with wait("loading the image tower"):
-                executor = stack.enter_context(closing(_executor(settings)))
+            executor = stack.enter_context(closing(LazyExecutor(partial(_executor, settings), settings=settings)))
+            with wait("looking at the collection"):
                 prepared = executor.prepare(recreate=recreate)
             stack.enter_context(_bulk(settings))
             ingestion = cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
@@ -119,8 +121,7 @@ class Ingestion:
             if resumed is not None and unfinished is not None and unfinished.verify == manifest.verify:
                 manifest = replace(manifest, settings={k: v for k, v in manifest.settings.items() if k != VERIFY})
             items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
-            skipped = partial(passed_over, source)
-            report = self._go(items, manifest=manifest, folder=folder, passed_over=skipped, place=absolute(place))
+            report = self._go(items, manifest=manifest, folder=folder, source=source, place=absolute(place))
             recall_mounts(source, folder=folder)
             return Ingested(report, resumed)
 
@@ -137,7 +138,7 @@ class Ingestion:
         *,
         manifest: Manifest,
         folder: RunFolder,
-        passed_over: Callable[[], Mapping[str, int]] = dict,
+        source: Source | None = None,
         place: str | None = None,
     ) -> RunReport:
         run = Run(
@@ -149,8 +150,11 @@ class Ingestion:
             shard_size=self._settings.ingest.shard_size,
             attempts=self._settings.ingest.attempts,
         )
-        run.passed_over = passed_over
         run.place = place or manifest.place
+        if source is not None:
+            before = throttled(source)
+            run.passed_over = partial(passed_over, source)
+            run.throttled = lambda: throttled(source) - before
         with (
             publishing_status(run, manifest=manifest, folder=folder, settings=self._settings) as self._say_the_end,
             self._show(run.progress),
@@ -276,13 +280,18 @@ def remembered(settings: Settings, *, manifest: Manifest) -> Settings:
     return settings.model_copy(update=update)
 
 
-def _executor(settings: Settings) -> Executor:
+def _check_executor(settings: Settings) -> None:
+    """Raise ConfigError for workers that cannot be."""
     if settings.ingest.executor == "ray":
         require("ray", what="ingest.executor = ray")
         if not capabilities_of(settings.qdrant).many_machines:
             raise ConfigError(
                 "a Ray cluster needs a Qdrant server, named by qdrant.url: the embedded engine serves one machine."
             )
+
+
+def _executor(settings: Settings) -> Executor:
+    if settings.ingest.executor == "ray":
         from workers.executors.ray import ray_executor
 
         return ray_executor(settings)

@@ -110,8 +110,8 @@ class Run:
     """One place on its way into one collection. ``progress`` may be asked from any thread.
 
     ``items`` lists the place. Where the folder holds this run with a complete listing, it goes on there instead.
-    ``passed_over`` tells what the listing left out, by suffix. ``place`` names the place to the workers: the manifest's
-    name of it leaves a signature out.
+    ``passed_over`` tells what the listing left out, by suffix, ``throttled`` how many of its requests S3 refused.
+    ``place`` names the place to the workers: the manifest's name of it leaves a signature out.
     """
 
     def __init__(
@@ -134,6 +134,7 @@ class Run:
         self._shard_size = shard_size
         self._attempts = attempts
         self.passed_over: Callable[[], Mapping[str, int]] = dict
+        self.throttled: Callable[[], int] = int
         self._events: queue.SimpleQueue[_Written | _ListingEnded | _Returned] = queue.SimpleQueue()
         self._lock = threading.Lock()  # a piece moves from its beats to what is done in one step
         self._done = RunReport()
@@ -161,7 +162,8 @@ class Run:
         if self._listing is not None:
             self._listed = _of_listing(self._listing.rejects, busy=self._listing.busy)
             self._total, self._listed_all = self._listing.count, self._listing.complete
-        report = replace(report + self._listed, passed_over=self.passed_over())
+        report += self._listed
+        report = replace(report, passed_over=self.passed_over(), throttled=report.throttled + self.throttled())
         waiting: Counter[str] = Counter()
         for heartbeat in heartbeats:
             waiting.update(heartbeat.waiting)

@@ -26,6 +26,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "listed_images": ("", "Images that were listed."),
     "rejected_images": ("reason", "Images that were rejected, by reason."),
     "copied_images": ("", "Stored images of known content, which were not embedded again."),
+    "throttled_requests": ("", "Requests that S3 refused because they were too many, and that were sent again."),
     "stage_seconds": ("stage", "Seconds that the threads of a stage worked; waiting is left out."),
     "shards": ("", "Shards that came to their end."),
     "worker_deaths": ("", "Workers that died."),
@@ -130,6 +131,7 @@ def _counts_of(progress: Progress) -> collections.Counter[Key]:
         for stage, seconds in report.busy.items():
             counts["stage_seconds", stage] += sign * seconds  # type: ignore[assignment]  # seconds are counted too
         counts["copied_images", ""] += sign * report.copied
+        counts["throttled_requests", ""] += sign * report.throttled
     counts["listed_images", ""] = progress.total - earlier.counts.listed if progress.total else 0
     counts["shards", ""] = progress.shards_done
     counts["worker_deaths", ""] = progress.deaths

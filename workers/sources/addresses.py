@@ -56,6 +56,11 @@ class Addresses:
         self._signed = None if rows is None else _SignedAddresses(rows)
         self._remembered: dict[str, str] = {}
 
+    @property
+    def throttled(self) -> int:
+        """How many requests S3 has refused so far because they were too many."""
+        return 0 if self._s3 is None else self._s3.throttled
+
     def ref(
         self, address: str, *, position: int, meta: Mapping[str, Any] | None = None, identity: str | None = None
     ) -> Ref | Reject:

@@ -67,6 +67,11 @@ class S3Source:
         return self._passed_over.counts
 
     @property
+    def throttled(self) -> int:
+        """How many requests the store has refused so far because they were too many."""
+        return self._store.throttled
+
+    @property
     def root(self) -> str:
         """The canonical URI of the bucket, the prefix or the object."""
         return self._root

@@ -76,6 +76,20 @@ def passed_over(source: Source) -> Mapping[str, int]:
     return source.passed_over if isinstance(source, Selective) else {}
 
 
+@runtime_checkable
+class Braked(Protocol):
+    """A source whose store may ask for fewer requests."""
+
+    @property
+    def throttled(self) -> int:
+        """How many requests the store has refused so far because they were too many."""
+
+
+def throttled(source: Source) -> int:
+    """How many requests a source's store has refused so far because they were too many."""
+    return source.throttled if isinstance(source, Braked) else 0
+
+
 def rejected(fault: CannotRead, uri: str, *, stage: Stage = "read") -> Reject:
     """The reject of the image at ``uri``."""
     return Reject(uri, stage=stage, reason=fault.reason, detail=str(fault))

@@ -55,6 +55,11 @@ class TableSource:
         """The canonical URI of the table."""
         return uri_of(self._file)
 
+    @property
+    def throttled(self) -> int:
+        """How many requests S3 has refused so far because they were too many."""
+        return self._addresses.throttled
+
     def list(self) -> Iterator[Ref | Reject]:
         """The image of every row. Raises SourceError for a table that cannot be read or lacks a column."""
         try:

@@ -157,6 +157,11 @@ class TarSource:
         return self._passed_over.counts
 
     @property
+    def throttled(self) -> int:
+        """How many requests the store of tars on S3 has refused so far because they were too many."""
+        return 0 if self._store is None else self._store.throttled
+
+    @property
     def root(self) -> str:
         """The URI of the tar, or of all of them with their braces."""
         return self._root

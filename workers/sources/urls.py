@@ -63,6 +63,11 @@ class UrlListSource:
         """The canonical URI of the text file."""
         return uri_of(self._file)
 
+    @property
+    def throttled(self) -> int:
+        """How many requests S3 has refused so far because they were too many."""
+        return self._addresses.throttled
+
     def list(self) -> Iterator[Ref | Reject]:
         """The address on every line. Raises SourceError when the file cannot be opened."""
         try:

@@ -164,7 +164,8 @@ class Watcher:
         with ListedIds() as listed_ids:
             report = self._at_work().ingest(self._source, place=self._place, listed_ids=listed_ids).report
             pruned = prune_source(listed_ids, source=self._source, settings=self._settings, remove=True)
-        optimize(self._settings, wait=self._wait)
+        if report.counts.stored or self._last_pass is None:
+            optimize(self._settings, wait=self._wait)
         self._next_full = time.monotonic() + self._settings.watch.every_s
         self._numbers.last_pass.set_to_current_time()
         self._over("full", taken, report=report, pruned=pruned, seconds=time.monotonic() - began)

@@ -120,10 +120,10 @@ def test_a_collection_that_is_missing_or_begun_anew_or_of_another_space_is_the_w
     assert (missing.prepared, anew.prepared, other.prepared) == ([False], [True], [False])
 
 
-def test_fields_that_are_asked_for_anew_are_made_without_workers(settings: Settings, stored: list[Ref]) -> None:
-    asking = settings.model_copy(
-        update={"qdrant": settings.qdrant.model_copy(update={"meta_fields": {"n": "integer"}})}
-    )
+@pytest.mark.usefixtures("stored")
+def test_fields_that_are_asked_for_anew_are_made_without_workers(settings: Settings) -> None:
+    qdrant = settings.qdrant.model_copy(update={"meta_fields": {"n": "integer"}})
+    asking = settings.model_copy(update={"qdrant": qdrant})
     with closing(LazyExecutor(Started, settings=asking)) as lazy:
         lazy.prepare(recreate=False)
     with closing(EmbeddedEngine.open(settings.qdrant.path, collection=settings.collection)) as engine:

@@ -1,14 +1,115 @@
-"""Shards worked on in this process: nothing to start, no protection against what kills a process."""
+"""What this process does with shards itself: it looks them up, and works on them where no other process shall.
 
+The rule: workers start with the first image that the collection does not hold; until then no model is loaded. A shard
+that holds nothing new is done with being looked up; the first other one starts the workers, who get all that follow.
+"""
+
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 
-from workers.executors.executor import AnyWorker, OnHeartbeat
-from workers.pipeline.counters import ShardReport
-from workers.records import Prepared, Shard
+from connector.errors import CollectionMissing
+from connector.settings import Settings
+from connector.store.engine import Engine
+from connector.store.open import open_engine
+from connector.store.schema import CollectionSchema
+from connector.version import Version
+from workers.executors.executor import AnyWorker, Executor, OnHeartbeat
+from workers.pipeline.counters import RunReport, ShardReport
+from workers.records import Counts, Prepared, Ref, Shard, Stage
+
+LOOKED_UP = 1_000
+"""Images looked up in one call."""
+
+
+class LazyExecutor:
+    """Starts the executor that ``start`` makes once there is something for it to do."""
+
+    def __init__(self, start: Callable[[], Executor], *, settings: Settings) -> None:
+        self._start = start
+        self._settings = settings
+        self._executor: Executor | None = None
+        self._engine: Engine | None = None
+        self._threads: dict[Stage, int] = {"read": 1}
+
+    @property
+    def workers(self) -> int:
+        """See ``Executor``; one while nobody is needed."""
+        return 1 if self._executor is None else self._executor.workers
+
+    @property
+    def wants(self) -> int:
+        """See ``Executor``; one while nobody is needed."""
+        return 1 if self._executor is None else self._executor.wants
+
+    def prepare(self, *, recreate: bool) -> Prepared:
+        """See to the collection; workers are started where it has to be made. ``threads`` grows once they are there."""
+        if recreate or not self._extended():
+            self._at_work(recreate=recreate)
+        return Prepared(threads=self._threads, gpus=0)
+
+    def submit(self, shard: Shard, *, on_heartbeat: OnHeartbeat) -> Future[ShardReport]:
+        """Look a shard up, or hand it out; where nothing in it is new, the future is done on return."""
+        if self._executor is None:
+            began = time.perf_counter()
+            if all(self._holds(shard.refs[at : at + LOOKED_UP]) for at in range(0, len(shard.refs), LOOKED_UP)):
+                return _unchanged(len(shard.refs), seconds=time.perf_counter() - began)
+        return self._at_work(recreate=False).submit(shard, on_heartbeat=on_heartbeat)
+
+    def close(self) -> None:
+        """End all workers, and let go of the collection."""
+        self._let_go()
+        if self._executor is not None:
+            self._executor.close()
+
+    def _extended(self) -> bool:
+        """Whether the collection is there and of the settings' space; it then has the fields that they ask for."""
+        settings = self._settings
+        engine = self._opened()
+        with suppress(CollectionMissing):
+            there = engine.info().schema
+            if there.fingerprint.space == settings.model.space:
+                engine.create(CollectionSchema(there.fingerprint, meta_fields=settings.qdrant.meta_fields))
+                return True
+        return False
+
+    def _holds(self, refs: tuple[Ref, ...]) -> bool:
+        """Whether the collection holds every one of these images in its version."""
+        if any(ref.version is None for ref in refs):
+            return False  # only reading tells
+        points = self._opened().retrieve([ref.point_id for ref in refs], fields=["version"])
+        stored = {point.id: Version.parse(point.payload.get("version")) for point in points}
+        return all(stored.get(ref.point_id) == ref.version for ref in refs)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._engine = open_engine(self._settings.qdrant, collection=self._settings.collection)
+        return self._engine
+
+    def _let_go(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _at_work(self, *, recreate: bool) -> Executor:
+        """The workers, started where they are not there yet: they open the collection themselves."""
+        if self._executor is None:
+            self._let_go()
+            self._executor = self._start()
+            self._threads.update(self._executor.prepare(recreate=recreate).threads)
+        return self._executor
+
+
+def _unchanged(count: int, *, seconds: float) -> Future[ShardReport]:
+    answer: Future[ShardReport] = Future()
+    counts = Counts(listed=count, unchanged=count)
+    answer.set_result(ShardReport(RunReport(counts=counts, busy={"read": seconds}), ()))
+    return answer
 
 
 class InProcess:
-    """One worker, in the caller's thread: an interrupt gets through."""
+    """One worker, in the caller's thread: an interrupt gets through. Nothing protects against what kills a process."""
 
     workers = 1
     wants = 1

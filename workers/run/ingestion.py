@@ -23,7 +23,7 @@ from connector.settings import Settings
 from connector.store.audit import say_damage
 from connector.store.open import capabilities_of, check_rights, held_open, open_engine
 from workers.executors.executor import Executor
-from workers.executors.lazy import LazyExecutor
+from workers.executors.in_process import InProcess, LazyExecutor
 from workers.pipeline.counters import RunReport
 from workers.records import Ref, Reject, Stage
 from workers.run.loop import Progress, Run
@@ -296,7 +296,6 @@ def _executor(settings: Settings) -> Executor:
 
         return ray_executor(settings)
     if settings.ingest.workers == 0:
-        from workers.executors.in_process import InProcess
         from workers.executors.worker import Worker
 
         return InProcess(Worker.start(settings))

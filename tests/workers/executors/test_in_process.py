@@ -21,7 +21,7 @@ from tests.images import write_images
 from tests.scratch import scratch_folder
 from tests.scripted import refs
 from workers.executors.executor import OnHeartbeat
-from workers.executors.lazy import LazyExecutor
+from workers.executors.in_process import LazyExecutor
 from workers.pipeline.counters import Heartbeat, RunReport, ShardReport
 from workers.records import Counts, Prepared, Ref, Shard
 

@@ -55,6 +55,7 @@ ReadFault = Literal[
     "bad_address",
     "bad_row",
     "bad_archive",
+    "missing_archive",
 ]
 READ_FAULTS: tuple[ReadFault, ...] = get_args(ReadFault)
 

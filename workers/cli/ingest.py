@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -32,6 +32,8 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option("--exclude", metavar="GLOB", help="Leave these out, as in .gitignore: 'drafts/'. May be repeated."),
 ]
+
+Runs = Annotated[str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its files.")]
 
 MaxPrune = Annotated[
     float | None,
@@ -75,9 +77,7 @@ def ingest(
         str | None, typer.Option("--ray-address", help="The cluster's head, such as ray://head:10001.")
     ] = None,
     metrics_port: MetricsPort = None,
-    runs: Annotated[
-        str | None, typer.Option("--runs", help="Folder or s3://bucket/prefix where the run keeps its files.")
-    ] = None,
+    runs: Runs = None,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
     ] = None,
@@ -104,8 +104,9 @@ def ingest(
 
     polyglance ingest ~/Pictures
     """
-    from connector.errors import ConfigError, RunIncomplete
+    from connector.errors import ConfigError
     from connector.settings import Settings
+    from workers.pipeline.counters import RunReport
     from workers.progress import passed_over_line, summary
 
     if force and verify not in (None, "nothing"):
@@ -148,11 +149,7 @@ def ingest(
             say(summary(report))
         for each in done.pruned:
             say(missing_line(each))
-    for each in done.pruned:
-        if each.refusal is not None:
-            raise RunIncomplete(each.refusal)
-    if report.counts.rejected and report.counts.rejected == report.counts.listed:
-        raise typer.Exit(1)
+    check_complete(report + (resumed or RunReport()), refusals=[each.refusal for each in done.pruned])
 
 
 @app.command()
@@ -226,6 +223,32 @@ def measured(settings: "Settings", *, also: "Show") -> Iterator["Show"]:
     with serving(settings.ingest, registry=metrics.registry, health=lambda: {"healthy": True}) as url:
         say(f"metrics on {url}/metrics", err=True)
         yield metrics.also(also)
+
+
+def at_runs(runs: str | None) -> dict[str, str]:
+    """``--runs`` as a setting."""
+    return {} if runs is None else {"ingest.runs": runs}
+
+
+def check_complete(report: "RunReport", *, refusals: Sequence[str | None] = ()) -> None:
+    """Raise RunIncomplete where something was left undone: shards that are missing, nothing stored, a refusal."""
+    from connector.errors import RunIncomplete
+
+    counts = report.counts
+    missing = report.reasons.get("missing_archive", 0)
+    undone = [refusal for refusal in refusals if refusal is not None]
+    if missing:
+        undone.append(
+            f"{missing:,} {'tar is' if missing == 1 else 'tars are'} missing: `polyglance rejected --reason "
+            "missing_archive` names them. Bring them there, or name those that are; then give the same command again."
+        )
+    elif counts.rejected and counts.rejected == counts.listed:
+        undone.append(
+            f"nothing was stored: all {counts.listed:,} images were rejected. `polyglance rejected` lists them; "
+            "`polyglance retry` tries them again once the reason is mended."
+        )
+    if undone:
+        raise RunIncomplete(" ".join(undone))
 
 
 def at_terminal() -> bool:

@@ -10,7 +10,7 @@ import typer
 from connector.cli import options
 from connector.cli.output import say, say_json
 from connector.errors import ConfigError
-from workers.cli.ingest import MaxPrune, at_terminal, missing_line
+from workers.cli.ingest import MaxPrune, Runs, at_runs, at_terminal, missing_line
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -30,6 +30,7 @@ def prune(
         bool, typer.Option("--vanished", help="Take empty folders and disks that are away for deleted images too.")
     ] = False,
     max_prune: MaxPrune = None,
+    runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -50,7 +51,7 @@ def prune(
         raise ConfigError("prune takes one of --yes and --dry-run where nobody can be asked.")
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     share = {} if max_prune is None else {"ingest.max_prune": str(max_prune)}
-    loaded = Settings.load({**given, **share})
+    loaded = Settings.load({**given, **share, **at_runs(runs)})
     with ListedIds() as listed_ids:
         wait = partial(progress.waiting, console=Console(stderr=True))
         with (

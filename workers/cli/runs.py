@@ -10,6 +10,7 @@ import typer
 from connector.cli import options
 from connector.cli.output import say, say_json
 from connector.printable import printable
+from workers.cli.ingest import Runs, at_runs, check_complete, counts_of, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from connector.run_status import RunStatus
@@ -21,6 +22,7 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Only these, such a
 
 @app.command()
 def status(
+    runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -34,7 +36,8 @@ def status(
     from connector.settings import Settings
     from workers.run.shards import run_folders
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
+    given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
+    loaded = Settings.load({**given, **at_runs(runs)})
     now = datetime.now(UTC)
     said = (folder.read_status() for folder in run_folders(loaded))
     found = [status for data in said if data is not None and (status := RunStatus.read(data, now=now)) is not None]
@@ -50,6 +53,7 @@ def status(
 @app.command()
 def rejected(
     reason: Reason = None,
+    runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -62,7 +66,8 @@ def rejected(
     from connector.settings import Settings
     from workers.run.shards import run_folders
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
+    given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
+    loaded = Settings.load({**given, **at_runs(runs)})
     found = [r for folder in run_folders(loaded) for r in folder.rejects() if reason in (None, r.reason)]
     if as_json:
         names = ("uri", "stage", "reason", "detail", "attempt")
@@ -77,6 +82,7 @@ def rejected(
 @app.command()
 def retry(
     reason: Reason = None,
+    runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -91,9 +97,9 @@ def retry(
     import workers.run.retry
     from connector.settings import Settings
     from workers import progress
-    from workers.cli.ingest import counts_of, terminated_like_interrupted
 
-    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
+    given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
+    loaded = Settings.load({**given, **at_runs(runs)})
     console = Console(stderr=True)
     with terminated_like_interrupted():
         done = workers.run.retry.retry(
@@ -104,13 +110,13 @@ def retry(
         )
     if as_json:
         say_json({**counts_of(done.report, collection=loaded.collection), "hopeless": done.hopeless})
-        return
-    if done.report.counts.listed:
+    elif done.report.counts.listed:
         say(progress.summary(done.report))
     else:
         say(f"no rejected images to try again in collection {loaded.collection}.", err=True)
-    if done.hopeless:
+    if done.hopeless and not as_json:
         say(f"{done.hopeless:,} rejects name nothing that could be read: mend the list that they stand in.")
+    check_complete(done.report)
 
 
 def _shown(status: "RunStatus") -> str:

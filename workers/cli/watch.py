@@ -11,7 +11,7 @@ from connector.cli.output import say
 from connector.cli.recent import remember
 from connector.errors import ConfigError
 from connector.printable import printable
-from workers.cli.ingest import Exclude, MaxPrune, MetricsPort, terminated_like_interrupted
+from workers.cli.ingest import Exclude, MaxPrune, MetricsPort, Runs, at_runs, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -36,6 +36,7 @@ def watch(
     metrics_port: MetricsPort = None,
     max_prune: MaxPrune = None,
     exclude: Exclude = None,
+    runs: Runs = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Take files and folders that begin with a dot too.")] = False,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Address of an S3 store other than AWS.")
@@ -67,7 +68,7 @@ def watch(
     flags = {name: str(value) for name, value in numbers.items() if value is not None}
     flags |= {name: value for name, value in texts.items() if value}
     given = options.overrides(space=space, collection=collection, settings=settings, ingesting=True)
-    loaded = Settings.load({**given, **flags})
+    loaded = Settings.load({**given, **flags, **at_runs(runs)})
     with terminated_like_interrupted():
         try:
             _watch(source, settings=loaded)

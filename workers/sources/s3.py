@@ -192,7 +192,11 @@ def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
     bucket, key = split_uri(ref.uri)
     try:
         fetched = store.fetch(
-            bucket, key, limit=limit, stored_version=ref.stored_version if ref.version is None else None
+            bucket,
+            key,
+            limit=limit,
+            stored_version=ref.stored_version if ref.version is None else None,
+            listed=ref.version,
         )
     except CannotRead as fault:
         return rejected(fault, ref.uri)

@@ -113,8 +113,8 @@ def scheme_of(address: str) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is listed."""
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+    """Whether a file of this name is listed; a name that ends in a slash stands for a folder."""
+    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
 def is_hidden(path: str) -> bool:

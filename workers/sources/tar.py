@@ -183,6 +183,8 @@ class TarSource:
             except CannotRead as fault:
                 if len(self._tars) == 1 and not listed:
                     raise SourceError(f"{tar} cannot be listed: {fault}. Name a readable, uncompressed tar.") from fault
+                if fault.reason == "missing":
+                    fault = CannotRead(str(fault), reason="missing_archive")
                 yield rejected(fault, uri, stage="list")
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,6 +252,46 @@ def test_rejects_of_every_place_are_listed_and_forgotten_once_mended(cli: Comman
     write_images(workplace / "a", ["bad.png"])
     assert counts(ingest(cli, "a")) == [1, 1, 0, 0]
     assert [each["uri"][-9:] for each in cli("rejected", "--space", "mini", "--json").json] == ["b/bad.png"]
+
+
+def test_nothing_stored_and_everything_rejected_ends_with_1(cli: CommandLine, workplace: Path) -> None:
+    (workplace / "album").mkdir()
+    (workplace / "album" / "bad.png").write_text("no image")
+
+    ran = cli("ingest", "album", "--space", "mini")
+    assert ran.code == 1
+    assert "listed 1 = stored 0 + unchanged 0 + rejected 1" in ran.out
+    assert "nothing was stored: all 1 images were rejected. `polyglance rejected` lists them" in ran.err
+    assert cli("retry", "--space", "mini").code == 1
+
+    write_images(workplace / "album", ["good.png"])
+    assert cli("ingest", "album", "--space", "mini").code == 0
+    assert cli("ingest", "album", "--space", "mini").code == 0  # nothing stored, but not everything rejected
+
+
+def test_a_shard_that_is_missing_ends_with_1_and_the_others_are_stored(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png"])
+    with tarfile.open(workplace / "s-0.tar", "w") as tar:
+        tar.add(workplace / "album/a.png", "a.png")
+
+    ran = cli("ingest", "s-{0..2}.tar", "--space", "mini")
+
+    assert ran.code == 1
+    assert "listed 3 = stored 1 + unchanged 0 + rejected 2" in ran.out
+    assert "2 tars are missing: `polyglance rejected --reason missing_archive` names them" in ran.err
+
+
+def test_every_command_that_reads_runs_knows_where_they_are(cli: CommandLine, workplace: Path) -> None:
+    write_images(workplace / "album", ["a.png"])
+    (workplace / "album" / "bad.png").write_text("no image")
+    given = ("--runs", workplace / "runs", "--space", "mini")
+    assert cli("ingest", "album", *given).code == 0
+
+    assert [run["rejected"] for run in cli("status", "--json", *given).json] == [1]
+    assert len(cli("rejected", "--json", *given).json) == 1
+    assert cli("retry", "--json", *given).json["rejected"] == 1
+    assert cli("prune", "album", "--dry-run", "--json", *given).json["gone"] == 0
+    assert "--runs" in cli("watch", "--help").out
 
 
 # places that are none

@@ -411,3 +411,10 @@ def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, 
         thread.join()
     assert len(outcomes) == 64
     assert all(isinstance(outcome, Blob) for outcome in outcomes)
+
+
+def test_the_marker_of_a_folder_is_no_image_whatever_its_name(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "folder.png/", "folder.png/dog.jpg", "a/b.jpg/", "plain/")
+    of = source(f"s3://{bucket}", settings(line))
+    assert keys(of) == ["folder.png/dog.jpg"]
+    assert of.passed_over == {}

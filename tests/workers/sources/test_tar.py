@@ -165,7 +165,7 @@ def test_a_missing_tar_among_many_is_rejected_by_name_and_the_others_go_on(tmp_p
     source = local(tmp_path / "{0..2}.tar")
     assert [type(item) for item in listed(source)] == [Reject, Ref, Reject]
     assert [(r.uri, r.stage, r.reason) for r in rejects(source)] == [
-        (uri_of(tmp_path / "0.tar"), "list", "missing"),
+        (uri_of(tmp_path / "0.tar"), "list", "missing_archive"),
         (uri_of(tmp_path / "2.tar"), "list", "bad_archive"),
     ]
 
@@ -368,7 +368,7 @@ def test_tars_on_s3_are_named_with_braces(s3: "S3Client", bucket: str, store: S3
         s3.put_object(Bucket=bucket, Key=f"{number}.tar", Body=tar_bytes(("a.jpg", b"%d" % number)))
     source = on_s3(f"s3://{bucket}/{{0..2}}.tar", store)
     assert read(source) == [b"0", b"2"]
-    assert [(r.uri, r.reason) for r in rejects(source)] == [(f"s3://{bucket}/1.tar", "missing")]
+    assert [(r.uri, r.reason) for r in rejects(source)] == [(f"s3://{bucket}/1.tar", "missing_archive")]
     assert source.root == f"s3://{bucket}/{{0..2}}.tar"
 
 

@@ -7,7 +7,7 @@ that holds nothing new is done with being looked up; the first other one starts 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from connector.errors import CollectionMissing
 from connector.settings import Settings
@@ -24,10 +24,13 @@ LOOKED_UP = 1_000
 
 
 class LazyExecutor:
-    """Starts the executor that ``start`` makes once there is something for it to do."""
+    """Starts the executor that ``start`` makes once there is something for it to do; ``wait`` shows that it lasts."""
 
-    def __init__(self, start: Callable[[], Executor], *, settings: Settings) -> None:
+    def __init__(
+        self, start: Callable[[], Executor], *, settings: Settings, wait: Callable[[str], AbstractContextManager[None]]
+    ) -> None:
         self._start = start
+        self._wait = wait
         self._settings = settings
         self._executor: Executor | None = None
         self._engine: Engine | None = None
@@ -46,7 +49,8 @@ class LazyExecutor:
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to the collection; workers are started where it has to be made. ``threads`` grows once they are there."""
         if recreate or not self._extended():
-            self._at_work(recreate=recreate)
+            with self._wait("loading the image tower"):
+                self._at_work(recreate=recreate)
         return Prepared(threads=self._threads, gpus=0)
 
     def submit(self, shard: Shard, *, on_heartbeat: OnHeartbeat) -> Future[ShardReport]:

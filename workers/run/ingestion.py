@@ -90,9 +90,9 @@ class Ingestion:
                 stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
             managing = recreate or settings.ingest.bulk  # a key without the right is told before a model is loaded
             check_rights(settings.qdrant, collection=settings.collection, managing=managing)
-            executor = stack.enter_context(closing(LazyExecutor(partial(_executor, settings), settings=settings)))
-            with wait("looking at the collection"):
-                prepared = executor.prepare(recreate=recreate)
+            executor = LazyExecutor(partial(_executor, settings), settings=settings, wait=wait)
+            stack.callback(executor.close)
+            prepared = executor.prepare(recreate=recreate)
             stack.enter_context(_bulk(settings))
             ingestion = cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
             try:

@@ -1,33 +1,15 @@
-"""Images in a bucket of S3, or of a store that speaks its language.
-
-A listing comes in pages of a thousand keys, one after the other. To have several at once, the keys are cut into
-ranges at the sub-prefixes of the top, and each range is listed from where the one before it ends.
-"""
+"""Images in a bucket of S3, or of a store that speaks its language."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 
 from connector.errors import CannotRead
-from connector.remote.s3 import Listed, Page, S3Store, split_uri
+from connector.remote.s3 import Listed, S3Store, split_uri
 from connector.settings import S3Settings
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.exclusions import Exclusions
 from workers.sources.passed_over import PassedOver
+from workers.sources.s3_listing import S3Listing
 from workers.sources.source import Whereabouts, is_hidden, is_image_name, rejected
-
-KEY_RANGES_PER_LISTER = 4
-"""More ranges than threads, so that a long one does not leave the others idle."""
-DEEPEST_CUT = 4
-"""How many lone sub-prefixes are followed to find a place to cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyRange:
-    """The keys after ``after`` up to and including ``until``, None for no end."""
-
-    after: str
-    until: str | None
 
 
 class S3Source:
@@ -85,7 +67,7 @@ class S3Source:
         if self._exact and (found := self._store.find(self._bucket, self._key)):
             yield self._ref(found, top=self._key[: self._key.rfind("/") + 1])
             return
-        for page in self._pages(self._key_ranges()):
+        for page in S3Listing(self._store, self._bucket, prefix=self._prefix, listers=self._listers).pages():
             for listed in page:
                 if self._wanted(listed.key):
                     yield self._ref(listed, top=self._top)
@@ -153,39 +135,6 @@ class S3Source:
             size=listed.size,
         )
 
-    def _key_ranges(self) -> Sequence[_KeyRange]:
-        """Where to cut the listing: at the sub-prefixes of the first level that has several."""
-        prefix = self._prefix
-        ordered = not self._bucket.endswith("--x-s3")  # a directory bucket lists in no order: there is no cutting it
-        for _ in range(DEEPEST_CUT if self._listers > 1 and ordered else 0):
-            page = self._store.list_page(self._bucket, prefix=prefix, delimiter="/")
-            if len(page.prefixes) > 1:
-                return cut(page.prefixes, pieces=self._listers * KEY_RANGES_PER_LISTER)
-            if not page.prefixes or page.token is not None:
-                break
-            (prefix,) = page.prefixes
-        return [_KeyRange("", None)]
-
-    def _pages(self, key_ranges: Sequence[_KeyRange]) -> Iterator[Sequence[Listed]]:
-        """The pages of all key ranges as they come in; at most one page of each of ``listers`` ranges is held."""
-        waiting = [*reversed(key_ranges)]
-        running: dict[Future[Page], _KeyRange] = {}
-        with ThreadPoolExecutor(self._listers, thread_name_prefix="list") as pool:
-            while waiting or running:
-                while waiting and len(running) < self._listers:
-                    key_range = waiting.pop()
-                    running[pool.submit(self._page, key_range, None)] = key_range
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    key_range = running.pop(future)
-                    page = future.result()
-                    within = [o for o in page.objects if key_range.until is None or o.key <= key_range.until]
-                    if page.token is not None and len(within) == len(page.objects):
-                        running[pool.submit(self._page, key_range, page.token)] = key_range
-                    yield within
-
-    def _page(self, key_range: _KeyRange, token: str | None) -> Page:
-        return self._store.list_page(self._bucket, prefix=self._prefix, after=key_range.after, token=token)
-
 
 def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
     """Read one ref with an S3 URI; asks conditionally where the listing did not know a version."""
@@ -203,10 +152,3 @@ def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:
     if fetched is None:
         return Unchanged(ref)
     return Blob(ref, fetched.data, fetched.version, {**fetched.meta, **ref.meta})
-
-
-def cut(prefixes: Sequence[str], *, pieces: int) -> Sequence[_KeyRange]:
-    """At most ``pieces`` key ranges that together hold every key once, cut at some of the sorted ``prefixes``."""
-    step = -(-len(prefixes) // pieces)
-    marks = ["", *prefixes[step::step]]
-    return [_KeyRange(after, until) for after, until in zip(marks, [*marks[1:], None], strict=True)]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +69,10 @@ def stored(settings: Settings) -> list[Ref]:
     return images
 
 
+def quiet(_: str) -> nullcontext[None]:
+    return nullcontext()
+
+
 def submit(to: LazyExecutor, number: int, images: list[Ref]) -> RunReport:
     shard = Shard(number, place="file:///", refs=tuple(images))
     return to.submit(shard, on_heartbeat=lambda _: None).result(timeout=60).report
@@ -81,7 +85,7 @@ def test_a_shard_that_holds_nothing_new_starts_nobody(settings: Settings, stored
         started.append(Started())
         return started[-1]
 
-    with closing(LazyExecutor(start, settings=settings)) as lazy:
+    with closing(LazyExecutor(start, settings=settings, wait=quiet)) as lazy:
         prepared = lazy.prepare(recreate=False)
         assert submit(lazy, 0, stored).counts == Counts(listed=20, unchanged=20)
         assert (started, lazy.workers, prepared.threads) == ([], 1, {"read": 1})
@@ -97,7 +101,7 @@ def test_a_shard_that_holds_nothing_new_starts_nobody(settings: Settings, stored
 
 def test_an_image_whose_version_only_reading_tells_is_the_workers(settings: Settings, stored: list[Ref]) -> None:
     workers = Started()
-    with closing(LazyExecutor(lambda: workers, settings=settings)) as lazy:
+    with closing(LazyExecutor(lambda: workers, settings=settings, wait=quiet)) as lazy:
         lazy.prepare(recreate=False)
         submit(lazy, 0, [*stored[1:], replace(stored[0], version=None)])
     assert workers.shards == [0]
@@ -107,15 +111,15 @@ def test_a_collection_that_is_missing_or_begun_anew_or_of_another_space_is_the_w
     settings: Settings, request: pytest.FixtureRequest
 ) -> None:
     missing, anew, other = Started(), Started(), Started()
-    with closing(LazyExecutor(lambda: missing, settings=settings)) as lazy:
+    with closing(LazyExecutor(lambda: missing, settings=settings, wait=quiet)) as lazy:
         lazy.prepare(recreate=False)
     request.getfixturevalue("stored")
-    with closing(LazyExecutor(lambda: anew, settings=settings)) as lazy:
+    with closing(LazyExecutor(lambda: anew, settings=settings, wait=quiet)) as lazy:
         lazy.prepare(recreate=True)
     elsewhere = Settings.load(
         {"qdrant.path": str(settings.qdrant.path), "qdrant.collection": settings.collection}
     )  # the published space
-    with closing(LazyExecutor(lambda: other, settings=elsewhere)) as lazy:
+    with closing(LazyExecutor(lambda: other, settings=elsewhere, wait=quiet)) as lazy:
         lazy.prepare(recreate=False)
     assert (missing.prepared, anew.prepared, other.prepared) == ([False], [True], [False])
 
@@ -124,7 +128,7 @@ def test_a_collection_that_is_missing_or_begun_anew_or_of_another_space_is_the_w
 def test_fields_that_are_asked_for_anew_are_made_without_workers(settings: Settings) -> None:
     qdrant = settings.qdrant.model_copy(update={"meta_fields": {"n": "integer"}})
     asking = settings.model_copy(update={"qdrant": qdrant})
-    with closing(LazyExecutor(Started, settings=asking)) as lazy:
+    with closing(LazyExecutor(Started, settings=asking, wait=quiet)) as lazy:
         lazy.prepare(recreate=False)
     with closing(EmbeddedEngine.open(settings.qdrant.path, collection=settings.collection)) as engine:
         assert engine.info().schema.meta_fields == {"n": "integer"}

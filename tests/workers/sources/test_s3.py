@@ -11,9 +11,9 @@ from connector import ConfigError
 from connector.errors import SourceError
 from connector.settings import S3Settings
 from connector.version import Version
-from tests.doubles import PAGE, Answer, Cut, Fault, Reset, Silence, WebServer, s3_error
+from tests.doubles import PAGE, Answer, Cut, Fault, Reset, Silence, WebServer, proxy_to, s3_error
 from workers.records import Blob, Ref, Reject, Unchanged
-from workers.sources.s3 import S3Source, cut
+from workers.sources.s3 import S3Source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -116,13 +116,62 @@ def test_stretches_hold_every_key_once(
     assert keys(of) == sorted(names)
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 7, 32, 1000])
-def test_a_listing_is_cut_into_no_more_pieces_than_asked_for(pieces: int) -> None:
-    prefixes = [f"{n:03}/" for n in range(100)]
-    key_ranges = cut(prefixes, pieces=pieces)
-    assert len(key_ranges) <= min(pieces, 100)
-    assert (key_ranges[0].after, key_ranges[-1].until) == ("", None)
-    assert [s.until for s in key_ranges[:-1]] == [s.after for s in key_ranges[1:]]
+def test_a_bucket_of_one_page_is_listed_with_one_request(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"{n}/a.jpg" for n in range(PAGE)))
+    assert len(keys(source(f"s3://{bucket}", settings(line)))) == PAGE
+    assert line.count("list-type") == 1
+
+
+@pytest.mark.parametrize("folders", [1, 3, 13])
+def test_a_bucket_of_little_more_than_a_page_takes_few_requests_and_few_keys(
+    s3: "S3Client", bucket: str, line: WebServer, folders: int
+) -> None:
+    put(s3, bucket, *(f"{n % folders:02}/{n:02}.jpg" for n in range(PAGE + 3)))
+    assert len(keys(source(f"s3://{bucket}", settings(line)))) == PAGE + 3
+    assert line.count("list-type") <= 4
+
+
+def test_a_large_bucket_is_listed_by_several_at_once(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, *(f"top/{n:02}/{m}.jpg" for n in range(20) for m in range(6)))
+    assert len(keys(source(f"s3://{bucket}", settings(line, listers=4)))) == 120
+    assert line.count("start-after=") >= 3
+    assert line.count("list-type") < 2 * 120 / PAGE + 5
+
+
+def in_listing(*keys: str, token: str | None = None) -> Answer:
+    """A page of a listing with these keys, in this order."""
+    contents = "".join(f"<Contents><Key>{key}</Key><Size>7</Size><ETag>x</ETag></Contents>" for key in keys)
+    more = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
+    truncated = str(token is not None).lower()
+    body = f"<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{more}{contents}</ListBucketResult>"
+    return Answer(200, body.encode(), {"Content-Type": "application/xml"})
+
+
+def test_a_store_that_lists_in_no_order_is_listed_undivided(line: WebServer) -> None:
+    line.script("list-type", in_listing("b/1.jpg", "a/1.jpg", token="two"), in_listing("c/1.jpg", "a/0.jpg"))
+    assert keys(source("s3://bucket", settings(line))) == ["a/0.jpg", "a/1.jpg", "b/1.jpg", "c/1.jpg"]
+    assert line.count("delimiter") == 0
+
+
+def test_a_listing_that_turns_out_to_be_in_no_order_ends_with_what_to_set(line: WebServer) -> None:
+    line.script("list-type", in_listing("a/1.jpg", "b/1.jpg", token="two"), in_listing(), in_listing())
+    line.script("continuation-token", in_listing("a/0.jpg"))
+    with pytest.raises(SourceError, match=r"out of order, near 'a/0\.jpg'.*Set s3\.listers to 1"):
+        keys(source("s3://bucket", settings(line)))
+
+
+def test_a_store_that_knows_no_start_after_is_listed_whole_all_the_same(s3: "S3Client", bucket: str, moto: str) -> None:
+    names = [f"{n:02}/{m}.jpg" for n in range(12) for m in range(3)]
+    put(s3, bucket, *names)
+    passed_on = proxy_to(moto)
+    with WebServer(lambda path, headers: passed_on(path.replace("start-after=", "unknown="), headers)) as deaf:
+        assert keys(source(f"s3://{bucket}", settings(deaf, listers=4, anonymous=True))) == names
+
+
+def test_a_store_that_gives_the_same_page_again_and_again_is_an_error(line: WebServer) -> None:
+    line.script("list-type", *[in_listing("b.jpg", "a.jpg", token="same")] * 3)
+    with pytest.raises(SourceError, match="the same page again and again"):
+        keys(source("s3://bucket", settings(line)))
 
 
 def test_pages_are_listed_while_the_ones_before_are_read(s3: "S3Client", bucket: str, line: WebServer) -> None:

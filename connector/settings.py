@@ -144,8 +144,7 @@ class S3Settings(Section):
     checksums: Literal["verify", "ignore"] = "verify"
     """Whether what is read is compared with the store's MD5 ETags and checksums; ignore is for ETags that are none."""
     ca_file: Path | None = None
-    """Certificates (PEM) to trust for an https address, where the store's is signed by an authority of your own; none
-    means what AWS_CA_BUNDLE says, else the system's."""
+    """Certificates (PEM) of an authority of your own, to trust beside the system's; none means AWS_CA_BUNDLE's."""
     attempts: int = Field(default=5, ge=1, le=20)
     """Times one object is asked for while the store answers others."""
     retry_s: float = Field(default=60.0, ge=0)

@@ -9,41 +9,21 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus, urlsplit
-
-import botocore.exceptions as botocore
+from typing import Any
+from urllib.parse import unquote_plus
 
 from connector.errors import SourceError
-from connector.printable import mask_credentials
-from connector.remote.s3_session import open_session
+from connector.remote.sqs import AT_ONCE, Queue
 from connector.settings import S3Settings
 from workers.records import Ref
 from workers.sources.s3 import S3Source
 from workers.watch.changes import Change, Changes
 from workers.watch.watch import ScanResult
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
 log = logging.getLogger(__name__)
-
-POLL_S = 3
-"""Seconds that one question to the queue waits for messages; so long a clean stop may take."""
-
-INVISIBLE_S = 900
-"""Seconds for which a message that was received is kept from others; what takes longer is looked at twice."""
-
-AT_ONCE = 10
-"""Messages in one answer, and receipts in one deletion, at most: SQS's own limit."""
 
 LONGEST_PAUSE_S = 60.0
 """Seconds between two questions to a queue that does not answer."""
-
-ANY_REGION = "us-east-1"
-"""What a queue that is not AWS's is asked with: such servers know no regions, but boto3 wants one."""
-
-_FOREIGN = (botocore.BotoCoreError, botocore.ClientError)
 
 
 class QueueFeed:
@@ -53,8 +33,7 @@ class QueueFeed:
         self._source = source
         self._url = url
         self._listers = settings.listers
-        self._client = _connect(url, settings)
-        self._ask()
+        self._queue = Queue(url, settings=settings)
 
     def watch(self, changes: Changes, *, over: threading.Event) -> None:
         """Put changes down as they come; a queue that does not answer is asked again."""
@@ -64,7 +43,7 @@ class QueueFeed:
             try:
                 changes.add(self._receive())
                 pause = 1.0
-            except _FOREIGN as error:
+            except SourceError as error:
                 log.warning("sqs_failed queue=%s again_in_s=%.0f: %s", self._url, pause, error)
                 over.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -83,39 +62,19 @@ class QueueFeed:
         for start in range(0, len(receipts), AT_ONCE):
             batch = receipts[start : start + AT_ONCE]
             try:
-                self._client.delete_message_batch(
-                    QueueUrl=self._url,
-                    Entries=[{"Id": str(number), "ReceiptHandle": each} for number, each in enumerate(batch)],
-                )
-            except _FOREIGN as error:
+                self._queue.delete(batch)
+            except SourceError as error:
                 log.warning("sqs_not_deleted queue=%s messages=%d: %s", self._url, len(batch), error)
 
-    def _ask(self) -> None:
-        try:
-            self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
-        except _FOREIGN as error:
-            said = mask_credentials(f"the queue {self._url} cannot be asked: {error}.")
-            raise SourceError(
-                f"{said} Check its address, and that the key may receive and delete its messages "
-                "(sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes)."
-            ) from error
-
     def _receive(self) -> list[Change]:
-        answer = self._client.receive_message(
-            QueueUrl=self._url,
-            MaxNumberOfMessages=AT_ONCE,
-            WaitTimeSeconds=POLL_S,
-            VisibilityTimeout=INVISIBLE_S,
-        )
         received: list[Change] = []
-        for message in answer.get("Messages", ()):
-            receipt = message["ReceiptHandle"]
+        for message in self._queue.receive():
             try:
-                uris = [*parse_message(message["Body"])]
+                uris = [*parse_message(message.body)]
             except ValueError as error:
-                log.warning("sqs_message_ignored queue=%s id=%s: %s", self._url, message["MessageId"], error)
+                log.warning("sqs_message_ignored queue=%s id=%s: %s", self._url, message.id, error)
                 continue
-            received += [Change(uri, receipt) for uri in uris or [self._source.root]]
+            received += [Change(uri, message.receipt) for uri in uris or [self._source.root]]
         return received
 
 
@@ -138,19 +97,3 @@ def parse_message(body: str) -> Iterator[str]:
 
 def _uri(detail: Mapping[str, Any], *, key: str) -> str:
     return f"s3://{detail['bucket']['name']}/{key}"
-
-
-def _connect(url: str, settings: S3Settings) -> "SQSClient":
-    """A client for this queue; its address tells the region, and the host where it is not AWS's."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    session = open_session(settings)
-    named = host.split(".")[1] if aws and host.startswith("sqs.") else None
-    try:
-        region = named or session.region_name or (None if aws else ANY_REGION)
-        return session.client(
-            "sqs", region_name=region, endpoint_url=None if aws else f"{parts.scheme}://{parts.netloc}"
-        )
-    except (botocore.BotoCoreError, ValueError) as error:
-        raise SourceError(f"the queue {url} cannot be asked: {error}. Check s3.profile and s3.region.") from error

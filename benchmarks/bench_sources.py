@@ -109,10 +109,13 @@ def _rate(work: Callable[[], int]) -> float:
 
 
 @contextmanager
-def s3_bucket(photos: Path, *, copies: int) -> Iterator[S3Settings]:
-    """A bucket of these photos, each so many times, on a server of its own; and how to reach it."""
+def s3_bucket(photos: Path, *, copies: int, refused: float = 0.0) -> Iterator[S3Settings]:
+    """A bucket of these photos, each so many times, on a server of its own; and how to reach it.
+
+    ``refused`` is the share of requests that it answers with SlowDown.
+    """
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark", AWS_DEFAULT_REGION="us-east-1")
-    command = [sys.executable, "-m", "benchmarks.s3_server", str(photos), str(copies)]
+    command = [sys.executable, "-m", "benchmarks.s3_server", str(photos), str(copies), str(refused)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline())

@@ -1,11 +1,15 @@
-"""A read-only S3 over a folder, quick enough not to be what is measured: ``python -m benchmarks.s3_server FOLDER``.
+"""A read-only S3 over a folder, quick enough not to be what is measured.
 
-It knows ListObjectsV2, HeadObject and GetObject (with ranges) in path style, and checks no signature. It prints its
-port and serves until its standard input closes.
+    python -m benchmarks.s3_server FOLDER [COPIES [REFUSED]]
+
+It knows ListObjectsV2, HeadObject and GetObject (with ranges) in path style, and checks no signature. Of all requests
+it answers the share REFUSED, drawn from a seed, with SlowDown. It prints its port and serves until its input closes.
 """
 
 import asyncio
 import bisect
+import hashlib
+import random
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -17,13 +21,19 @@ BUCKET = "bucket"
 class Bucket:
     """The files of a folder as objects; bytes are kept in memory, as they would be in a store's cache."""
 
-    def __init__(self, folder: Path, *, copies: int) -> None:
+    def __init__(self, folder: Path, *, copies: int, refused: float = 0.0) -> None:
+        self._refused = refused
+        self._random = random.Random(17)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.jpg"))}
         self._files = {f"{copy:04d}/{name}": data for copy in range(copies) for name, data in files.items()}
         self._keys = sorted(self._files)
+        sums = {id(data): hashlib.md5(data, usedforsecurity=False).hexdigest() for data in files.values()}
+        self._etags = {key: sums[id(data)] for key, data in self._files.items()}
 
     def answer(self, method: str, target: str, headers: dict[str, str]) -> bytes:
         """The whole HTTP answer to a request."""
+        if self._random.random() < self._refused:
+            return _response(503, b"<Error><Code>SlowDown</Code></Error>", kind="application/xml")
         address = urlsplit(target)
         key = unquote(address.path).removeprefix(f"/{BUCKET}").removeprefix("/")
         if not key:
@@ -33,7 +43,7 @@ class Bucket:
             return _response(404, b"<Error><Code>NoSuchKey</Code></Error>", kind="application/xml")
         start, stop = _span(headers.get("range"), len(data))
         status = 206 if "range" in headers else 200
-        return _response(status, data[start:stop], kind="image/jpeg", etag=len(data), with_body=method == "GET")
+        return _response(status, data[start:stop], kind="image/jpeg", etag=self._etags[key], with_body=method == "GET")
 
     def _listing(self, query: dict[str, list[str]]) -> bytes:
         prefix, after = query.get("prefix", [""])[0], query.get("start-after", [""])[0]
@@ -48,7 +58,7 @@ class Bucket:
             f"<Name>{BUCKET}</Name><IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(keys)}</KeyCount>"
             + "".join(
                 f"<Contents><Key>{escape(key)}</Key><Size>{len(self._files[key])}</Size>"
-                f'<ETag>"{len(self._files[key]):032x}"</ETag></Contents>'
+                f'<ETag>"{self._etags[key]}"</ETag></Contents>'
                 for key in keys
             )
             + "".join(f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>" for one in common)
@@ -81,10 +91,10 @@ def _span(header: str | None, size: int) -> tuple[int, int]:
     return int(start), min(size, int(stop) + 1 if stop else size)
 
 
-def _response(status: int, body: bytes, *, kind: str, etag: int = 0, with_body: bool = True) -> bytes:
+def _response(status: int, body: bytes, *, kind: str, etag: str = "", with_body: bool = True) -> bytes:
     head = (
         f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        f'ETag: "{etag:032x}"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n'
+        f'ETag: "{etag}"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n'
     )
     return head.encode() + (body if with_body else b"")
 
@@ -112,4 +122,5 @@ async def serve(bucket: Bucket) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Bucket(Path(sys.argv[1]), copies=int(sys.argv[2]) if len(sys.argv) > 2 else 1)))
+    folder, copies, refused = [*sys.argv[1:], *("1", "0")[len(sys.argv) - 2 :]]
+    asyncio.run(serve(Bucket(Path(folder), copies=int(copies), refused=float(refused))))

@@ -94,10 +94,10 @@ def test_enough_points_outside_the_graph_are_brought_into_it(screen: Screen, wor
     assert screen.waits == ["loading the image tower"]
 
     bring(screen, workplace / "b", settings={"ingest.optimize_from": 3})
-    assert screen.waits[1:] == ["loading the image tower", "building the search graph"]
+    assert screen.waits[1:] == ["building the search graph"]
 
     bring(screen, workplace / "b", settings={"ingest.optimize_from": 3})
-    assert screen.waits[3:] == ["loading the image tower"]
+    assert len(screen.waits) == 2
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class Worker:
         pipeline = Pipeline(
             tower=tower,
             engine=engine,
-            settings=settings.ingest,
+            settings=settings.ingest.model_copy(update={"read_timeout_s": _longest_read_s(settings)}),
             limits=settings.limits,
             batch_size=settings.model.batch_size,
             thumbnail_address=thumbnail_address(settings.serve),
@@ -102,6 +102,11 @@ class Worker:
         if place not in self._sources:
             self._sources[place] = self._open.enter_context(closing(self._open_place(place)))
         return self._sources[place]
+
+
+def _longest_read_s(settings: Settings) -> float:
+    """Seconds that a read may take: one that waits for S3 to come back hangs no longer than it may."""
+    return max(settings.ingest.read_timeout_s, 2 * settings.s3.retry_s)
 
 
 @contextmanager

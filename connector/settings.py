@@ -360,12 +360,11 @@ class Settings(BaseSettings):
     @classmethod
     def secrets(cls) -> set[str]:
         """The settings whose values are never shown, by dotted name."""
-        sections = ((section, field.annotation) for section, field in cls.model_fields.items())
         return {
             f"{section}.{name}"
-            for section, kind in sections
-            if isinstance(kind, type) and issubclass(kind, Section)
-            for name, field in kind.model_fields.items()
+            for section, whole in cls.model_fields.items()
+            if isinstance(whole.annotation, type) and issubclass(whole.annotation, Section)
+            for name, field in whole.annotation.model_fields.items()
             if holds_secret(field.annotation)
         }
 
@@ -384,8 +383,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Our order of precedence, without .env files and secret folders."""
-        files = (TomlConfigSettingsSource(settings_cls, toml_file=file) for file in config_files())
-        return init_settings, env_settings, *files
+        return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, file) for file in config_files())
 
     @classmethod
     def origins(cls, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:

@@ -345,8 +345,7 @@ class Settings(BaseSettings):
 
     def value_of(self, name: str) -> Any:
         """A setting by its dotted name."""
-        section, _, key = name.partition(".")
-        return getattr(getattr(self, section), key)
+        return getattr(getattr(self, name.partition(".")[0]), name.partition(".")[2])
 
     @classmethod
     def names(cls) -> Iterator[str]:
@@ -388,12 +387,11 @@ class Settings(BaseSettings):
     @classmethod
     def origins(cls, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Where each setting's value comes from: flag, the variable's name, the file's path, or default."""
-        sources: list[tuple[str, PydanticBaseSettingsSource]] = [
-            ("flag", InitSettingsSource(cls, nest(overrides or {}))),
-            ("environment", EnvSettingsSource(cls)),
-            *((str(file), TomlConfigSettingsSource(cls, toml_file=file)) for file in config_files()),
+        values = [
+            ("flag", InitSettingsSource(cls, nest(overrides or {}))()),
+            ("environment", EnvSettingsSource(cls)()),
+            *((str(file), TomlConfigSettingsSource(cls, toml_file=file)()) for file in config_files()),
         ]
-        values = [(label, source()) for label, source in sources]
         found = {}
         for name in cls.names():
             section, key = name.split(".")

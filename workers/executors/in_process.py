@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
+from unicodedata import normalize
 
 from connector.errors import CollectionMissing
+from connector.records import Payload
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
@@ -17,7 +19,7 @@ from connector.store.schema import CollectionSchema
 from connector.version import Version
 from workers.executors.executor import AnyWorker, Executor, OnHeartbeat
 from workers.pipeline.counters import RunReport, ShardReport
-from workers.records import Counts, Prepared, Ref, Shard, Stage
+from workers.records import Counts, Places, Prepared, Ref, Shard, Stage
 
 LOOKED_UP = 1_000
 """Images looked up in one call."""
@@ -57,7 +59,8 @@ class LazyExecutor:
         """Look a shard up, or hand it out; where nothing in it is new, the future is done on return."""
         if self._executor is None:
             began = time.perf_counter()
-            if all(self._holds(shard.refs[at : at + LOOKED_UP]) for at in range(0, len(shard.refs), LOOKED_UP)):
+            pieces = (shard.refs[at : at + LOOKED_UP] for at in range(0, len(shard.refs), LOOKED_UP))
+            if shard.verify == "version" and all(map(self._holds, pieces)):
                 return _unchanged(len(shard.refs), seconds=time.perf_counter() - began)
         return self._at_work(recreate=False).submit(shard, on_heartbeat=on_heartbeat)
 
@@ -79,12 +82,12 @@ class LazyExecutor:
         return False
 
     def _holds(self, refs: tuple[Ref, ...]) -> bool:
-        """Whether the collection holds every one of these images in its version."""
+        """Whether the collection holds every one of these images in its version, as one of their place."""
         if any(ref.version is None for ref in refs):
             return False  # only reading tells
-        points = self._opened().retrieve([ref.point_id for ref in refs], fields=["version"])
-        stored = {point.id: Version.parse(point.payload.get("version")) for point in points}
-        return all(stored.get(ref.point_id) == ref.version for ref in refs)
+        points = self._opened().retrieve([ref.point_id for ref in refs], fields=["version", *Places.FIELDS])
+        stored = {point.id: point.payload for point in points}
+        return all(ref.point_id in stored and _is_as_stored(ref, stored[ref.point_id]) for ref in refs)
 
     def _opened(self) -> Engine:
         if self._engine is None:
@@ -103,6 +106,11 @@ class LazyExecutor:
             self._executor = self._start()
             self._threads.update(self._executor.prepare(recreate=recreate).threads)
         return self._executor
+
+
+def _is_as_stored(ref: Ref, payload: Payload) -> bool:
+    folder = Places.of(payload).get(ref.source)
+    return Version.parse(payload.get("version")) == ref.version and folder == normalize("NFC", ref.folder)
 
 
 def _unchanged(count: int, *, seconds: float) -> Future[ShardReport]:

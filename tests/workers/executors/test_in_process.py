@@ -65,7 +65,16 @@ def stored(settings: Settings) -> list[Ref]:
     with closing(EmbeddedEngine.open(settings.qdrant.path, collection=settings.collection)) as engine:
         engine.create(CollectionSchema(Fingerprint(space="mini", dims=128, image_size=64, weights="w")))
         vector = np.full(128, 128**-0.5, dtype=np.float32)
-        engine.upsert([Point(ref.point_id, vector, {"uri": ref.uri, "version": str(ref.version)}) for ref in images])
+        engine.upsert(
+            [
+                Point(
+                    ref.point_id,
+                    vector,
+                    {"uri": ref.uri, "version": str(ref.version), "source": [ref.source], "folder": [ref.folder]},
+                )
+                for ref in images
+            ]
+        )
     return images
 
 

@@ -50,8 +50,8 @@ FIRES: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
         {IMAGES % "rejected": "0x20 5x40", IMAGES % "stored": "0x20 10x40"},
     ),
     "PolyglanceThrottled": (
-        {"polyglance_ingest_rejected_images_total{" + WATCH + ', reason="throttled"}': "0x30 3x30"},
-        {"polyglance_ingest_rejected_images_total{" + WATCH + ', reason="truncated"}': "0x30 3x30"},
+        {"polyglance_ingest_throttled_requests_total{" + WATCH + "}": "0x30 300x30"},
+        {"polyglance_ingest_throttled_requests_total{" + WATCH + "}": "0x30 30x30"},
     ),
     "PolyglanceDiskLow": (
         {

@@ -42,6 +42,7 @@ from connector.settings import Settings
 from connector.store.engine import CollectionInfo, Engine, NearestQuery
 from connector.store.open import open_engine
 from connector.store.points import check_changes, check_facet, check_payload
+from connector.store.schema import FIXED_FIELDS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -271,19 +272,22 @@ class ImageSearch:
         Each field replaces the one there; the keys of ``meta`` are merged into those there, None takes one away. Raises
         InvalidQuery for an id that is not there, for what is not plain JSON, and for a change that the schema does not
         allow: of what the image and its places decide (``uri``, ``content_hash``, …), of a type, or of a field that it
-        does not have.
+        does not have. A value that is there already is no change, and is written again.
         """
         known = as_point_id(point_id)
         try:
             check_payload(payload, ids=[known])
-            check_changes(payload, indexes=self._engine.info().schema.indexes)
         except ValueError as error:
             raise InvalidQuery(f"{error}.") from error
+        fixed = FIXED_FIELDS.intersection(payload)
+        there = self.points([known])[0].payload if fixed or payload.get("meta") else {}
+        changes = {name: value for name, value in payload.items() if name not in fixed or there.get(name) != value}
+        check_changes(changes, indexes=self._engine.info().schema.indexes)
         if fields := {name: value for name, value in payload.items() if name != "meta"}:
             self._write(known, fields)
         if meta := payload.get("meta"):
-            there = {**(self.points([known])[0].payload.get("meta") or {}), **meta}
-            self._write(known, {"meta": {name: value for name, value in there.items() if value is not None}})
+            merged = {**(there.get("meta") or {}), **meta}
+            self._write(known, {"meta": {name: value for name, value in merged.items() if value is not None}})
 
     def set_labels(self, point_id: str, changes: Mapping[str, Any]) -> None:
         """Write the ``tags`` and ``labels`` of a classification beside whatever stands there, the schema unasked."""

@@ -97,8 +97,8 @@ class Engine(Protocol):
         is not plain JSON: see ``connector.store.points``.
         """
 
-    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
-        """Merge ``payload`` by its keys into the payload of points, or into its object ``key``; no vector changes.
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
+        """Merge ``payload`` by its keys into the payload of points; no vector changes.
 
         Raises StoreRefused when there is no such point.
         """

@@ -6,7 +6,7 @@ The one rule: which engine the settings mean is decided here and nowhere else.
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,9 +106,15 @@ def held_open(settings: QdrantSettings, *, collection: str) -> Iterator[None]:
         return
     from connector.store.edge.shared import SharedEngine
 
-    with closing(SharedEngine.open(settings.path, collection=collection)) as engine:
-        engine.hold()
-        yield
+    was_there = settings.path.exists()
+    try:
+        with closing(SharedEngine.open(settings.path, collection=collection)) as engine:
+            engine.hold()
+            yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # something was made in it
+                settings.path.rmdir()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from connector.remote.sqs import AT_ONCE, Queue
 from connector.settings import S3Settings
 from workers.records import Ref
 from workers.sources.s3 import S3Source
+from workers.sources.source import is_image_name
 from workers.watch.changes import Change, Changes
 from workers.watch.watch import ScanResult
 
@@ -49,8 +50,8 @@ class QueueFeed:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def scan(self, uris: Sequence[str]) -> ScanResult:
-        """Look at these objects now."""
-        ours = [uri for uri in uris if self._source.covers(uri)]
+        """Look at these objects now. What is no image's says nothing of others: a bucket has no folders."""
+        ours = [uri for uri in uris if self._source.covers(uri) and is_image_name(uri)]
         with ThreadPoolExecutor(self._listers, thread_name_prefix="look") as pool:
             found = [*pool.map(self._source.scan, ours)]
         refs: list[Ref] = [ref for ref in found if ref is not None]

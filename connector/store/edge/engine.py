@@ -141,14 +141,13 @@ class EmbeddedEngine:
             if due:
                 self._seal()
 
-    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
-        """Merge ``payload`` by its keys into the payload of points, or into its object ``key``."""
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
+        """Merge ``payload`` by its keys into the payload of points."""
         check_ids(ids)
         check_payload(payload, ids=ids)
         with self._writing, self._use() as (shard, _):
             self._folder.require_room()
-            change = as_stored(payload) if key is None else payload
-            shard.update(edge.UpdateOperation.set_payload([sent_id(each) for each in ids], change, key))
+            shard.update(edge.UpdateOperation.set_payload([*map(sent_id, ids)], as_stored(payload)))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

@@ -138,10 +138,10 @@ class SharedEngine:
         for first in range(0, max(len(points), 1), WRITE_POINTS):
             self._call("upsert", points[first : first + WRITE_POINTS])
 
-    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
-        """Merge ``payload`` by its keys into the payload of points, or into its object ``key``."""
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
+        """Merge ``payload`` by its keys into the payload of points."""
         check_payload(payload, ids=ids)
-        self._call("set_payload", list(ids), payload, key=key)
+        self._call("set_payload", list(ids), payload)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

@@ -121,14 +121,14 @@ class ServerEngine:
             batches = _batches(points, self._batch)
             results([pool.submit(self._upsert, batch, vector_name=schema.vector_name) for batch in batches])
 
-    def set_payload(self, ids: Sequence[str], payload: dict[str, object], *, key: str | None = None) -> None:
+    def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
         """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
         check_ids(ids)
         check_payload(payload, ids=ids)
         points = models.PointIdsList(points=[*map(sent_id, ids)])
-        change = as_stored(payload) if key is None else payload
+        change = as_stored(payload)
         self._call(
-            lambda client: client.set_payload(self._collection, change, points=points, key=key, wait=True),
+            lambda client: client.set_payload(self._collection, change, points=points, wait=True),
             doing=f"changing the payload of {len(ids)} points",
         )
 

@@ -172,6 +172,14 @@ def test_a_change_that_the_schema_does_not_allow_changes_nothing(
     assert search.points([one.id]) == [one]
 
 
+def test_what_is_there_already_is_no_change(search: ImageSearch) -> None:
+    (one,) = search.sample(1)
+
+    search.set_payload(one.id, {"uri": one.payload["uri"], "width": one.payload["width"]})
+
+    assert search.points([one.id]) == [one]
+
+
 def test_an_address_that_is_not_public_is_refused(search: ImageSearch) -> None:
     with pytest.raises(InvalidQuery, match=r"127\.0\.0\.1"):
         search.image("http://127.0.0.1:9/dog.jpg")

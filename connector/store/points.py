@@ -209,7 +209,9 @@ def _is_one_text(value: object) -> bool:
     return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
 
 
-_TEXTS = frozenset(name for name, kinds in EXPECTED.items() if str in kinds) - {"thumbnail_url", "tags", "creator"}
+_TEXTS = frozenset(each.name for each in PAYLOAD_FIELDS if str in EXPECTED[each.name] and not each.several) - {
+    "thumbnail_url"
+}
 _DRAWN = re.compile(r"^\s*[A-Za-z][\w+.-]*:.*\.(jpe?g|png|webp|gif|svg)\s*([?#].*)?$", re.ASCII | re.DOTALL)
 
 

@@ -72,7 +72,7 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("title", "text", "the title that somebody gave the image (XMP, IPTC)"),
     PayloadField("description", "text", "what somebody wrote about the image (XMP, IPTC, EXIF)"),
     PayloadField("languages", None, "title and description in other languages, by language"),
-    PayloadField("creator", "keyword", "who made the image, a list of names"),
+    PayloadField("creator", "keyword", "who made the image, a list of names", several=True),
     PayloadField("rating", "integer", "stars, 1 to 5; -1 is rejected"),
     PayloadField("label", "keyword", "the label that a program marked it with, such as Red"),
     PayloadField("labels", None, "those of the tags that `polyglance classify --tag` wrote, with their probability"),

@@ -143,6 +143,7 @@ def test_the_page_shows_the_floors() -> None:
     assert [tuple(sorted(floor)) for floor in drawn] == [tuple(sorted(floor)) for floor in FLOORS]
 
 
+@pytest.mark.slow
 def test_ways_through_the_house_are_short() -> None:
     done = subprocess.run([sys.executable, "-m", "tests.ways"], cwd=ROOT, capture_output=True, text=True, check=True)
     counts = {name: int(count) for name, count in re.findall(r"^(.*): (\d+) modules$", done.stdout, re.MULTILINE)}

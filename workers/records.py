@@ -43,9 +43,10 @@ class Ref:
     signed: bool = False
 
     def __post_init__(self) -> None:
-        """A ref that was written down comes back with plain strings."""
+        """A ref that was written down comes back with plain strings and lists."""
         for name in ("version", "stored_version"):
             object.__setattr__(self, name, Version.parse(getattr(self, name)))
+        object.__setattr__(self, "sidecars", tuple(self.sidecars))
 
     @property
     def point_id(self) -> str:

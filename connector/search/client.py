@@ -280,7 +280,7 @@ class ImageSearch:
         except ValueError as error:
             raise InvalidQuery(f"{error}.") from error
         fixed = FIXED_FIELDS.intersection(payload)
-        there = self.points([known])[0].payload if fixed or payload.get("meta") else {}
+        there = self.points([known])[0].payload
         changes = {name: value for name, value in payload.items() if name not in fixed or there.get(name) != value}
         check_changes(changes, indexes=self._engine.info().schema.indexes)
         if fields := {name: value for name, value in payload.items() if name != "meta"}:

@@ -120,7 +120,8 @@ class Child:
                     case _:
                         raise self._death()
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            raise self._death() from error
+            death = self._death()
+            raise death from (None if isinstance(death, ConfigError) else error)
 
     def _death(self) -> WorkerDied | ConfigError:
         self._process.join(LONGEST_GOODBYE_S)

@@ -35,7 +35,7 @@ def test_words_in_json(cli: CommandLine) -> None:
     assert "собака" in ran.out
     assert len(ran.json["hits"]) == 3
     for hit in ran.json["hits"]:
-        assert hit.keys() == {"id", "score", "relevance", "uri", "payload"}
+        assert hit.keys() == {"id", "score", "relevance", "uri", "fault", "payload"}
         assert hit["uri"] == hit["payload"]["uri"]
 
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_every_jpeg_has_the_same_outcome_with_and_without_simplejpeg() -> None:
     without = [sys.executable, "-m", "tests.jpegs", "--without-simplejpeg"]
     child = subprocess.run(without, capture_output=True, text=True, check=True)

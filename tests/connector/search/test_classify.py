@@ -217,7 +217,7 @@ def on_noto(noto: Settings, search: ImageSearch, cli: CommandLine, monkeypatch: 
         (["no-id", "--stored"], "'no-id' is no point id"),
         (["--where", "widht > 1"], "The nearest one is 'width'"),
         (["--all", "--tag", "--threshold", "2"], "the threshold is 2.0"),
-        (["a.jpg", "--template", "a photo"], "each template needs one {}"),
+        (["--all", "--template", "a photo"], "each template needs one {}"),
     ],
 )
 def test_a_wrong_call_is_told(on_noto: CommandLine, arguments: list[str], says: str) -> None:

@@ -528,6 +528,6 @@ def test_addresses_lie_in_lists_and_both_layouts_are_found_alike(engine: ServerE
         value = models.MatchValue(value=f"file:///a/{number}.jpg")
         where = models.Filter(must=[models.FieldCondition(key="uri", match=value)])
         assert [found.id for found in engine.scroll(limit=5, where=where).points] == [each.id]
-    engine.set_payload(second.id, {"uri": "file:///a/1.jpg"})  # what mends a point of before
+    engine.set_payload([second.id], {"uri": "file:///a/1.jpg"})  # what mends a point of before
     (hits,) = engine.query([NearestQuery(first.vector, limit=2)])
     assert {hit.uri for hit in hits} == {"file:///a/0.jpg", "file:///a/1.jpg"}

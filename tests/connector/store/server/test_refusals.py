@@ -388,7 +388,7 @@ def test_whoever_may_write_one_collection_can_do_all_of_an_ingestion(guarded: St
         engine.create(SCHEMA)  # as it stands there already
         images = points(20)
         engine.upsert(images)
-        engine.set_payload(images[0].id, {"tags": ["new"]})
+        engine.set_payload([images[0].id], {"tags": ["new"]})
         assert engine.count() == 20
         engine.delete([point.id for point in images])
         engine.optimize()

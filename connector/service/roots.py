@@ -58,7 +58,7 @@ class Roots:
 
 def _with_surroundings(sources: Sequence[str]) -> tuple[list[str], bool]:
     lists = [source for source in sources if source.lower().endswith(_LISTS)]
-    beside = [posixpath.dirname(source) for source in lists if source.startswith("file://")]
+    beside = [posixpath.dirname(source) for source in lists if source.startswith(("file://", "s3://"))]
     return [*sources, *beside], bool(lists)
 
 

@@ -5,6 +5,7 @@ caption brings the image in again, and an unchanged one is asked for conditional
 """
 
 import os
+import posixpath
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +34,8 @@ class Addresses:
     """Turns addresses into refs and refs into images. ``source`` is the URI of the list they stand in.
 
     ``rows`` gives the addresses of the list again, each with its position: signed ones are looked up there; without it
-    they are remembered. Relative paths begin in ``base``. Clients are made when the first address needs them; ``read``
-    is for many threads.
+    they are remembered. Relative paths begin in ``base``, a folder or s3://bucket/prefix. Clients are made when the
+    first address needs them, but for a ``store`` that is there; ``read`` is for many threads.
     """
 
     def __init__(
@@ -42,15 +43,18 @@ class Addresses:
         settings: Settings,
         *,
         source: str,
-        base: Path,
+        base: Path | str,
         rows: Callable[[], Iterator[tuple[int, str]]] | None = None,
+        store: S3Store | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
-        self._base = os.fsencode(base)
+        self._prefix = base if isinstance(base, str) else None
+        folder = Path("/") if isinstance(base, str) else base
+        self._base = os.fsencode(folder)
         self._limit = settings.limits.max_bytes
-        self._disk = DiskSource(base, hidden=True, max_bytes=self._limit)
-        self._s3: S3Store | None = None
+        self._disk = DiskSource(folder, hidden=True, max_bytes=self._limit)
+        self._s3 = store
         self._web: WebClient | None = None
         self._lock = threading.Lock()
         self._signed = None if rows is None else _SignedAddresses(rows)
@@ -107,6 +111,8 @@ class Addresses:
                 return ref
             case "s3":
                 return _s3_ref(address, source=self._source)
+            case "" if self._prefix is not None and not address.startswith("/"):
+                return _beside(address, prefix=self._prefix, source=self._source)
             case "file" | "":
                 return self._disk_ref(address)
             case _:
@@ -224,6 +230,16 @@ def _s3_ref(address: str, *, source: str) -> Ref:
         filename=name,
         version=None,
     )
+
+
+def _beside(path: str, *, prefix: str, source: str) -> Ref:
+    """The ref of an object by its path from the prefix that its list lies below."""
+    bucket, top = split_uri(f"{prefix}/")
+    key = posixpath.normpath(top + path)
+    if key == "." or key.startswith("../") or key == "..":
+        raise CannotRead(f"{path!r:.200} leads out of the bucket {bucket}", reason="bad_address")
+    ref = _s3_ref(f"s3://{bucket}/{key}", source=source)
+    return replace(ref, folder=posixpath.dirname(key[len(top) :])) if key.startswith(top) else ref
 
 
 def _with_row(reject: Reject, position: int | None) -> Reject:

@@ -1,12 +1,16 @@
 """The one door to every source: the form of the argument tells which kind it is."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.errors import SourceError
 from connector.printable import mask_credentials
 from connector.settings import Settings
 from workers.sources.disk import DiskSource, path_of
 from workers.sources.source import Source, scheme_of
+
+if TYPE_CHECKING:
+    from workers.sources.list_file import ListFile
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -15,8 +19,8 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 def open_source(where: str, *, settings: Settings) -> Source:
     """The source that ``where`` names.
 
-    A folder or an image, ``s3://bucket/prefix``, ``https://host/dog.jpg``, a text file of addresses (``.txt``), a
-    table (``.csv .tsv .jsonl .ndjson .parquet``), or tars on disk or S3 (``shards-{000..099}.tar``).
+    A folder or an image, ``s3://bucket/prefix``, ``https://host/dog.jpg``; or, on disk or S3, a text file of addresses
+    (``.txt``), a table (``.csv .tsv .jsonl .ndjson .parquet``), tars (``shards-{000..099}.tar``).
     Raises SourceError, here or at listing, for anything else.
     """
     name = where.lower()
@@ -30,9 +34,7 @@ def open_source(where: str, *, settings: Settings) -> Source:
         return _open_tar(where, settings=settings)
     match scheme:
         case "s3" if name.endswith((*_TABLES, ".txt")):
-            raise SourceError(
-                f"{mask_credentials(where)} is a list or table; those are read from disk. Copy it here first."
-            )
+            return _open_s3_list(where, settings=settings)
         case "s3":
             return _open_s3(where, settings=settings)
         case "http" | "https":
@@ -63,13 +65,19 @@ def _open_path(path: Path, *, settings: Settings) -> Source:
             max_bytes=settings.limits.max_bytes,
             exclude=settings.ingest.exclude,
         )
-    if kind == ".txt":
+    from workers.sources.list_file import DiskFile
+
+    return _open_list(DiskFile(path), settings=settings)
+
+
+def _open_list(file: "ListFile", *, settings: Settings) -> Source:
+    if file.name.lower().endswith(".txt"):
         from workers.sources.urls import UrlListSource
 
-        return UrlListSource(path, settings=settings)
+        return UrlListSource(file, settings=settings)
     from workers.sources.table import TableSource
 
-    return TableSource(path, settings=settings)
+    return TableSource(file, settings=settings)
 
 
 def _open_url(where: str, *, settings: Settings) -> Source:
@@ -92,6 +100,14 @@ def _open_s3(where: str, *, settings: Settings) -> Source:
         exclude=settings.ingest.exclude,
         max_bytes=settings.limits.max_bytes,
     )
+
+
+def _open_s3_list(where: str, *, settings: Settings) -> Source:
+    from connector.remote.s3 import S3Store
+    from workers.sources.list_file import S3File
+
+    store = S3Store(settings.s3, connections=settings.ingest.readers + 1)
+    return _open_list(S3File(where, store=store), settings=settings)
 
 
 def _open_tar(where: str, *, settings: Settings) -> Source:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from connector.errors import CannotRead, SourceError
@@ -21,8 +21,8 @@ from connector.version import Version
 from workers.plain_json import clean
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.addresses import Addresses
-from workers.sources.disk import uri_of
-from workers.sources.file import cannot_read, version_of
+from workers.sources.file import cannot_read
+from workers.sources.list_file import ListFile
 from workers.sources.rows import READERS, SAMPLE, SPARSE, BadRow, Row, not_text
 from workers.sources.source import Whereabouts, rejected
 
@@ -41,19 +41,19 @@ class TableSource:
     A row that cannot be understood is a reject with its number: the line for text, the row from 1 for Parquet.
     """
 
-    def __init__(self, file: Path, *, settings: Settings) -> None:
-        self._file = file.absolute()
+    def __init__(self, file: ListFile, *, settings: Settings) -> None:
+        self._file = file
         self._settings = settings.table
         self._max_bytes = settings.limits.max_bytes
         self._signature = settings.web.signature_params
-        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent, rows=self._rows)
+        self._addresses = Addresses(settings, source=file.uri, base=file.base, rows=self._rows, store=file.store)
         self._columns: dict[str, ParquetImages] = {}
         self._lock = threading.Lock()
 
     @property
     def root(self) -> str:
         """The canonical URI of the table."""
-        return uri_of(self._file)
+        return self._file.uri
 
     @property
     def throttled(self) -> int:
@@ -63,15 +63,16 @@ class TableSource:
     def list(self) -> Iterator[Ref | Reject]:
         """The image of every row. Raises SourceError for a table that cannot be read or lacks a column."""
         try:
+            self._file.renewed()
+            version = self._file.version()
             with self._opened() as (columns, rows):
-                version = version_of(self._file.stat())
                 for row in rows:
                     yield self._item(row, columns, version=version)
         except OSError as error:
-            raise SourceError(f"{self._file} cannot be read: {error}. Name a table that can.") from error
+            raise SourceError(f"{self._file.name} cannot be read: {error}. Name a table that can.") from error
         except UnicodeError as error:
             raise SourceError(
-                f"{self._file} is not written in the encoding it is read in: {error}. Say which one it is, as in "
+                f"{self._file.name} is not written in the encoding it is read in: {error}. Say which one it is, as in "
                 "--set table.encoding=latin-1."
             ) from error
 
@@ -90,17 +91,19 @@ class TableSource:
     def close(self) -> None:
         """Close the connections."""
         self._addresses.close()
+        self._file.close()
         for images in self._columns.values():
             images.close()
 
     @contextmanager
     def _opened(self) -> Iterator[tuple["Columns", Iterator[Row | BadRow]]]:
-        kind = self._file.suffix.lower()
-        with closing(READERS[kind](self._file, self._settings.encoding)) as rows:
+        path = self._file.path()
+        kind = path.suffix.lower()
+        with closing(READERS[kind](path, self._settings.encoding)) as rows:
             sample = [*itertools.islice(rows, SAMPLE)]
-            images = image_columns(self._file) if kind == ".parquet" and sample else ()
+            images = image_columns(path) if kind == ".parquet" and sample else ()
             columns = (
-                find_columns(sample, self._settings, table=self._file, images=images)
+                find_columns(sample, self._settings, table=self._file.name, images=images)
                 if sample
                 else Columns("", None, None)
             )
@@ -134,12 +137,13 @@ class TableSource:
 
     def _ref(self, cell: Cell, *, name: object, version: Version, meta: Mapping[str, Any], identity: str | None) -> Ref:
         """The ref of an image that stands in the table; ``name`` is what the table calls it, if anything."""
-        path = PurePosixPath(name if isinstance(name, str) and name else f"{self._file.stem}-{cell.row}")
+        stem = PurePosixPath(self._file.name).stem
+        path = PurePosixPath(name if isinstance(name, str) and name else f"{stem}-{cell.row}")
         folder = "/".join(part for part in path.parent.parts if part not in ("/", ".", ".."))
         return Ref(
             uri=f"{self.root}#{cell.fragment}",
             source=self.root,
-            object_key=f"{self._file}#{cell.fragment}".encode("utf-8", "replace").decode(),
+            object_key=f"{self._file.object_key}#{cell.fragment}",
             folder=folder,
             filename=path.name,
             version=version,
@@ -151,7 +155,7 @@ class TableSource:
     def _read_cell(self, ref: Ref, cell: Cell) -> Outcome:
         try:
             listed = ref.version and ref.version.without_metadata(ref.meta)
-            if listed != version_of(self._file.stat()):
+            if listed != self._file.version():
                 raise CannotRead("the table was changed after it was listed", reason="changed_meanwhile")
             data = self._images(cell.column).read(cell.row)
             if data is None:
@@ -167,7 +171,7 @@ class TableSource:
     def _images(self, column: str) -> ParquetImages:
         with self._lock:
             if column not in self._columns:
-                self._columns[column] = ParquetImages(self._file, column=column)
+                self._columns[column] = ParquetImages(self._file.path(), column=column)
             return self._columns[column]
 
     def _bad(self, number: int, detail: str) -> Reject:
@@ -203,7 +207,7 @@ class Columns:
 
 
 def find_columns(
-    sample: Iterable[Row | BadRow], settings: TableSettings, *, table: Path, images: Sequence[str] = ()
+    sample: Iterable[Row | BadRow], settings: TableSettings, *, table: str, images: Sequence[str] = ()
 ) -> Columns:
     """The columns that the settings name, the image's by its usual names if they name none.
 
@@ -222,7 +226,7 @@ def find_columns(
         why = f"row {bad.number}: {bad.detail}" if bad else "all cells are empty"
         raise SourceError(f"{table} has no row that can be understood. {why}.")
     wanted = [settings.path_column, settings.id_column]
-    if table.suffix.lower() not in SPARSE:
+    if not table.lower().endswith(SPARSE):
         wanted.extend(settings.metadata_columns or ())
     for name in wanted:
         if name is not None and name not in known:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from connector.errors import SourceError
 from connector.remote.http import CannotFetch, WebClient
 from connector.settings import Settings
 from workers.records import Outcome, Ref, Reject
 from workers.sources.addresses import Addresses, read_web, web_ref
-from workers.sources.disk import uri_of
+from workers.sources.list_file import ListFile
 from workers.sources.rows import encoding_of
 from workers.sources.source import Whereabouts
 
@@ -48,20 +47,20 @@ class UrlSource:
 
 
 class UrlListSource:
-    """A text file of addresses: http(s) and s3 URIs, and paths that begin in the file's folder.
+    """A text file of addresses: http(s) and s3 URIs, and paths that begin in the file's folder or prefix.
 
     Empty lines and those that begin with # are passed over. A line that is no address is a reject with its number.
     """
 
-    def __init__(self, file: Path, *, settings: Settings) -> None:
-        self._file = file.absolute()
+    def __init__(self, file: ListFile, *, settings: Settings) -> None:
+        self._file = file
         self._encoding = settings.table.encoding
-        self._addresses = Addresses(settings, source=uri_of(self._file), base=self._file.parent, rows=self._rows)
+        self._addresses = Addresses(settings, source=file.uri, base=file.base, rows=self._rows, store=file.store)
 
     @property
     def root(self) -> str:
         """The canonical URI of the text file."""
-        return uri_of(self._file)
+        return self._file.uri
 
     @property
     def throttled(self) -> int:
@@ -71,6 +70,7 @@ class UrlListSource:
     def list(self) -> Iterator[Ref | Reject]:
         """The address on every line. Raises SourceError when the file cannot be opened."""
         try:
+            self._file.renewed()
             for number, line in self._lines():
                 if line is None:
                     yield self._too_long(number)
@@ -78,7 +78,7 @@ class UrlListSource:
                     yield self._addresses.ref(line, position=number)
         except OSError as error:
             raise SourceError(
-                f"{self._file} cannot be read: {error.strerror}. Name a text file of addresses."
+                f"{self._file.name} cannot be read: {error.strerror}. Name a text file of addresses."
             ) from error
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
@@ -92,11 +92,13 @@ class UrlListSource:
     def close(self) -> None:
         """Close the connections."""
         self._addresses.close()
+        self._file.close()
 
     def _lines(self) -> Iterator[tuple[int, str | None]]:
         """The lines with an address, by number; None for one that is too long."""
-        written = encoding_of(self._file, named=self._encoding)
-        with self._file.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
+        path = self._file.path()
+        written = encoding_of(path, named=self._encoding)
+        with path.open(encoding=written, errors="surrogateescape", newline="\n") as lines:
             number = 0
             while line := lines.readline(LONGEST_LINE):
                 number += 1

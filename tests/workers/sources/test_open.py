@@ -62,7 +62,6 @@ def test_a_file_uri_names_a_path(settings: Settings, tmp_path: Path) -> None:
         ("gs://bucket", "gs:// is not read"),
         ("shard.tar.gz", "Unpack it to a plain .tar"),
         ("s3://bucket/shard.tgz", "Unpack it to a plain .tar"),
-        ("s3://bucket/table.csv", "Copy it here first"),
         ("file://elsewhere/photos", "no file URI of this machine"),
         ("s3://", "names no bucket"),
         ("http://", "no http or https address"),

@@ -15,6 +15,7 @@ from connector.settings import Settings
 from tests.doubles import Answer, WebServer
 from workers.records import Blob, Ref, Reject, Unchanged
 from workers.sources.disk import uri_of
+from workers.sources.list_file import DiskFile
 from workers.sources.table import TableSource
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def table(file: Path, **settings: Any) -> TableSource:
-    return TableSource(file, settings=Settings.load(settings))
+    return TableSource(DiskFile(file), settings=Settings.load(settings))
 
 
 def write(file: Path, text: str | bytes) -> Path:

@@ -12,6 +12,7 @@ from connector.version import Version
 from tests.doubles import Answer, WebServer
 from workers.records import REF_VALUES, Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.disk import uri_of
+from workers.sources.list_file import DiskFile
 from workers.sources.open import open_source
 from workers.sources.source import Source
 from workers.sources.urls import UrlListSource, UrlSource
@@ -85,7 +86,7 @@ def test_a_list_holds_an_address_on_every_line(site: WebServer, tmp_path: Path) 
     file.write_text(
         f"\ufeff# images\n\n  {site.url}/a.jpg  \r\ndog.jpg\n{uri_of(tmp_path / 'dog.jpg')}\n{site.url}/gone.jpg"
     )
-    with closing(UrlListSource(file, settings=settings())) as source:
+    with closing(UrlListSource(DiskFile(file), settings=settings())) as source:
         assert source.root == uri_of(file)
         outcomes = list(source.read(refs(source)))
     assert [outcome.data for outcome in outcomes if isinstance(outcome, Blob)] == [b"/a.jpg", b"dog", b"dog"]
@@ -101,7 +102,7 @@ def test_a_line_that_is_no_address_is_a_reject_with_its_number(tmp_path: Path) -
         + b"x" * 200_000
         + b"\n."
     )
-    with closing(UrlListSource(file, settings=settings())) as source:
+    with closing(UrlListSource(DiskFile(file), settings=settings())) as source:
         rejects = [item for item in source.list() if isinstance(item, Reject)]
     assert [(r.stage, r.reason) for r in rejects] == [
         ("list", "bad_address"),
@@ -135,7 +136,7 @@ def test_a_line_that_is_no_address_is_a_reject_with_its_number(tmp_path: Path) -
 def test_a_name_and_password_in_an_address_are_neither_kept_nor_shown(address: str, tmp_path: Path) -> None:
     file = tmp_path / "urls.txt"
     file.write_text(f"{address}\n")
-    with closing(UrlListSource(file, settings=settings())) as source:
+    with closing(UrlListSource(DiskFile(file), settings=settings())) as source:
         (reject,) = source.list()
     assert isinstance(reject, Reject)
     assert reject.reason == "bad_address"
@@ -160,7 +161,7 @@ def test_a_list_may_name_objects_on_s3(s3: "S3Client", bucket: str, moto: str, t
     s3.put_object(Bucket=bucket, Key="a/dog.jpg", Body=b"dog")
     file = tmp_path / "urls.txt"
     file.write_text(f"s3://{bucket}/a/dog.jpg\ns3://{bucket}/gone.jpg\n")
-    with closing(UrlListSource(file, settings=settings(**{"s3.endpoint_url": moto}))) as source:
+    with closing(UrlListSource(DiskFile(file), settings=settings(**{"s3.endpoint_url": moto}))) as source:
         dog, gone = source.read(refs(source))
         assert isinstance(dog, Blob)
         assert (dog.data, dog.ref.folder, dog.ref.filename) == (b"dog", f"{bucket}/a", "dog.jpg")
@@ -172,7 +173,7 @@ def test_a_list_may_name_objects_on_s3(s3: "S3Client", bucket: str, moto: str, t
 
 def test_a_list_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"urls\.txt cannot be read: No such file"):
-        refs(UrlListSource(tmp_path / "urls.txt", settings=settings()))
+        refs(UrlListSource(DiskFile(tmp_path / "urls.txt"), settings=settings()))
 
 
 SIGNED = "X-Amz-Date=20240501T220000Z&X-Amz-Signature="

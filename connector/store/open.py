@@ -65,7 +65,7 @@ class Listed:
 
 def may_be_there(settings: QdrantSettings, *, collection: str) -> bool:
     """Whether a collection is there, as far as that shows without asking a server."""
-    from connector.store.edge.folder import collections_in
+    from connector.store.edge.errors import collections_in
 
     return settings.url is not None or collection in collections_in(settings.path)
 
@@ -73,7 +73,7 @@ def may_be_there(settings: QdrantSettings, *, collection: str) -> bool:
 def list_collections(settings: QdrantSettings) -> list[Listed]:
     """Every collection of the store that the settings mean, by name. Raises StoreError."""
     if settings.url is None:
-        from connector.store.edge.folder import collections_in
+        from connector.store.edge.errors import collections_in
 
         names = collections_in(settings.path)
     else:

@@ -200,15 +200,16 @@ def as_read(payload: Payload) -> Payload:
 
 
 def _would_be_drawn(name: str, value: object) -> bool:
-    if name not in _TEXTS or not isinstance(value, str):
+    if not isinstance(value, str) or name not in _TEXTS | _LISTS:
         return False
-    return name == "uri" or _DRAWN.search(value) is not None
+    return name == "uri" or name in _LISTS or _DRAWN.search(value) is not None
 
 
 def _is_one_text(value: object) -> bool:
     return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
 
 
+_LISTS = frozenset(each.name for each in PAYLOAD_FIELDS if each.several)
 _TEXTS = frozenset(each.name for each in PAYLOAD_FIELDS if str in EXPECTED[each.name] and not each.several) - {
     "thumbnail_url"
 }

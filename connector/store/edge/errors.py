@@ -43,6 +43,11 @@ def translated(text: str, *, folder: Path) -> PolyglanceError:
     return StoreRefused(f"the embedded engine refused, in {folder}: {text}")
 
 
+def collections_in(root: Path) -> list[str]:
+    """The collections below a data folder, by name."""
+    return sorted(path.parent.name for path in root.expanduser().glob("*/collection.json"))
+
+
 def in_use(folder: Path, *, holder: str | None) -> str:
     """The message for a folder that someone else has open."""
     return (

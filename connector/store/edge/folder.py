@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
 from connector.settings import FieldType
-from connector.store.edge.errors import in_use
+from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.read_only import copied, copies_of
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
@@ -278,11 +278,6 @@ class CollectionFolder:
         if pid == os.getpid():
             return f"another engine of this very process ({pid})"
         return f"another polyglance process ({pid})"
-
-
-def collections_in(root: Path) -> list[str]:
-    """The collections below a data folder, by name."""
-    return sorted(path.parent.name for path in root.expanduser().glob("*/collection.json"))
 
 
 def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:

@@ -98,7 +98,7 @@ def test_every_language_has_sentences_with_one_place_for_the_label() -> None:
 def own(noto: Settings) -> Iterator[Settings]:
     """A copy of the bundled images' collection, to write into."""
     with scratch_folder() as folder:
-        shutil.copytree(str(noto.qdrant.path), folder / "data")
+        shutil.copytree(str(noto.qdrant.path), folder / "data", ignore=shutil.ignore_patterns("host.sock", "lock*"))
         yield noto.model_copy(update={"qdrant": noto.qdrant.model_copy(update={"path": folder / "data"})})
 
 

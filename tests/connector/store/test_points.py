@@ -105,18 +105,18 @@ def drawn(payload: dict[str, Any]) -> set[str]:
 def test_no_card_of_the_dashboard_shows_a_broken_frame(uri: str) -> None:
     payload = {
         "uri": uri,
-        "source": uri,  # a single image was ingested
+        "source": [uri],  # a single image was ingested
         "object_key": "img:1.jpg",
         "filename": "img:1.jpg",
         "version": "etag:x.png",
-        "folder": "2024",
+        "folder": ["2024"],
         "tags": ["file:///a.jpg"],
         "width": 3,
         "thumbnail_url": "http://localhost:8000/thumbnails/1.webp",
     }
     stored = as_stored(payload)
     assert drawn(stored) == {"thumbnail_url"}
-    assert stored["folder"] == "2024"
+    assert drawn(as_stored({"source": uri, "folder": "2024"})) == set()
     assert as_read(stored) == payload
 
 

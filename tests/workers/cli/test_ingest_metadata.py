@@ -100,7 +100,7 @@ def test_names_are_found_in_any_normal_form(cli: CommandLine, workplace: Path, o
     assert found(cli, f'folder startswith "{name}"') == {"é.png"}
     ran = cli("search", "dog", "--space", "mini", "--json")
     (hit,) = ran.json["hits"]
-    assert hit["payload"]["folder"] == "Café"
+    assert hit["payload"]["folder"] == ["Café"]
     assert hit["payload"]["object_key"].endswith(f"/{folder}/é.png")
 
 

@@ -105,7 +105,7 @@ WAYS: Mapping[str, Way] = {
     "points": lambda search: search.points([first(search)]),
     "sample": lambda search: (
         len({each.id for each in search.sample(GROUPED)}),
-        {each.payload["folder"] for each in search.sample(5, where=FOOD)},
+        {folder for each in search.sample(5, where=FOOD) for folder in each.payload["folder"]},
     ),
 }
 

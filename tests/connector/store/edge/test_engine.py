@@ -575,38 +575,6 @@ def test_questions_are_answered_while_the_graph_is_built_and_writers_wait(engine
     assert engine.info().indexed >= count / 2
 
 
-@pytest.mark.slow
-@needs_proc
-def test_whoever_closes_does_not_wait_for_the_graph(data: Path, engine: EmbeddedEngine) -> None:
-    count = grown(engine)
-    others = {*children_of(os.getpid())}
-    failures: list[StoreRefused] = []
-
-    def optimize() -> None:
-        try:
-            engine.optimize()
-        except StoreRefused as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=optimize)
-    thread.start()
-    while thread.is_alive() and not (children := {*children_of(os.getpid())} - others):
-        pass
-    for pid in children:
-        os.kill(pid, signal.SIGSTOP)
-
-    engine.close()
-
-    thread.join()
-    assert "was closed" in str(failures[0])
-    assert not any(runs(pid) for pid in children)
-    again = EmbeddedEngine.open(data, collection="images")
-    assert again.count() == count
-    assert {each.name for each in (data / "images").iterdir()} >= {"collection.json", "shard"}
-    assert not (data / "images" / "shard.next").exists()
-    again.close()
-
-
 @pytest.mark.parametrize("state", ["copying", "before the swap", "in the swap", "after the swap"])
 def test_a_crash_while_the_graph_is_put_in_place_loses_nothing(data: Path, engine: EmbeddedEngine, state: str) -> None:
     engine.upsert(points(20))

@@ -36,6 +36,10 @@ class _KeyRange:
         """Whether a key is in the range."""
         return self.after < key and (self.until is None or key <= self.until)
 
+    def goes_on_after(self, page: Page) -> bool:
+        """Whether more of the range can follow a page of it."""
+        return page.token is not None and (not page.objects or self.until is None or page.objects[-1].key < self.until)
+
     def split(self) -> "_KeyRange | None":
         """The latter half of what is left, which the range then lacks; None where there is no place to cut."""
         marks = [mark for mark in self.marks if mark > self.last and self.holds(mark)]
@@ -100,7 +104,7 @@ class S3Listing:
                     if page.objects:
                         key_range.last = page.objects[-1].key
                     key_range.token = page.token
-                    if page.token is not None and (key_range.until is None or key_range.last < key_range.until):
+                    if key_range.goes_on_after(page):
                         if len(running) < self._listers - 1 and (rest := key_range.split()) is not None:
                             go_on(rest)
                         go_on(key_range)
@@ -109,7 +113,7 @@ class S3Listing:
     def _page(self, key_range: _KeyRange) -> Page:
         """The next page of a range; where another will follow, places to cut it are looked for."""
         page = self._store.list_page(self._bucket, prefix=self._prefix, after=key_range.after, token=key_range.token)
-        if page.token is not None and not key_range.marks and key_range.cuttable:
+        if key_range.goes_on_after(page) and not key_range.marks and key_range.cuttable:
             self._look_for_marks(key_range, after=page.objects[-1].key if page.objects else None)
         return page
 

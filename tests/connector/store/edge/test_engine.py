@@ -70,13 +70,19 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes that this one started; Linux only."""
-    found: list[int] = []
+def optimizers_of(pid: int) -> set[int]:
+    """The processes that optimize a shard for this one, once they run their own program; Linux only."""
+    found: set[int] = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a thread that just ended
-            found += [int(each) for each in (task / "children").read_text().split()]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or a child that just ended
+            children = [int(each) for each in (task / "children").read_text().split()]
+            found |= {each for each in children if "connector.store.edge.optimize" in command_of(each)}
     return found
+
+
+def command_of(pid: int) -> list[str]:
+    """The command line of a process; between fork and exec it is still its parent's."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 def runs(pid: int) -> bool:
@@ -432,10 +438,9 @@ def test_an_optimizer_that_is_killed_is_reported_and_nothing_is_lost(engine: Emb
         except StoreRefused as error:
             failures.append(error)
 
-    others = {*children_of(os.getpid())}
     thread = threading.Thread(target=optimize)
     thread.start()
-    while thread.is_alive() and not (children := {*children_of(os.getpid())} - others):
+    while thread.is_alive() and not (children := optimizers_of(os.getpid())):
         pass
     for pid in children:
         os.kill(pid, signal.SIGKILL)
@@ -462,7 +467,7 @@ def test_an_optimizer_that_is_interrupted_leaves_no_child_and_loses_nothing(data
     with child(code, data) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "grown\n"
-        while not (children := children_of(process.pid)):
+        while not (children := optimizers_of(process.pid)):
             pass
         process.send_signal(signal.SIGINT)
         said = process.stdout.readline()
@@ -555,12 +560,11 @@ def test_a_seal_that_fails_stops_no_upsert(data: Path, engine: EmbeddedEngine) -
 @needs_proc
 def test_questions_are_answered_while_the_graph_is_built_and_writers_wait(engine: EmbeddedEngine) -> None:
     count = grown(engine)
-    others = {*children_of(os.getpid())}
     thread = threading.Thread(target=engine.optimize)
     thread.start()
-    while thread.is_alive() and not ({*children_of(os.getpid())} - others):
+    while thread.is_alive() and not (children := optimizers_of(os.getpid())):
         pass
-    (child,) = {*children_of(os.getpid())} - others
+    (child,) = children
     os.kill(child, signal.SIGSTOP)  # it takes as long as this test wants
     writer = threading.Thread(target=engine.upsert, args=[points(1, first=count)])
     writer.start()
@@ -573,6 +577,37 @@ def test_questions_are_answered_while_the_graph_is_built_and_writers_wait(engine
     thread.join()
     assert engine.info().points == count + 1
     assert engine.info().indexed >= count / 2
+
+
+@pytest.mark.slow
+@needs_proc
+def test_whoever_closes_does_not_wait_for_the_graph(data: Path, engine: EmbeddedEngine) -> None:
+    count = grown(engine)
+    failures: list[StoreRefused] = []
+
+    def optimize() -> None:
+        try:
+            engine.optimize()
+        except StoreRefused as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=optimize)
+    thread.start()
+    while thread.is_alive() and not (children := optimizers_of(os.getpid())):
+        pass
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)
+
+    engine.close()
+
+    thread.join()
+    assert "was closed" in str(failures[0])
+    assert not any(runs(pid) for pid in children)
+    again = EmbeddedEngine.open(data, collection="images")
+    assert again.count() == count
+    assert {each.name for each in (data / "images").iterdir()} >= {"collection.json", "shard"}
+    assert not (data / "images" / "shard.next").exists()
+    again.close()
 
 
 @pytest.mark.parametrize("state", ["copying", "before the swap", "in the swap", "after the swap"])
@@ -602,10 +637,9 @@ def test_a_crash_while_the_graph_is_put_in_place_loses_nothing(data: Path, engin
 @needs_proc
 def test_questions_are_answered_while_points_are_sealed(engine: EmbeddedEngine) -> None:
     engine.upsert(points(SEAL_LEAST - 1))
-    others = {*children_of(os.getpid())}
     writer = threading.Thread(target=engine.upsert, args=[points(1, first=SEAL_LEAST)])
     writer.start()
-    while writer.is_alive() and not (children := {*children_of(os.getpid())} - others):
+    while writer.is_alive() and not (children := optimizers_of(os.getpid())):
         pass
     for pid in children:
         os.kill(pid, signal.SIGSTOP)

@@ -5,6 +5,7 @@ The rule: a repr is for logs and notebooks. It shows no vector, no payload, no p
 
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +105,27 @@ def shown_name(payload: Payload, *, point_id: str) -> str:
     return name if fault is None else f"{name} ({fault})"
 
 
+def path_of(uri: str) -> Path:
+    """The path that a file URI (RFC 8089) was made of, byte for byte: its name may be no Unicode.
+
+    Raises ValueError for a URI of another scheme or host.
+    """
+    rest = uri.removeprefix("file://localhost").removeprefix("file://")
+    if rest == uri or not rest.startswith("/"):
+        raise ValueError(f"{uri!r} is no file URI of this machine; one looks like file:///photos/dog.jpg.")
+    return Path(os.fsdecode(unquote_to_bytes(rest)))
+
+
 def local_path(uri: str) -> Path | None:
-    """The path of an image in a file of its own, whose name may be no Unicode; None for what lies elsewhere."""
+    """The path of an image in a file of its own; None for what lies elsewhere."""
     if not uri.startswith(("file:///", "file://localhost/")) or "#" in uri:  # behind a # stands a member of a tar
         return None
-    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://localhost").removeprefix("file://"))))
+    return path_of(uri)
+
+
+def id_of(uri: str) -> str:
+    """The id of an image's point: the UUIDv5 of its URI, so that writing twice is harmless."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

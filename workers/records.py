@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
+from connector.records import id_of
 from connector.version import Version
 
 Verify = Literal["version", "content", "nothing"]
@@ -55,11 +56,11 @@ class Ref:
         An ``identity`` that is a UUID is the id itself; of any other the UUIDv5 is made.
         """
         if self.identity is None:
-            return str(uuid.uuid5(uuid.NAMESPACE_URL, self.uri))
+            return id_of(self.uri)
         try:
             return str(uuid.UUID(self.identity))
         except ValueError:
-            return str(uuid.uuid5(uuid.NAMESPACE_URL, f"id:{self.identity}"))
+            return id_of(f"id:{self.identity}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,19 @@ are compared again at every load. Imports no torch: `polyglance settings` says w
 """
 
 import hashlib
-import json
 import logging
 import platform
-import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from connector.models.catalog import find_space
+from connector.models.kernel_choice import Choice, Measured, keep_choice, median_seconds, read_choice
 from connector.models.lookup import find_model, is_present
-from connector.models.onnx_files import cache_folder, publish
+from connector.models.onnx_files import cache_folder
 from connector.models.weights import digest, module_folders
 from connector.process import has_gpu
 from connector.records import Vectors
@@ -38,29 +36,6 @@ WORTH = 1.1
 """How much quicker than float32 a form must be: less is noise."""
 HOPELESS = 3.0
 """How much slower its first pass may be before it is not measured further: where arithmetic is emulated."""
-_ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one form of the tower did with the canonical images: its least cosine to float32, and the seconds."""
-
-    cosine: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The form that runs, and what every form that was tried did; nothing where there was none to try."""
-
-    kernel: Precision
-    measured: Mapping[str, Measured] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        tried = (
-            f"{name} cosine {each.cosine:.5f}, {each.seconds * 1000:.0f} ms" for name, each in self.measured.items()
-        )
-        return "; ".join(tried)
 
 
 def choose(whole: Embed, half: Embed, *, exact: Vectors, clock: Callable[[], float] = time.perf_counter) -> Choice:
@@ -78,12 +53,7 @@ def _measured(embed: Embed, *, exact: Vectors, clock: Callable[[], float], most:
     first = clock() - started
     if most is not None and first > most:
         return Measured(round(cosine, 6), round(first, 6))
-    seconds = []
-    for _ in range(_ROUNDS):
-        started = clock()
-        embed()
-        seconds.append(clock() - started)
-    return Measured(round(cosine, 6), round(statistics.median(seconds), 6))
+    return Measured(round(cosine, 6), round(median_seconds(embed, clock=clock), 6))
 
 
 def least_cosine(ours: Vectors, theirs: Vectors) -> float:
@@ -96,28 +66,13 @@ def least_cosine(ours: Vectors, theirs: Vectors) -> float:
 
 def load_choice(weights: str, *, device: str) -> Choice | None:
     """What was found for these weights on this device, named by ``processor`` or as torch names a GPU."""
-    path = _file(weights, device=device)
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        measured = {str(name): Measured(**each) for name, each in told["measured"].items()}
-        kernel: Precision = "bfloat16" if told["kernel"] == "bfloat16" else "float32"
-        return Choice(kernel, measured)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("image_kernel_unreadable path=%s: %s: %s", path, type(error).__name__, error)
-        return None
+    return read_choice(_file(weights, device=device))
 
 
 def remember(choice: Choice, weights: str, *, device: str) -> None:
     """Keep what was found, for the next load; where that cannot be written it is measured again."""
-    path = _file(weights, device=device)
     log.info("image_kernel_chosen kernel=%s tried: %s", choice.kernel, choice)
-    text = json.dumps({"device": device, **asdict(choice)}, indent=2)
-    try:
-        publish(path, lambda draft: draft.write_text(text + "\n", encoding="utf-8"))
-    except OSError as error:
-        log.warning("image_kernel_not_remembered path=%s: %s", path, error)
+    keep_choice(choice, _file(weights, device=device), device=device)
 
 
 def _file(weights: str, *, device: str) -> Path:

@@ -21,7 +21,6 @@ from connector.models.catalog import Space, find_space
 from connector.models.image_batching import compiled_pays, find_batch, transfer_to
 from connector.models.image_kernels import (
     LEAST_COSINE,
-    Choice,
     Precision,
     choose,
     least_cosine,
@@ -31,6 +30,7 @@ from connector.models.image_kernels import (
 )
 from connector.models.image_onnx import FORMS, int8_forward
 from connector.models.image_onnx import LEAST_COSINE as INT8_COSINE
+from connector.models.kernel_choice import Choice
 from connector.models.loading import WithinMemory, choose_device, load_model
 from connector.models.lookup import find_model
 from connector.models.vision import Reference, Vision, keep_vision_half

@@ -5,15 +5,13 @@ float32; where none is, float32 runs. The usual form overflows its 16-bit sums o
 which weights of 7 bits, or without a sign, do not; the last form keeps its weights in 8 bits and computes in float32.
 """
 
-import json
 import logging
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from connector.models.kernel_choice import Choice, Measured, keep_choice, median_seconds, read_choice
 from connector.models.onnx_files import publish, quiet
 from connector.models.text_onnx import LEAST_COSINE as LEAST_WHOLE
 from connector.models.text_onnx import Encode, ExportedTower, TextRunner, encoder_of, least_cosine
@@ -25,29 +23,6 @@ WORTHWHILE = 64 * 1024 * 1024
 """Bytes of a float32 graph from which 8 bits are tried: a smaller one is quick enough."""
 FLOAT32 = "float32"
 CHOICE = "kernel.json"
-_ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one form of the tower did with the probes: its least cosine to torch, and the seconds of a batch."""
-
-    cosine: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The form that runs, and what every form that was tried did."""
-
-    kernel: str
-    measured: Mapping[str, Measured] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        tried = (
-            f"{name} cosine {each.cosine:.4f}, {each.seconds * 1000:.0f} ms" for name, each in self.measured.items()
-        )
-        return "; ".join(tried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +69,7 @@ KERNELS = (
 
 def load_choice(exported: ExportedTower) -> Choice | None:
     """What was chosen before for this export, on this machine or one that shares its cache."""
-    try:
-        told = json.loads((exported.folder / CHOICE).read_text(encoding="utf-8"))
-        measured = {name: Measured(**each) for name, each in told["measured"].items()}
-        return Choice(str(told["kernel"]), measured)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("kernel_unreadable path=%s: %s: %s", exported.folder, type(error).__name__, error)
-        return None
+    return read_choice(exported.folder / CHOICE)
 
 
 def open_best(exported: ExportedTower, *, exact: bool = False, worthwhile: int = WORTHWHILE) -> TextRunner | None:
@@ -150,12 +117,7 @@ def choose(
 def measured(encode: Encode, exported: ExportedTower) -> Measured:
     """What one form does with the probes: the median of a few rounds, after one that warms up."""
     cosine = least_cosine(encode, exported)
-    seconds = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        encode(exported.probes)
-        seconds.append(time.perf_counter() - started)
-    return Measured(round(cosine, 6), round(statistics.median(seconds), 6))
+    return Measured(round(cosine, 6), round(median_seconds(lambda: encode(exported.probes)), 6))
 
 
 def _open_whole(exported: ExportedTower) -> TextRunner | None:
@@ -186,8 +148,4 @@ def _made(kernel: Kernel, exported: ExportedTower) -> Encode | None:
 
 def _remember(choice: Choice, exported: ExportedTower) -> None:
     log.info("kernel_chosen kernel=%s path=%s tried: %s", choice.kernel, exported.folder, choice)
-    text = json.dumps(asdict(choice), indent=2)
-    try:
-        publish(exported.folder / CHOICE, lambda draft: draft.write_text(text + "\n", encoding="ascii"))
-    except OSError as error:
-        log.warning("kernel_not_remembered path=%s: %s", exported.folder, error)
+    keep_choice(choice, exported.folder / CHOICE)

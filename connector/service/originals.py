@@ -5,7 +5,6 @@ image, whatever was there when it was ingested: its first bytes decide what a br
 """
 
 import hashlib
-import os
 import re
 import threading
 import weakref
@@ -16,7 +15,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
@@ -27,7 +25,7 @@ from starlette.responses import Response
 from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, Overloaded, UnreadableImage
 from connector.images.formats import recognise
 from connector.images.parquet import Cell, ParquetImages
-from connector.records import Payload
+from connector.records import Payload, path_of
 from connector.remote.http import CannotFetch, WebClient
 from connector.service.originals_s3 import S3Originals
 from connector.service.stored_file import BLOCK, BLOCK_OF_TAR, HEAD, OpenedFile, Span, check_member
@@ -153,8 +151,8 @@ def _span_of(payload: Payload) -> Span | None:
 
 
 def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> bytes:
-    path = _path(uri)
     try:
+        path = path_of(uri)
         seen = path.stat()
         if version is None or version.bare != Version.of_file(size=seen.st_size, mtime_ns=seen.st_mtime_ns):
             raise OriginalMissing("the table was changed after its images were ingested.")
@@ -164,13 +162,9 @@ def _in_a_table(uri: str, *, cell: Cell, version: Version | None) -> bytes:
         raise OriginalMissing("the table is not there any more, or cannot be read.") from error
 
 
-def _path(uri: str) -> Path:
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))  # a name need not be UTF-8
-
-
 def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
-    path = _path(uri)
     try:
+        path = path_of(uri)
         seen = path.stat()
         if not S_ISREG(seen.st_mode):
             raise OriginalMissing("the image is no file any more.")
@@ -184,7 +178,7 @@ def _on_disk(uri: str, *, span: Span | None) -> OpenedFile:
         place = span or Span(start=0, size=seen.st_size, version=version)
         read_on = partial(_read, path, place.start)
         head = b"".join(read_on(0, min(place.size, HEAD)))
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or another host
         raise OriginalMissing("the file is not there any more, or cannot be read.") from error
     return OpenedFile(size=place.size, tag=version, head=head, read_on=read_on)
 

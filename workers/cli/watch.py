@@ -110,7 +110,8 @@ def _watch(place: str, *, settings: "Settings") -> None:
 
 def _feed(source: "Source", *, settings: "Settings") -> "Feed | None":
     """What tells the changes of this place; None where nothing does."""
-    from workers.sources.disk import DiskSource, path_of
+    from connector.records import path_of
+    from workers.sources.disk import DiskSource
 
     queue = settings.watch.sqs_url
     if source.root.startswith("s3://"):

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.errors import ConfigError
-from connector.records import Hit
+from connector.records import Hit, path_of
 from connector.search.client import ImageSearch
 from connector.settings import FieldType, Settings
-from workers.sources.disk import path_of, uri_of
+from workers.sources.disk import uri_of
 
 IMAGES = files("workers.demo") / "images"
 

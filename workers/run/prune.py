@@ -10,7 +10,6 @@ import itertools
 import json
 import logging
 import tempfile
-import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector.errors import RunIncomplete
-from connector.records import StoredPoint
+from connector.records import StoredPoint, id_of
 from connector.store.engine import Engine
 from workers.records import Places, Ref, Reject
 from workers.sources.source import Whereabouts, is_image_name
@@ -223,7 +222,7 @@ class MissingPoints:
         gone = cls(listed_ids, source=source, locate=locate, spared=AWAY)
         try:
             gone.points = engine.count(where=of_source(source))
-            ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, uri)) for uri in uris]
+            ids = [id_of(uri) for uri in uris]
             for point in engine.retrieve(ids, fields=FIELDS):
                 gone._add(point)
             indexes = engine.info().schema.indexes
@@ -283,7 +282,8 @@ class MissingPoints:
         if found.refusal is not None:
             return found
         removed = left = 0
-        for batch in _batches(self._read(), size=PAGE):
+        points = self._read()
+        while batch := [*itertools.islice(points, PAGE)]:
             stored = engine.retrieve([point_id for point_id, _ in batch], fields=FIELDS)
             old = [point for point in stored if self._is_old(point)]
             stays = {point.id for point in old if self._stays(point)}
@@ -368,8 +368,3 @@ def pages(
         yield page.points
         if (start := page.next) is None:
             return
-
-
-def _batches(items: Iterator[tuple[str, str]], *, size: int) -> Iterator[list[tuple[str, str]]]:
-    while batch := [*itertools.islice(items, size)]:
-        yield batch

@@ -10,7 +10,6 @@ The rule: a new point is written before the old one goes, so that whatever stops
 import itertools
 import json
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from connector.errors import ConfigError, ItemsLost, RunIncomplete
-from connector.records import Payload, Point, StoredPoint
+from connector.records import Payload, Point, StoredPoint, id_of
 from connector.run_status import RunStatus
 from connector.service.signatures import thumbnail_address
 from connector.settings import Settings
@@ -127,11 +126,12 @@ class _Move:
         known = before or self._engine.count(where=of_source(self._new))
         if not known:
             raise RunIncomplete(f"the collection holds nothing of {self._old}; `polyglance status` names its places.")
-        for refs in _batches(self._listed(), size=BATCH):
+        listed = self._listed()
+        while refs := [*itertools.islice(listed, BATCH)]:
             self._by_name(refs)
         self._spool.seek(0)
         waiting = (Ref(*json.loads(line)) for line in self._spool)
-        for refs in _batches(waiting, size=BATCH):
+        while refs := [*itertools.islice(waiting, BATCH)]:
             self._by_content(refs)
         done.left = before - len(self._claimed) if self._dry_run else self._count_old()
         if done.listed != done.moved + done.present + done.unknown + done.rejected:
@@ -149,7 +149,7 @@ class _Move:
     def _by_name(self, refs: Sequence[Ref]) -> None:
         """Move those whose point is found by their name, in the version that they have; put the others down."""
         there = {point.id: point for point in self._engine.retrieve([ref.point_id for ref in refs])}
-        old_ids = {ref.point_id: _id_of(uri) for ref in refs if (uri := _moved(ref.uri, self._new, self._old))}
+        old_ids = {ref.point_id: id_of(uri) for ref in refs if (uri := _moved(ref.uri, self._new, self._old))}
         stored = {point.id: point for point in self._engine.retrieve([*old_ids.values()], vectors=True)}
         pairs: list[_Pair] = []
         stale: list[str] = []
@@ -184,7 +184,7 @@ class _Move:
                 self._done.unknown += 1
                 continue
             taken.add(found.id)
-            self._done.renamed += found.id != _id_of(_moved(outcome.ref.uri, self._new, self._old) or "")
+            self._done.renamed += found.id != id_of(_moved(outcome.ref.uri, self._new, self._old) or "")
             pairs.append(_Pair(outcome.ref, found, _described(outcome, found.payload)))
         self._write(pairs, stale=())
 
@@ -195,7 +195,7 @@ class _Move:
         same = FieldCondition(key="content_hash", match=MatchValue(value=hash_of(blob)))
         page = self._engine.scroll(limit=BATCH, where=Filter(must=[same, self._below_old()]), vectors=True)
         free = [point for point in page.points if point.id not in taken and point.id not in self._claimed]
-        wanted = _id_of(_moved(blob.ref.uri, self._new, self._old) or "")
+        wanted = id_of(_moved(blob.ref.uri, self._new, self._old) or "")
         return min(free, key=lambda point: (point.id != wanted, point.id), default=None)
 
     def _write(self, pairs: Sequence[_Pair], *, stale: Sequence[str]) -> None:
@@ -288,17 +288,8 @@ def _described(blob: Blob, before: Payload) -> Payload:
     return {**described, **later, **{name: value for name, value in kept.items() if value}}
 
 
-def _id_of(uri: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
-
-
 def _content(point: StoredPoint) -> object:
     return point.payload.get("content_hash")
-
-
-def _batches(refs: Iterator[Ref], *, size: int) -> Iterator[list[Ref]]:
-    while batch := [*itertools.islice(refs, size)]:
-        yield batch
 
 
 def _move_runs(old: str, new: str, done: Relocated, *, settings: Settings, is_root: bool) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 from connector.errors import CannotRead, SourceError
 from connector.printable import mask_credentials, printable
+from connector.records import path_of
 from connector.remote.http import CannotFetch, WebClient, parse_url
 from connector.remote.s3 import S3Store, split_uri
 from connector.remote.signed import unsigned
 from connector.settings import Settings
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
-from workers.sources.disk import DiskSource, path_of, ref_of
+from workers.sources.disk import DiskSource, ref_of
 from workers.sources.s3 import fetch as fetch_s3
 from workers.sources.sidecars import Beside
 from workers.sources.source import rejected, scheme_of

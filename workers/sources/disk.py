@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from connector.errors import CannotRead, SourceError
+from connector.records import path_of
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.exclusions import IGNORE_FILE, FolderExclusions, is_litter
@@ -32,14 +33,6 @@ log = logging.getLogger(__name__)
 def uri_of(path: Path) -> str:
     """The canonical URI of an absolute path (RFC 8089): every byte that is no plain character percent-encoded."""
     return _uri(os.fsencode(path))
-
-
-def path_of(uri: str) -> Path:
-    """The path that ``uri_of`` was given, byte for byte. Raises ValueError for a URI of another scheme or host."""
-    rest = uri.removeprefix("file://localhost").removeprefix("file://")
-    if rest == uri or not rest.startswith("/"):
-        raise ValueError(f"{uri!r} is no file URI of this machine; one looks like file:///photos/dog.jpg.")
-    return Path(os.fsdecode(unquote_to_bytes(rest)))
 
 
 class DiskSource:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from connector.errors import SourceError
 from connector.printable import mask_credentials
+from connector.records import path_of
 from connector.settings import Settings
-from workers.sources.disk import DiskSource, path_of
+from workers.sources.disk import DiskSource
 from workers.sources.source import Source, scheme_of
 
 if TYPE_CHECKING:

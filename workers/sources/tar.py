@@ -17,10 +17,11 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from connector.errors import CannotRead, SourceError
+from connector.records import path_of
 from connector.remote.s3 import S3Store, split_uri
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
-from workers.sources.disk import path_of, uri_of
+from workers.sources.disk import uri_of
 from workers.sources.exclusions import Exclusions
 from workers.sources.file import opened, version_of
 from workers.sources.passed_over import PassedOver

@@ -8,7 +8,8 @@ from pathlib import Path
 import watchfiles
 
 from connector.errors import SourceError
-from workers.sources.disk import DiskSource, path_of, uri_of
+from connector.records import path_of
+from workers.sources.disk import DiskSource, uri_of
 from workers.sources.exclusions import IGNORE_FILE
 from workers.watch.changes import Change, Changes
 from workers.watch.watch import ScanResult

@@ -15,21 +15,22 @@ import logging
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import qdrant_edge as edge
 
-from connector.errors import ConfigError, StoreError, StoreRefused
+from connector.errors import StoreError, StoreRefused
 from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
+from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
 from connector.store.edge.requests import edge_condition, nearest_request, payload_of, payload_selector, stored_point
-from connector.store.engine import EMBEDDED, SEAL_LEAST, CollectionInfo, NearestQuery, Page
+from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page
 from connector.store.points import (
     as_stored,
     check_facet,
@@ -59,13 +60,11 @@ class EngineClosed(StoreRefused):
     """The engine was closed by whoever opened it."""
 
 
-class EmbeddedEngine:
+class EmbeddedEngine(FolderEngine):
     """One collection in a folder of this machine; ``connector.store.engine.Engine`` says what each call promises."""
 
-    capabilities = EMBEDDED
-
     def __init__(self, folder: CollectionFolder) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._exclusive = FairLock()
         self._writing = threading.Lock()  # always taken before the other
         self._optimizing: subprocess.Popen[str] | None = None
@@ -84,11 +83,6 @@ class EmbeddedEngine:
         another engine, of this process or of another, has the collection open.
         """
         return cls(CollectionFolder(path, collection=collection))
-
-    @property
-    def collection(self) -> str:
-        """The collection's name."""
-        return self._folder.collection
 
     @property
     def holds(self) -> bool:
@@ -266,26 +260,6 @@ class EmbeddedEngine:
         self._optimizing = child
         if self._leaving:
             child.kill()
-
-    def bulk_load(self) -> AbstractContextManager[None]:
-        """Nothing to put off: the search graph is built by ``optimize`` and never before."""
-        return nullcontext()
-
-    def point_alias(self, alias: str) -> None:
-        """Raises ConfigError: folders have no aliases."""
-        raise ConfigError(
-            f"the embedded engine has no aliases, so {alias!r} cannot be one; "
-            "name a server: --set qdrant.url=http://localhost:6333."
-        )
-
-    def resolved(self) -> str:
-        """The collection's name: folders have no aliases."""
-        return self.collection
-
-    def recreate(self, schema: CollectionSchema) -> None:
-        """An empty collection in place of what is there."""
-        self.drop()
-        self.create(schema)
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""

@@ -117,13 +117,11 @@ class Host:
     def _serve(self, connection: socket.socket) -> None:
         """One connection, from its hello to its end."""
         try:
-            with connection:
+            with contextlib.suppress(EOFError, OSError), connection:  # the other side may go, or hang
                 connection.settimeout(HELLO_S)
                 if self._greeted(connection):
                     connection.settimeout(None)
                     self._answer(connection)
-        except (EOFError, OSError):
-            pass  # the other side is gone, or hangs
         except Garbled as error:
             log.warning("host_garbled collection=%s: %s", self._folder.name, error)
         finally:

@@ -14,20 +14,20 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from connector.errors import CollectionMissing, ConfigError, StoreUnavailable
+from connector.errors import CollectionMissing, StoreUnavailable
 from connector.process import private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.store.edge.engine import EmbeddedEngine, EngineClosed
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.folder import CollectionFolder
+from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.guest import Guest
 from connector.store.edge.host import Host
 from connector.store.edge.wire import HostGone
-from connector.store.engine import EMBEDDED, CollectionInfo, NearestQuery, Page
+from connector.store.engine import CollectionInfo, NearestQuery, Page
 from connector.store.points import check_payload, check_points
 from connector.store.schema import CollectionSchema
 
@@ -97,13 +97,11 @@ class Hosting:
         self._engine.close()
 
 
-class SharedEngine:
+class SharedEngine(FolderEngine):
     """One collection in a folder of this machine; ``connector.store.engine.Engine`` says what each call promises."""
 
-    capabilities = EMBEDDED
-
     def __init__(self, path: Path, *, collection: str) -> None:
-        self._folder = CollectionFolder(path, collection=collection)
+        super().__init__(CollectionFolder(path, collection=collection))
         self._electing = threading.RLock()
         self._seat: Hosting | Guest | None = None
         self._closed = False
@@ -113,11 +111,6 @@ class SharedEngine:
     def open(cls, path: Path, *, collection: str) -> Self:
         """An engine for ``path/collection``, which need not exist yet. Opening touches no file; the first call does."""
         return cls(path, collection=collection)
-
-    @property
-    def collection(self) -> str:
-        """The collection's name."""
-        return self._folder.collection
 
     def hold(self) -> None:
         """Host the collection from now on, there or not yet, unless another process does."""
@@ -190,26 +183,6 @@ class SharedEngine:
     def optimize(self) -> None:
         """Build the search graph in a child process of the host, while questions are answered and writers wait."""
         self._call("optimize")
-
-    def bulk_load(self) -> AbstractContextManager[None]:
-        """Nothing to put off: the search graph is built by ``optimize`` and never before."""
-        return nullcontext()
-
-    def point_alias(self, alias: str) -> None:
-        """Raises ConfigError: folders have no aliases."""
-        raise ConfigError(
-            f"the embedded engine has no aliases, so {alias!r} cannot be one; "
-            "name a server: --set qdrant.url=http://localhost:6333."
-        )
-
-    def resolved(self) -> str:
-        """The collection's name: folders have no aliases."""
-        return self.collection
-
-    def recreate(self, schema: CollectionSchema) -> None:
-        """An empty collection in place of what is there."""
-        self.drop()
-        self.create(schema)
 
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""

@@ -44,7 +44,7 @@ from connector.store.schema import CollectionSchema
 from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
-from connector.store.server.points import payload_selector, request, stored, struct
+from connector.store.server.points import batches, payload_selector, request, stored, struct
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,8 @@ class ServerEngine:
             self._upsert(points, vector_name=schema.vector_name)
             return
         with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="upsert") as pool:
-            batches = _batches(points, self._batch)
-            results([pool.submit(self._upsert, batch, vector_name=schema.vector_name) for batch in batches])
+            name = schema.vector_name
+            results([pool.submit(self._upsert, each, vector_name=name) for each in batches(points, self._batch)])
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
         """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
@@ -135,7 +135,7 @@ class ServerEngine:
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
         check_ids(ids)
-        for batch in _batches(ids, BATCH):
+        for batch in batches(ids):
             self._delete(models.PointIdsList(points=[*map(sent_id, batch)]), doing=f"deleting {len(batch)} points")
 
     def retrieve(
@@ -145,7 +145,7 @@ class ServerEngine:
         check_ids(ids)
         name = self._known_schema().vector_name
         found: list[StoredPoint] = []
-        for batch in _batches(ids, BATCH):
+        for batch in batches(ids):
             records = self._retrieve(batch, fields=fields, vectors=[name] if vectors else False)
             found.extend(stored(record, vector_name=name) for record in records)
         return found
@@ -380,17 +380,13 @@ class ServerEngine:
                 raise
             self._batch = min(self._batch, half)
             log.info("batch_split collection=%s points=%d into=%d", self._collection, len(points), half)
-            for batch in _batches(points, half):
+            for batch in batches(points, half):
                 self._upsert(batch, vector_name=vector_name)
 
     def _trigger_optimizers(self) -> None:
         """A collection that is grey, as after a restart of the server, optimizes only after some update."""
         if self._info("reading the schema").status is models.CollectionStatus.GREY:
             management.change(self._calls, doing="starting the optimizers")
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _say_progress(state: RetryCallState) -> None:

@@ -24,9 +24,9 @@ ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
 """Along fields without links, neighbours of neighbours are looked at too, where few points match."""
 
 
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """At most ``BATCH`` at a time."""
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """At most ``size`` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def struct(point: Point, *, vector_name: str) -> models.PointStruct:

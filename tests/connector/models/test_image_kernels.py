@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connector.models.image_kernels import Choice, Embed, Measured, choose, load_choice, processor, remember
+from connector.models.image_kernels import Embed, choose, load_choice, processor, remember
 from connector.models.image_tower import ImageTower, canonical_pixels
+from connector.models.kernel_choice import Choice, Measured
 from connector.models.weights import digest
 from connector.records import Vectors
 from connector.settings import ModelSettings

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from connector.models.kernel_choice import Measured
 from connector.models.text_export import export
 from connector.models.text_kernels import (
     KERNELS,
     LEAST_COSINE,
     Kernel,
-    Measured,
     choose,
     load_choice,
     measured,

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceError
+from connector.records import path_of
 from connector.settings import Settings
 from workers.records import Blob, Ref, Reject
-from workers.sources.disk import DiskSource, path_of, uri_of
+from workers.sources.disk import DiskSource, uri_of
 from workers.sources.open import open_source
 
 NOBODY = 65534

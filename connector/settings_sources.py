@@ -35,6 +35,20 @@ def nest(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return tree
 
 
+def named_overrides(
+    overrides: Mapping[str, Any] | None, *, space: str | None, collection: str | None, settings: object
+) -> dict[str, Any]:
+    """Overrides by dotted names, with the two that have arguments of their own.
+
+    Raises ConfigError where ready ``settings`` were given besides.
+    """
+    named = {"model.space": space, "qdrant.collection": collection}
+    given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
+    if settings is not None and given:
+        raise ConfigError("give either settings, or space, collection and overrides.")
+    return given
+
+
 def check_environment_names(known: set[str]) -> None:
     """Refuse a ``POLYGLANCE_…`` variable that is no setting. Raises ConfigError naming the nearest one."""
     variables = {variable_of(name) for name in known}

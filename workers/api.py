@@ -17,6 +17,7 @@ from typing import Any
 
 from connector.errors import ConfigError, RunIncomplete
 from connector.settings import Settings
+from connector.settings_sources import named_overrides
 from workers.pipeline.counters import RunReport
 
 
@@ -69,12 +70,9 @@ def ingest(
 def _settings(
     *, space: str | None, collection: str | None, settings: Settings | None, overrides: Mapping[str, Any] | None
 ) -> Settings:
-    named = {"model.space": space, "qdrant.collection": collection}
-    given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
+    given = named_overrides(overrides, space=space, collection=collection, settings=settings)
     if settings is None:
         return Settings.load({"ingest.workers": 0, **given})
-    if given:
-        raise ConfigError("give either settings, or space, collection and overrides.")
     return settings.model_copy(
         update={"ingest": settings.ingest.model_copy(update={"workers": settings.ingest.workers or 0})}
     )

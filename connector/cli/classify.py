@@ -62,9 +62,8 @@ def classify(
         raise InvalidQuery("--all and --where exclude one another; give one of them.")
     if tag and not by_filter:
         raise InvalidQuery("--tag is for stored images; give --where FILTER or --all.")
-    for each in images or [] if not stored else []:
-        if "://" not in each and not Path(each).is_file():
-            raise InvalidQuery(f"{each!r} cannot be read: there is no such file.")
+    if images and not stored:
+        _check_files(images)
     names = [label.strip() for label in labels.split(",")]
     overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as search:
@@ -76,6 +75,13 @@ def classify(
             return
         for name, best in _answers(search, known, images=images, stored=stored, where=where):
             _show(name, best, as_json=as_json)
+
+
+def _check_files(images: Sequence[str]) -> None:
+    """Raise InvalidQuery for the first file that is not there, before a model is loaded."""
+    for each in images:
+        if "://" not in each and not Path(each).is_file():
+            raise InvalidQuery(f"{each!r} cannot be read: there is no such file.")
 
 
 def _answers(

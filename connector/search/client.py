@@ -39,6 +39,7 @@ from connector.search.relevance import RelevanceModel
 from connector.search.retrieval import Retriever, counted, grouped
 from connector.search.text_encoder import TextEncoder
 from connector.settings import Settings
+from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo, Engine, NearestQuery
 from connector.store.open import open_engine
 from connector.store.points import check_changes, check_facet, check_payload
@@ -73,10 +74,7 @@ class ImageSearch:
         Raises CollectionMissing when nothing was ingested yet, CollectionMismatch when another space built the
         collection, ConfigError for settings that do not hold.
         """
-        named = {"model.space": space, "qdrant.collection": collection}
-        given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
-        if settings is not None and given:
-            raise ValueError("give either settings, or space, collection and overrides")
+        given = named_overrides(overrides, space=space, collection=collection, settings=settings)
         settings = settings or Settings.load(given)
         find_space(settings.model.space)  # before anything is opened
         search = cls(settings=settings, engine=open_engine(settings.qdrant, collection=settings.collection))

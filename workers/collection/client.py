@@ -22,6 +22,7 @@ from connector.records import FacetCount, StoredPoint, masked_uri
 from connector.search.client import ImageSearch
 from connector.search.options import SearchArguments, Where, as_point_id, shown
 from connector.settings import Settings
+from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo
 from connector.store.open import open_engine
 from workers.collection.given import GivenImage, GivenImages
@@ -74,10 +75,7 @@ class Collection:
         ``overrides`` maps dotted setting names to values, such as ``{"qdrant.url": "http://localhost:6333"}``;
         ``settings`` stand in for all of them. Raises ConfigError.
         """
-        named = {"model.space": space, "qdrant.collection": collection}
-        given = {**(overrides or {}), **{name: value for name, value in named.items() if value is not None}}
-        if settings is not None and given:
-            raise ConfigError("give either settings, or collection, space and overrides.")
+        given = named_overrides(overrides, space=space, collection=collection, settings=settings)
         return cls(settings or Settings.load(given))
 
     @property

@@ -15,7 +15,7 @@ from qdrant_client import models
 
 import connector
 from connector import ImageSearch, InvalidQuery, Settings
-from connector.errors import CollectionMismatch, CollectionMissing, StoreRefused, UnreadableImage
+from connector.errors import CollectionMismatch, CollectionMissing, ConfigError, StoreRefused, UnreadableImage
 from connector.records import Hit
 from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine
@@ -383,5 +383,5 @@ def test_an_unknown_space_names_those_there_are(data_folder: Path) -> None:
 
 
 def test_settings_come_either_whole_or_in_pieces(noto: Settings) -> None:
-    with pytest.raises(ValueError, match="either settings, or space"):
+    with pytest.raises(ConfigError, match="either settings, or space"):
         ImageSearch.open(settings=noto, space="mini")

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
 from connector.settings import FieldType
 from connector.store.edge.errors import collections_in, in_use
+from connector.store.edge.holes import bytes_on_disk, copy_data
 from connector.store.edge.read_only import copied, copies_of
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
@@ -134,10 +135,7 @@ class CollectionFolder:
 
     def size(self) -> int:
         """Bytes that the shard takes on disk, holes in its files left out."""
-        files = (path.stat() for path in self.shard_path.rglob("*") if path.is_file())
-        if sys.platform == "win32":
-            return sum(stat.st_size for stat in files)
-        return sum(stat.st_blocks * 512 for stat in files)
+        return bytes_on_disk(path for path in self.shard_path.rglob("*") if path.is_file())
 
     def read_schema(self) -> CollectionSchema:
         """The schema as it was stored. Raises StoreRefused when the file is damaged."""
@@ -225,7 +223,7 @@ class CollectionFolder:
         copy = self.path / "shard.next"
         shutil.rmtree(copy, ignore_errors=True)
         try:
-            shutil.copytree(self.shard_path, copy)
+            shutil.copytree(self.shard_path, copy, copy_function=copy_data)
             yield copy
         finally:
             shutil.rmtree(copy, ignore_errors=True)

@@ -12,6 +12,7 @@ import platformdirs
 
 from connector.errors import StoreFull
 from connector.process import private_folder
+from connector.store.edge.holes import bytes_on_disk, copy_data
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ def copied(shard: Path, *, collection: Path, reserve: int) -> Path:
         return copy
     for old in (path for path in top.iterdir() if path.is_dir()):
         shutil.rmtree(old)
-    needed = sum(path.stat().st_size for path in files)
+    needed = bytes_on_disk(iter(files))
     if shutil.disk_usage(top).free < needed + reserve:
         raise StoreFull(
             f"{collection} may not be written, so a copy of it is opened, which takes {needed // _MIB} MiB in {top}: "
             "there is no room for it. Make room, or name another cache folder in XDG_CACHE_HOME."
         )
-    draft = Path(shutil.copytree(shard, copy.with_suffix(".new"), copy_function=_copy_bytes))
+    draft = Path(shutil.copytree(shard, copy.with_suffix(".new"), copy_function=copy_data))
     for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
         folder.chmod(0o700)
     draft.rename(copy)
@@ -50,8 +51,3 @@ def copied(shard: Path, *, collection: Path, reserve: int) -> Path:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-def _copy_bytes(source: str, target: str) -> str:
-    """Copy a file's bytes and none of its rights."""
-    return shutil.copyfile(source, target)

@@ -2,10 +2,11 @@
 
     python -m benchmarks.bench_hosting --points 20000 --seconds 20
 
-Prints one JSON object. ``alone`` and ``beside`` are milliseconds of a question to the collection that a second process
+Prints one JSON object and writes it into ``benchmarks/results/hosting.json``. ``alone`` and ``beside`` are milliseconds of a question to the collection that a second process
 hosts, while it does nothing and while a third one writes batches of 256 points as fast as it can; ``local`` is the same
 question in the process that has the collection open. ``add`` is milliseconds of ``Collection.add`` of one image, warm.
-``fresh`` is seconds from closing a file in a watched folder to finding it by its own vector, in space mini.
+``fresh`` is seconds from closing a file in a watched folder to finding it by its own vector, in space mini, where the
+collection has as many points besides.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import write
 from benchmarks.structured import structured_vectors
 from connector.errors import StoreError
 from connector.records import Point
@@ -51,12 +53,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {
             "points": given.points,
-            "cores": os.cpu_count(),
             "load": os.getloadavg()[0],
             **questions(Path(folder) / "q", points=given.points, seconds=given.seconds),
-            **fresh(Path(folder) / "w", files=given.files),
+            **fresh(Path(folder) / "w", files=given.files, points=given.points),
         }
     print(json.dumps(found, indent=2))
+    write("hosting", found)
 
 
 def serve(role: str, folder: Path) -> None:
@@ -95,7 +97,7 @@ def questions(folder: Path, *, points: int, seconds: float) -> dict[str, Any]:
     return found
 
 
-def fresh(folder: Path, *, files: int) -> dict[str, Any]:
+def fresh(folder: Path, *, files: int, points: int) -> dict[str, Any]:
     """Milliseconds of adding an image, and seconds until a watcher's new file is found."""
     from PIL import Image
 
@@ -107,6 +109,7 @@ def fresh(folder: Path, *, files: int) -> dict[str, Any]:
     place.mkdir(parents=True)
     with Collection.open(settings=settings) as photos:
         photos.add(_noise(random))
+        _fill(settings, points=points)
         adding = [_timed(lambda: photos.add(_noise(random))) * 1e3 for _ in range(files)]
         code = "import sys, polyglance; polyglance.main(sys.argv[1:])"
         flags = ["--space", "mini", "--set", f"qdrant.path={folder / 'data'}"]
@@ -127,6 +130,15 @@ def fresh(folder: Path, *, files: int) -> dict[str, Any]:
             watcher.terminate()
             watcher.wait()
     return {"add_ms": _spread(adding), "fresh_s": _spread(lags[1:])}  # the first one waits for the watcher to start
+
+
+def _fill(settings: Settings, *, points: int) -> None:
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        vectors = structured_vectors(points, seed=1, dims=engine.info().schema.fingerprint.dims)
+        for first in range(0, points, BATCH):
+            some = vectors[first : first + BATCH]
+            engine.upsert([Point(str(uuid.uuid4()), vector, _payload(n)) for n, vector in enumerate(some)])
+        engine.optimize()
 
 
 def other(role: str, folder: Path) -> "Other":

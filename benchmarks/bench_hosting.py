@@ -2,11 +2,11 @@
 
     python -m benchmarks.bench_hosting --points 20000 --seconds 20
 
-Prints one JSON object and writes it into ``benchmarks/results/hosting.json``. ``alone`` and ``beside`` are milliseconds of a question to the collection that a second process
-hosts, while it does nothing and while a third one writes batches of 256 points as fast as it can; ``local`` is the same
-question in the process that has the collection open. ``add`` is milliseconds of ``Collection.add`` of one image, warm.
-``fresh`` is seconds from closing a file in a watched folder to finding it by its own vector, in space mini, where the
-collection has as many points besides.
+Prints one JSON object and writes ``benchmarks/results/hosting.json``. ``alone`` and ``beside`` are milliseconds of
+a question to the collection that a second process hosts, while it does nothing and while a third one writes batches of
+256 points as fast as it can; ``local`` is the same question in the process that has the collection open. ``add`` is
+milliseconds of ``Collection.add`` of one image, warm. ``fresh`` is seconds from closing a file in a watched folder to
+finding it by its own vector, in space mini, where the collection has as many points besides.
 """
 
 import argparse

@@ -241,6 +241,7 @@ def test_machines_that_the_embedded_engine_does_not_serve_are_refused(cli: Comma
     assert not (workplace / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_folder")
 def test_a_run_in_worker_processes_stores_what_one_in_this_process_does(cli: CommandLine, workplace: Path) -> None:
     """The real worker, whole, with a status that says how it ended."""

@@ -152,6 +152,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_an_ingestion_with_nothing_to_do_loads_no_model_and_starts_no_process(tmp_path: Path) -> None:
     write_images(tmp_path / "album", ["a.png", "b.png"])
 

@@ -82,6 +82,7 @@ class AsyncImageSearch(Awaited[ImageSearch]):
     nearest = awaited(ImageSearch.nearest)
     exact = awaited(ImageSearch.exact)
     each = streamed(ImageSearch.each)
+    page = awaited(ImageSearch.page)
     check = awaited(ImageSearch.check)
     count = awaited(ImageSearch.count)
     sample = awaited(ImageSearch.sample)

@@ -31,6 +31,7 @@ from connector.search.options import (
     check_texts,
     shown,
 )
+from connector.search.pages import ListingPage, listing_page
 from connector.search.query import Query, as_query
 from connector.search.query import image as image_query
 from connector.search.query import point as point_query
@@ -180,6 +181,32 @@ class ImageSearch:
             yield from page.points
             if (start := page.next) is None:
                 return
+
+    def page(
+        self,
+        *,
+        where: Where = None,
+        order_by: str | None = None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+        limit: int = GROUPED,
+        cursor: str | None = None,
+    ) -> ListingPage:
+        """A page of all images that match, in the order of the ids, or of a number or date; ``next`` continues it.
+
+        ``order_by="-taken_at"`` begins with the latest; images without the field are left out then. ``fields`` limits
+        the payload. Raises InvalidQuery.
+        """
+        condition = self.retriever.condition(where)
+        return listing_page(
+            self._engine,
+            where=condition,
+            order_by=order_by,
+            fields=fields,
+            vectors=vectors,
+            limit=limit,
+            cursor=cursor,
+        )
 
     def groups(self, query: Query | str, *, by: str, size: int = 3, **options: Unpack[SearchArguments]) -> HitGroups:
         """The nearest images by the value of a field, such as ``by="folder"``: the group with the best hit first.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from connector.records import Hit, StoredPoint
 from connector.search.options import MAX_TEXT, SearchOptions
+from connector.search.pages import LONGEST, MOST
 
 Scalar = str | int | float | bool
 Sign = Callable[[str], str]
@@ -74,6 +75,36 @@ class ClassifyStoredRequest(ClassifyRequest):
     """The ids of the images' points."""
 
 
+class FilterRequest(RequestModel):
+    """Which images are meant."""
+
+    where: str | None = Field(default=None, examples=["width >= 64"])
+    """Filter, such as ``width >= 1024 and folder == "holiday"``."""
+
+
+class SampleRequest(FilterRequest):
+    """Images at random."""
+
+    limit: int = Field(default=10, ge=1, le=MOST)
+    """How many."""
+
+
+class ListingRequest(FilterRequest):
+    """A page of the collection."""
+
+    order_by: str | None = Field(default=None, max_length=200, examples=["-ingested_at"])
+    """A field that holds a number or a date, with a minus the largest first; images without it are left out. Without
+    it, all images in the order of their ids."""
+    fields: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        default=None, max_length=100, examples=[["width", "height"]]
+    )
+    """The fields of the payload that are wanted, each as a parameter of its own; none gives all."""
+    limit: int = Field(default=60, ge=1, le=MOST)
+    """How many images at most."""
+    cursor: str | None = Field(default=None, max_length=LONGEST)
+    """``next`` of the page before; none begins at the beginning."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest(SearchOptions):
     """A question, exactly one of ``text``, ``like`` and ``query``, and what is wanted of its answer."""
@@ -124,6 +155,32 @@ class PointAnswer(BaseModel):
             image_url=sign(f"/images/{stored.id}"),
             thumbnail_url=sign(f"/thumbnails/{stored.id}.webp"),
         )
+
+
+class ListingAnswer(BaseModel):
+    """A page of the collection."""
+
+    model_config = _example({"images": [_POINT], "next": "WyItdGFrZW5fYXQiLCIyMDI0LTA1LTAxIiwiMWYiXQ"})
+
+    images: list[PointAnswer]
+    next: str | None
+    """The cursor of the following page; null at the end."""
+
+
+class SampleAnswer(BaseModel):
+    """Images of the collection, picked at random."""
+
+    model_config = _example({"images": [_POINT]})
+
+    images: list[PointAnswer]
+
+
+class NumberAnswer(BaseModel):
+    """How many images there are."""
+
+    model_config = _example({"count": 812})
+
+    count: int
 
 
 class HitAnswer(PointAnswer):

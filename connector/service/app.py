@@ -24,6 +24,7 @@ from connector.service.answers import ProblemAnswer
 from connector.service.guard import Guard, HeadAsGet, KeyCheck
 from connector.service.images import Images
 from connector.service.keys import Keys
+from connector.service.listing import Listing
 from connector.service.metrics import Metrics
 from connector.service.operations import Operations
 from connector.service.originals import Originals
@@ -99,6 +100,7 @@ class Service:
             labelling=self._labelling,
             keys=self.keys,
         )
+        self.listing = Listing(self._search, keys=self.keys)
         self.images = Images(
             self._search,
             admission=self._admission,
@@ -187,6 +189,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     reading.post("/v1/classify", tags=["ask"])(questions.classify)
     reading.post("/v1/classify/image", tags=["ask"])(questions.classify_image)
     reading.get("/v1/facets", tags=["ask"])(questions.facets)
+    reading.get("/v1/images", tags=["browse"])(service.listing.page)
+    reading.get("/v1/count", tags=["browse"])(service.listing.count)
+    reading.get("/v1/sample", tags=["browse"])(service.listing.sample)
     reading.get("/v1/points/{point_id}", tags=["images"])(images.point)
     reading.get("/v1/collections", tags=["operate"])(running.collections)
     reading.get("/v1/ingestions", tags=["operate"])(running.ingestions)

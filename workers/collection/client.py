@@ -162,16 +162,14 @@ class Collection:
         ``order_by="-taken_at"`` begins with the latest; images without the field are left out then. ``fields`` limits
         the payload. Raises InvalidQuery.
         """
-        if order_by is None:
-            yield from self.search.each(where=where, fields=fields, vectors=vectors)
-            return
-        if fields is not None or vectors:
-            raise InvalidQuery("fields and vectors go with the order of the ids only; leave order_by out.")
-        by, condition, offset = order_by.removeprefix("-"), self.search.retriever.condition(where), 0
-        descending = order_by.startswith("-")
-        while page := self._engine.ordered(by, descending=descending, limit=TOGETHER, offset=offset, where=condition):
-            yield from page
-            offset += len(page)
+        cursor = None
+        while True:
+            page = self.search.page(
+                where=where, order_by=order_by, fields=fields, vectors=vectors, limit=TOGETHER, cursor=cursor
+            )
+            yield from page.points
+            if (cursor := page.next) is None:
+                return
 
     def count(self, *, where: Where = None) -> int:
         """How many images match, exactly."""

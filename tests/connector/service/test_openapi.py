@@ -26,5 +26,5 @@ def test_whatever_is_sent_no_answer_is_a_server_error(service: str) -> None:
 
         send()
 
-    assert len(sent) == 17
+    assert len(sent) == 20
     assert sum(sent.values()) > 150

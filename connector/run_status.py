@@ -6,6 +6,7 @@ read at any time, by another process and by the service.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,9 @@ from typing import Any, Literal
 
 from connector.settings import QdrantSettings
 from connector.store.open import file_name_of
+from connector.sums import without_sum
+
+log = logging.getLogger(__name__)
 
 State = Literal["running", "done", "stopped", "failed", "broken"]
 """``stopped`` by a person, ``failed`` with an error, ``broken``: it says it runs, but has not been heard of."""
@@ -112,9 +116,16 @@ def read_rejects(qdrant: QdrantSettings, *, collection: str, source: str) -> Ite
 
 
 def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file of lines; a last line that a crash left half written is none."""
-    lines = data.split(b"\n")
-    yield from (json.loads(line) for line in lines[:-1] if line)
+    """The JSON objects of a file of lines; a last line that a crash left half written is none.
+
+    A line that is not what was written is left out, which is said in the log.
+    """
+    for line in data.split(b"\n")[:-1]:
+        try:
+            if line:
+                yield without_sum(line)
+        except ValueError as error:
+            log.warning("reject_unreadable %s; the next run of its source tries the image again", error)
 
 
 def _statuses(qdrant: QdrantSettings, *, collection: str) -> list[Path]:

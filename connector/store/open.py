@@ -4,17 +4,22 @@ The one rule: which engine the settings mean is decided here and nowhere else.
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.errors import CollectionMismatch, StoreUnavailable
 from connector.printable import mask_credentials
 from connector.process import private_folder
 from connector.settings import QdrantSettings
 from connector.store.engine import EMBEDDED, SERVER, Capabilities, Engine
+
+if TYPE_CHECKING:
+    from connector.store.edge.sums import Verified
 
 
 def open_engine(settings: QdrantSettings, *, collection: str) -> Engine:
@@ -39,6 +44,30 @@ def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engin
     from connector.store.server.engine import ServerEngine
 
     return ServerEngine.connect(settings.model_copy(update={"url": url}), collection=collection)
+
+
+def verify_files(settings: QdrantSettings, *, collection: str, share: float) -> "Verified | None":
+    """Hold an embedded collection's files against their check sums, a ``share`` of them byte by byte.
+
+    None for a server. Nothing is opened and nothing is written. Raises CollectionMissing.
+    """
+    if settings.url is not None:
+        return None
+    from connector.store.edge.folder import CollectionFolder
+    from connector.store.edge.sums import verify
+
+    folder = CollectionFolder(settings.path, collection=collection)
+    if not folder.exists:
+        raise folder.missing()
+    return verify(folder.shard_path, share=share)
+
+
+@contextmanager
+def copied_apart(settings: QdrantSettings, *, collection: str) -> Iterator[QdrantSettings]:
+    """A copy of an embedded collection to look at, gone after the block: the engine writes to what it opens."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=settings.path) as folder:
+        shutil.copytree(settings.path / collection, Path(folder) / collection, ignore=shutil.ignore_patterns("*.sock"))
+        yield settings.model_copy(update={"path": Path(folder)})
 
 
 def check_rights(settings: QdrantSettings, *, collection: str, managing: bool) -> None:

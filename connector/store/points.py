@@ -75,6 +75,11 @@ def check_changes(changes: Payload, *, indexes: Mapping[str, FieldType]) -> None
             _check_type(name, meta[key], kind=kind)
 
 
+def fits(value: object, *, kind: FieldType) -> bool:
+    """Whether an index of this kind keeps a value, or each of several."""
+    return all(map(_TYPES[kind], value if isinstance(value, list | tuple) else [value]))
+
+
 def _check_type(name: str, value: object, *, kind: FieldType) -> None:
     """Each of several values must be of the type that the index keeps."""
     values = value if isinstance(value, list | tuple) else [value]

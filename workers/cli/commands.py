@@ -57,6 +57,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         PLACES,
         "Let a place leave the collection: its points go, but those that another place lists too. No image is touched.",
     ),
+    "check": (
+        "workers.cli.check",
+        "Check a collection: its files, points and runs, and a share of its images. Exit code 1 where it is damaged.",
+    ),
     "watch": (
         "workers.cli.watch",
         "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",

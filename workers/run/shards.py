@@ -29,6 +29,7 @@ from connector.errors import RunFilesUnreadable, RunIncomplete
 from connector.process import private_folder
 from connector.run_status import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
 from connector.settings import Settings
+from connector.sums import with_sum, without_sum
 from workers.pipeline.counters import RunReport, ShardReport
 from workers.records import REF_VALUES, Counts, Ref, Reject, Verify
 from workers.run.files import LocalFiles, RunFiles, open_files
@@ -89,19 +90,19 @@ class RunFolder:
         """Forget the last run and name this one."""
         self.files.remove([name for below in ("listing", "done", REJECTS) for name in self.files.names(below)])
         self.files.remove(["run.json", "listing.json", STATUS])
-        self.files.write("run.json", _json(asdict(manifest)))
+        self.files.write("run.json", with_sum(asdict(manifest)))
 
     def manifest(self) -> Manifest | None:
         """The run that this folder holds; None where there is none."""
         data = self.files.read("run.json")
         with suppress(RunFilesUnreadable):
-            return None if data is None else _parsed(lambda: Manifest(**json.loads(data)), "run.json")
+            return None if data is None else _parsed(lambda: Manifest(**without_sum(data)), "run.json")
         return None
 
     def write_shard(self, number: int, refs: Iterable[Ref]) -> None:
         """Write a shard's refs down."""
         rows = [REF_VALUES(ref) for ref in refs]
-        self.files.write(_listing(number), gzip.compress(_json(rows), compresslevel=1, mtime=0))
+        self.files.write(_listing(number), gzip.compress(json.dumps(rows).encode(), compresslevel=1, mtime=0))
 
     def read_shard(self, number: int) -> tuple[Ref, ...]:
         """The refs of a shard that is not done. Raises RunFilesUnreadable."""
@@ -111,20 +112,20 @@ class RunFolder:
     def end_listing(self, listed: Listed, *, rejects: Iterable[Reject]) -> None:
         """Write down that the listing is complete, and what it rejected."""
         self._write_rejects("listing", rejects)
-        self.files.write("listing.json", _json(asdict(listed)))
+        self.files.write("listing.json", with_sum(asdict(listed)))
 
     def listed(self) -> Listed | None:
         """What the listing came to; None while it is not complete."""
         data = self.files.read("listing.json")
         with suppress(RunFilesUnreadable):
-            return None if data is None else _parsed(lambda: Listed(**json.loads(data)), "listing.json")
+            return None if data is None else _parsed(lambda: Listed(**without_sum(data)), "listing.json")
         return None
 
     def end_shard(self, number: int, done: ShardReport) -> None:
         """Write down what became of a shard, its marker last; its refs have then served."""
         self.note_rejects(number, done.rejects)
         report = {**asdict(done.report), "threads": {}}
-        self.files.write(f"done/{number:06d}.json", _json(report))
+        self.files.write(f"done/{number:06d}.json", with_sum(report))
         self.files.remove([_listing(number)])
 
     def note_rejects(self, number: int, rejects: Iterable[Reject]) -> None:
@@ -155,7 +156,7 @@ class RunFolder:
     def write_mounts(self, mounts: Mapping[bytes, Disk]) -> None:
         """Keep which disks lie below the place."""
         if mounts or self.files.read(MOUNTS) is not None:
-            self.files.write(MOUNTS, _json({os.fsdecode(folder): disk for folder, disk in mounts.items()}))
+            self.files.write(MOUNTS, with_sum({os.fsdecode(folder): disk for folder, disk in mounts.items()}))
 
     def mounts(self) -> dict[bytes, Disk]:
         """What ``write_mounts`` wrote last; nothing where that cannot be read."""
@@ -166,7 +167,7 @@ class RunFolder:
 
     def write_status(self, status: RunStatus) -> None:
         """Say where the run stands."""
-        self.files.write(STATUS, _json(asdict(status)))
+        self.files.write(STATUS, with_sum(asdict(status)))
 
     def read_status(self) -> bytes | None:
         """What ``write_status`` wrote last."""
@@ -186,7 +187,7 @@ class RunFolder:
 
     def _write_rejects(self, which: str, rejects: Iterable[Reject]) -> None:
         name = f"{REJECTS}/{which}.jsonl"
-        lines = [_json(asdict(reject)) + b"\n" for reject in rejects]
+        lines = [with_sum(asdict(reject)) + b"\n" for reject in rejects]
         if lines:
             self.files.write(name, b"".join(lines))
         else:
@@ -235,10 +236,6 @@ def _listing(number: int) -> str:
     return f"listing/{number:06d}.gz"
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
-
-
 def _parsed(parse: Callable[[], T], name: str) -> T:
     """What a file says. Raises RunFilesUnreadable where a power cut, or somebody, left nothing sensible in it."""
     try:
@@ -248,11 +245,11 @@ def _parsed(parse: Callable[[], T], name: str) -> T:
 
 
 def _mounts(data: bytes) -> dict[bytes, Disk]:
-    return {os.fsencode(folder): (int(device), int(system)) for folder, (device, system) in json.loads(data).items()}
+    return {os.fsencode(folder): (int(device), int(system)) for folder, (device, system) in without_sum(data).items()}
 
 
 def _report(data: bytes) -> RunReport:
-    value = json.loads(data)
+    value = without_sum(data)
     return RunReport(**{**value, "counts": Counts(**value["counts"])})
 
 

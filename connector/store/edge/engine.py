@@ -279,6 +279,7 @@ class EmbeddedEngine(FolderEngine):
             try:
                 self._close_shard()
                 if self._folder.held:
+                    self._folder.note_sums()
                     self._folder.remove_if_empty()
             finally:
                 self._folder.release()

@@ -3,6 +3,7 @@
     collection.json     the schema (CollectionSchema.to_json), written by rename
     shard/              the Edge shard, moved here complete, with every index: it exists whole or not at all
     shard.next, .old    while the search graph is built: the copy it is built in, and what that copy has replaced
+    shard/sums.json     the check sums of its files, while it is closed (``sums``)
     sealed              how many points were sealed since the search graph was last built
     lock, lock.pid      held while an engine has the collection open, and by whom
 
@@ -30,6 +31,7 @@ from connector.settings import FieldType
 from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
 from connector.store.edge.read_only import copied, copies_of
+from connector.store.edge.sums import note, set_aside
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
 
@@ -118,7 +120,7 @@ class CollectionFolder:
     def require_room(self, needed: int = 0) -> None:
         """Raise StoreFull unless ``needed`` bytes and the reserve are free, before Edge finds out the hard way.
 
-        Raises StoreRefused where nothing may be written at all.
+        From then on the shard counts as written to. Raises StoreRefused where nothing may be written at all.
         """
         if self._read_only:
             raise StoreRefused(
@@ -132,6 +134,13 @@ class CollectionFolder:
                 f"{(needed + RESERVE) // _MIB} MiB are. What was stored before is safe. Make room, or move "
                 "POLYGLANCE_QDRANT__PATH to another disk; then repeat."
             )
+        set_aside(self.shard_path)
+
+    def note_sums(self) -> None:
+        """Note the sums of the shard's files, for ``polyglance check``; the shard is closed. A full disk keeps none."""
+        if self.exists and not self._read_only:
+            with contextlib.suppress(OSError):
+                note(self.shard_path)
 
     def size(self) -> int:
         """Bytes that the shard takes on disk, holes in its files left out."""
@@ -154,6 +163,7 @@ class CollectionFolder:
             json.dump(schema.to_json(), file, indent=2)
             file.flush()
             os.fsync(file.fileno())
+        set_aside(self.shard_path)
         draft.replace(self._schema_path)
         _sync_folder(self.path)
 
@@ -210,7 +220,12 @@ class CollectionFolder:
     def load(self) -> edge.EdgeShard:
         """Open the shard, to search and to write. It is held."""
         self._recover()
-        return edge.EdgeShard.load(str(self.shard_path), shard_config(self.read_schema()))
+        config = self.shard_path / "edge_config.json"
+        before = config.read_bytes() if config.is_file() else b""
+        shard = edge.EdgeShard.load(str(self.shard_path), shard_config(self.read_schema()))
+        if config.read_bytes() != before:  # another version of polyglance, or of Edge
+            set_aside(self.shard_path)
+        return shard
 
     def load_to_optimize(self, name: str, *, seal: bool) -> edge.EdgeShard:
         """Open the shard or a copy of it, to be optimized by ``sealing_config`` or by ``shard_config``."""

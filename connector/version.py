@@ -91,10 +91,10 @@ class Version(str):
         member = _MEMBER.fullmatch(self)
         return Version(member[1] if member else "")
 
-    @property
-    def has_sidecars(self) -> bool:
-        """Whether a file's version was made ``with_sidecars``."""
-        return "+" in self
+    def without_sidecars(self, *, size: int) -> "Version":
+        """The version of the object alone, of this size; itself where it was not made ``with_sidecars``."""
+        etag, mark, _ = self.partition(f"-{size}+")
+        return Version(f"{etag}-{size}") if mark else self
 
     @property
     def object_etag(self) -> str:

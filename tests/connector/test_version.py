@@ -91,8 +91,9 @@ def test_what_is_no_member_has_no_tar(stored: str) -> None:
 
 
 def test_only_sidecars_make_a_version_with_sidecars() -> None:
-    assert FILE.with_sidecars([FILE]).has_sidecars
-    assert not FILE.with_sidecars([]).has_sidecars
+    of_object = Version.of_object(etag='"a+b/c=-5"', size=7)
+    for sidecars in ([], [of_object], [of_object, of_object]):
+        assert of_object.with_sidecars(sidecars).without_sidecars(size=7) == of_object
 
 
 def test_other_metadata_makes_everything_new() -> None:

@@ -1,22 +1,30 @@
 """Images in a bucket of S3, or of a store that speaks its language."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import quote, unquote
 
-from connector.errors import CannotRead
+from connector.errors import CannotRead, SourceError
 from connector.remote.s3 import Listed, S3Store, split_uri
 from connector.settings import S3Settings
+from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject, Unchanged
 from workers.sources.exclusions import Exclusions
 from workers.sources.passed_over import PassedOver
 from workers.sources.s3_listing import S3Listing
+from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, Sidecars, beginning, kind_of
 from workers.sources.source import Whereabouts, is_hidden, is_image_name, rejected
+
+log = logging.getLogger(__name__)
 
 
 class S3Source:
     """The objects under ``s3://bucket/prefix``, or the one object of that key.
 
     A prefix stands for a folder: ``s3://b/2024`` holds ``2024/dog.jpg`` and not ``2024-old/dog.jpg``; ``s3://b/2024*``
-    holds both. ``threads`` is how many will read at once. ``exclude`` are patterns, as in .gitignore, of keys below it.
+    holds both. What stands beside an image as its sidecar belongs to it, as in a folder. ``threads`` is how many will
+    read at once. ``exclude`` are patterns, as in .gitignore, of keys below it.
     Objects of more than ``max_bytes`` are not read.
     """
 
@@ -65,20 +73,27 @@ class S3Source:
         """
         self._passed_over = PassedOver()
         if self._exact and (found := self._store.find(self._bucket, self._key)):
-            yield self._ref(found, top=self._key[: self._key.rfind("/") + 1])
+            yield self._single(found)
             return
-        for page in S3Listing(self._store, self._bucket, prefix=self._prefix, listers=self._listers).pages():
-            for listed in page:
+        listing = S3Listing(self._store, self._bucket, prefix=self._prefix, listers=self._listers)
+        for stretch in listing.stretches():
+            beside = self._beside([*stretch.objects, *stretch.around])
+            for listed in stretch.objects:
                 if self._wanted(listed.key):
-                    yield self._ref(listed, top=self._top)
+                    yield self._ref(listed, top=self._top, beside=beside)
                 elif kind := self._excluded(listed.key):
                     self._passed_over.note_kind(kind)
                 elif self._visible(listed.key) and not listed.key.endswith("/"):
                     self._passed_over.note(listed.key)
 
     def read(self, refs: Sequence[Ref]) -> Iterator[Outcome]:
-        """The bytes of each object, with the version and the user's metadata that came with them."""
-        return map(self._read, refs)
+        """The bytes of each object, with the version and the user's metadata that came with them, and its sidecars'."""
+        broken: dict[str, str] = {}
+        for ref in refs:
+            yield self._read(ref, broken)
+        if broken:
+            name, why = next(iter(broken.items()))
+            log.warning("sidecars_ignored count=%d first=%s detail=%s", len(broken), name, why)
 
     def covers(self, uri: str) -> bool:
         """Whether a listing would name an image of this address, if it is there."""
@@ -87,12 +102,24 @@ class S3Source:
             (self._exact and key == self._key) or (key.startswith(self._prefix) and self._wanted(key))
         )
 
-    def scan(self, uri: str) -> Ref | None:
-        """The object as a listing would name it, by its address; None where there is none."""
+    def belongs(self, uri: str) -> bool:
+        """Whether an object of this address would be the sidecar of images that a listing names."""
+        bucket, key = split_uri(uri)
+        near = key.startswith(self._prefix) or (self._exact and key.startswith(_alike(self._key)))
+        return bucket == self._bucket and near and self._is_sidecar(key)
+
+    def scan(self, uri: str) -> Sequence[Ref]:
+        """What a listing would name at an address: the image, or the images that a sidecar belongs to, or did."""
         key = split_uri(uri)[1]
-        found = self._store.find(self._bucket, key)
-        alone = self._exact and key == self._key
-        return self._ref(found, top=key[: key.rfind("/") + 1] if alone else self._top) if found else None
+        around = self._around(key)
+        if not self._is_sidecar(key):
+            here = {listed.key: listed for listed in around}
+            found = here.get(key) or self._store.find(self._bucket, key)
+            return [self._named(found, around)] if found else []
+        told = Listed(key, 0, Version(""))
+        with_it = self._beside([*around, told])
+        images = [listed for listed in around if self.covers(f"s3://{self._bucket}/{listed.key}")]
+        return [self._named(listed, around) for listed in images if told in with_it.belonging_to(listed.key)]
 
     def locate(self, uri: str) -> Whereabouts:
         """Whether an object that the listing does not name is there."""
@@ -108,11 +135,66 @@ class S3Source:
         """Close the connections."""
         self._store.close()
 
-    def _read(self, ref: Ref) -> Outcome:
+    def _read(self, ref: Ref, broken: dict[str, str]) -> Outcome:
         if ref.size is not None and ref.size > self._max_bytes:
             fault = CannotRead(f"{ref.size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
             return rejected(fault, ref.uri)
-        return fetch(self._store, ref, limit=self._max_bytes)
+        if not ref.sidecars or ref.version is None or ref.size is None:
+            return fetch(self._store, ref, limit=self._max_bytes)
+        outcome = fetch(
+            self._store, replace(ref, version=ref.version.without_sidecars(size=ref.size)), limit=self._max_bytes
+        )
+        if not isinstance(outcome, Blob):
+            return outcome
+        versions, said = self._read_sidecars(ref, broken)
+        version, meta = outcome.version.with_sidecars(versions), {**outcome.meta, **said.meta, **ref.meta}
+        return replace(outcome, ref=ref, version=version, meta=meta, fields=said.fields)
+
+    def _read_sidecars(self, ref: Ref, broken: dict[str, str]) -> tuple[Sequence[Version], Sidecars]:
+        """The versions of an image's sidecars and what they say; what cannot be used is noted in ``broken``."""
+        folder = split_uri(ref.uri)[1].rpartition("/")
+        versions, found = [], Sidecars()
+        for name in map(unquote, ref.sidecars):
+            key = f"{folder[0]}{folder[1]}{name}"
+            try:
+                fetched = self._store.fetch(self._bucket, key, limit=MAX_SIDECAR_BYTES)
+                if fetched is not None:
+                    versions.append(fetched.version)
+                    found.add(fetched.data, kind=kind_of(name.encode()) or ".txt")
+            except (CannotRead, BrokenSidecar) as error:
+                broken[key] = str(error)
+        return versions, found
+
+    def _single(self, found: Listed) -> Ref:
+        """The one object that was named; where nothing may be listed it has no sidecars."""
+        try:
+            around = self._around(found.key)
+        except SourceError as error:
+            log.info("sidecars_not_listed key=%s detail=%s", found.key, error)
+            around = ()
+        return self._named(found, around)
+
+    def _around(self, key: str) -> Sequence[Listed]:
+        """What begins as an image and its sidecars do: the first page of it."""
+        return self._store.list_page(self._bucket, prefix=_alike(key)).objects
+
+    def _named(self, listed: Listed, around: Sequence[Listed]) -> Ref:
+        alone = self._exact and listed.key == self._key
+        top = listed.key[: listed.key.rfind("/") + 1] if alone else self._top
+        return self._ref(listed, top=top, beside=self._beside(around))
+
+    def _beside(self, objects: Iterable[Listed]) -> "_ObjectsBeside":
+        sidecars = {listed.key: listed for listed in objects if self._is_sidecar(listed.key)}
+        images = (listed.key for listed in objects if is_image_name(listed.key)) if sidecars else ()
+        return _ObjectsBeside(sidecars, images=images)
+
+    def _is_sidecar(self, key: str) -> bool:
+        below = key[len(self._top) :] if key.startswith(self._top) else key.rpartition("/")[2]
+        return (
+            kind_of(below.encode()) is not None
+            and not self._exclusions.kind(below)
+            and (self._hidden or not is_hidden(below))
+        )
 
     def _wanted(self, key: str) -> bool:
         return is_image_name(key[len(self._top) :]) and self._visible(key) and not self._excluded(key)
@@ -123,17 +205,38 @@ class S3Source:
     def _visible(self, key: str) -> bool:
         return self._hidden or not is_hidden(key[len(self._top) :])
 
-    def _ref(self, listed: Listed, *, top: str) -> Ref:
+    def _ref(self, listed: Listed, *, top: str, beside: "_ObjectsBeside") -> Ref:
         folder, _, name = listed.key[len(top) :].rpartition("/")
+        sidecars = beside.belonging_to(listed.key)
         return Ref(
             uri=f"s3://{self._bucket}/{listed.key}",
             source=self._root,
             object_key=f"{self._bucket}/{listed.key}",
             folder=folder,
             filename=name,
-            version=listed.version,
+            version=listed.version.with_sidecars(each.version for each in sidecars),
             size=listed.size,
+            sidecars=tuple(quote(each.key.rpartition("/")[2]) for each in sidecars),
         )
+
+
+class _ObjectsBeside:
+    """The sidecars among some objects, and the images that they may belong to, by their keys."""
+
+    def __init__(self, sidecars: Mapping[str, Listed], *, images: Iterable[str]) -> None:
+        self._sidecars = sidecars
+        self._beside = Beside.of(images=map(str.encode, images), sidecars=map(str.encode, sidecars))
+
+    def belonging_to(self, key: str) -> Sequence[Listed]:
+        """An image's sidecars, the weakest word first."""
+        found = self._beside.belonging_to(key.encode()) if self._sidecars else ()
+        return [self._sidecars[name.decode()] for name in found]
+
+
+def _alike(key: str) -> str:
+    """What the keys of an image and of its sidecars begin with."""
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{beginning(name)}"
 
 
 def fetch(store: S3Store, ref: Ref, *, limit: int) -> Outcome:

@@ -3,6 +3,7 @@
 A listing comes in pages of a thousand keys, one after the other. The first page is asked for alone, and small buckets
 need no more. What comes after it is cut in two, and in two again, at sub-prefixes, while listers are idle. The rule:
 only that cutting rests on the order of the keys, so it is checked; a store that promises none is listed undivided.
+A page is given once the one after it is there, so that an image knows the sidecars on either.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,28 @@ DEEPEST_CUT = 4
 """How many sub-prefixes are followed down to find a place to cut."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The objects of a page, and those on the pages before and after it: what they share a folder with."""
+
+    objects: Sequence[Listed]
+    around: Sequence[Listed]
+
+
+@dataclass(slots=True)
+class _Held:
+    """The last page of a range, which waits for the one after it, and the page before that."""
+
+    before: Sequence[Listed] = ()
+    objects: Sequence[Listed] = ()
+
+    def next(self, page: Sequence[Listed]) -> Iterator[Stretch]:
+        """What was held, now that the page after it is there."""
+        if self.objects:
+            yield Stretch(self.objects, around=(*self.before, *page))
+        self.before, self.objects = self.objects, page
+
+
 @dataclass(slots=True)
 class _KeyRange:
     """The keys after ``after`` up to and including ``until``, None for no end.
@@ -31,6 +54,7 @@ class _KeyRange:
     token: str | None = None
     marks: list[str] = field(default_factory=list)
     cuttable: bool = True
+    held: _Held = field(default_factory=_Held)
 
     def holds(self, key: str) -> bool:
         """Whether a key is in the range."""
@@ -61,19 +85,19 @@ class S3Listing:
         self._prefix = prefix
         self._listers = listers
 
-    def pages(self) -> Iterator[Sequence[Listed]]:
-        """The pages as they come in, every key once; at most one page of each lister is held. Raises SourceError."""
+    def stretches(self) -> Iterator[Stretch]:
+        """The pages as they come, every key once; at most three pages of each lister are held. Raises SourceError."""
         first = self._store.list_page(self._bucket, prefix=self._prefix)
-        yield first.objects
+        held = _Held(objects=first.objects)
         if first.token is None:
-            return
-        if self._listers == 1 or self._bucket.endswith(DIRECTORY_BUCKET) or not (first.objects and _in_order(first)):
-            yield from self._undivided(first.token)
+            yield from held.next(())
+        elif self._listers == 1 or self._bucket.endswith(DIRECTORY_BUCKET) or not (first.objects and _in_order(first)):
+            yield from self._undivided(first.token, held)
         else:
             last = first.objects[-1].key
-            yield from self._divided(_KeyRange(after=last, last=last, token=first.token))
+            yield from self._divided(_KeyRange(after=last, last=last, token=first.token, held=held))
 
-    def _undivided(self, token: str) -> Iterator[Sequence[Listed]]:
+    def _undivided(self, token: str, held: _Held) -> Iterator[Stretch]:
         following: str | None = token
         while following is not None:
             page = self._store.list_page(self._bucket, prefix=self._prefix, token=following)
@@ -82,10 +106,11 @@ class S3Listing:
                     f"s3://{self._bucket}/{self._prefix} cannot be listed: the store gives the same page again and "
                     "again. Check s3.endpoint_url; its store has to know ListObjectsV2."
                 )
-            yield page.objects
+            yield from held.next(page.objects)
             following = page.token
+        yield from held.next(())
 
-    def _divided(self, whole: _KeyRange) -> Iterator[Sequence[Listed]]:
+    def _divided(self, whole: _KeyRange) -> Iterator[Stretch]:
         running: dict[Future[Page], _KeyRange] = {}
         with ThreadPoolExecutor(self._listers, thread_name_prefix="list") as pool:
 
@@ -104,11 +129,14 @@ class S3Listing:
                     if page.objects:
                         key_range.last = page.objects[-1].key
                     key_range.token = page.token
-                    if key_range.goes_on_after(page):
+                    goes_on = key_range.goes_on_after(page)
+                    if goes_on:
                         if len(running) < self._listers - 1 and (rest := key_range.split()) is not None:
                             go_on(rest)
                         go_on(key_range)
-                    yield [listed for listed in page.objects if key_range.holds(listed.key)]
+                    yield from key_range.held.next([listed for listed in page.objects if key_range.holds(listed.key)])
+                    if not goes_on:
+                        yield from key_range.held.next(())
 
     def _page(self, key_range: _KeyRange) -> Page:
         """The next page of a range; where another will follow, places to cut it are looked for."""

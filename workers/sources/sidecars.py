@@ -105,6 +105,15 @@ class Beside:
         return base in _exact_bases(image) or base not in self._exact
 
 
+def beginning(name: str) -> str:
+    """What the names of an image and of all its sidecars begin with, where they agree in case and Unicode form."""
+    stem = _WORD.match(name)
+    return _EDITED.sub("", stem[0] if stem else "")[: TAKEOUT_LONGEST - len("(99999)")]
+
+
+_WORD = re.compile(r"\.*[^.(]*")
+
+
 def _by_kind(name: bytes) -> int:
     return KINDS.index(kind_of(name) or ".txt")
 

@@ -50,12 +50,13 @@ class QueueFeed:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def scan(self, uris: Sequence[str]) -> ScanResult:
-        """Look at these objects now. What is no image's says nothing of others: a bucket has no folders."""
-        ours = [uri for uri in uris if self._source.covers(uri) and is_image_name(uri)]
+        """Look at these objects now. Other objects say nothing of images: a bucket has no folders."""
+        images = [uri for uri in uris if self._source.covers(uri) and is_image_name(uri)]
+        sidecars = [uri for uri in uris if self._source.belongs(uri)]
         with ThreadPoolExecutor(self._listers, thread_name_prefix="look") as pool:
-            found = [*pool.map(self._source.scan, ours)]
-        refs: list[Ref] = [ref for ref in found if ref is not None]
-        return ScanResult(lambda: iter(refs), [uri for uri, ref in zip(ours, found, strict=True) if ref is None])
+            found = dict(zip([*images, *sidecars], pool.map(self._source.scan, [*images, *sidecars]), strict=True))
+        refs: dict[str, Ref] = {ref.uri: ref for each in found.values() for ref in each}
+        return ScanResult(lambda: iter(refs.values()), [uri for uri in images if not found[uri]])
 
     def done(self, changes: Sequence[Change]) -> None:
         """Delete the messages; one that cannot be deleted comes again and does no harm."""

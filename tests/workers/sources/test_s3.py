@@ -463,6 +463,101 @@ def test_many_threads_read_at_once_over_one_client(s3: "S3Client", bucket: str, 
     assert all(isinstance(outcome, Blob) for outcome in outcomes)
 
 
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF></x:xmpmeta>"""
+
+
+def beside(of: S3Source) -> dict[str, list[str]]:
+    return {ref.filename: list(ref.sidecars) for ref in refs(of) if ref.sidecars}
+
+
+def test_what_stands_beside_an_object_is_its_sidecar(
+    s3: "S3Client", bucket: str, line: WebServer, reader: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3.put_object(Bucket=bucket, Key="p/dög.jpg", Body=b"a photo", Metadata={"album": "mine", "by": "me"})
+    put(s3, bucket, "p/dög.jpg.json", data=b'{"album": "theirs"}')
+    put(s3, bucket, "p/dög.xmp", data=XMP)
+    put(s3, bucket, "p/DÖG.txt", data=b"in other case")
+    put(s3, bucket, "p/cat.jpg", "p/deeper/cat.json", "p/.cat.json")
+    put(s3, bucket, "p/broken.png", "p/broken.json")
+    of = source(f"s3://{bucket}/p", settings(line, reader=reader))
+    broken, cat, dog = refs(of)
+    assert cat.sidecars == ()
+    assert line.count("GET") == 1  # the listing
+
+    blob, bare = of.read([dog, cat])
+    assert isinstance(blob, Blob)
+    assert blob.version == dog.version
+    assert blob.meta == {"album": "theirs", "by": "me", "caption": "in other case"}
+    assert blob.fields == {"rating": 4}
+    assert isinstance(bare, Blob)
+    assert (bare.version, bare.meta) == (cat.version, {})
+    assert line.count("GET") == 1 + 4 + 1
+
+    (unread,) = of.read([broken])
+    assert isinstance(unread, Blob)
+    assert unread.version == broken.version
+    assert "sidecars_ignored count=1 first=p/broken.json" in caplog.text
+
+
+def test_a_sidecar_that_comes_changes_or_goes_is_another_version(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "dog.jpg")
+    of = source(f"s3://{bucket}", settings(line))
+    seen = []
+    for text in (b"{}", b'{"a": 1}'):
+        seen += [ref.version for ref in refs(of)]
+        put(s3, bucket, "dog.json", data=text)
+    seen += [ref.version for ref in refs(of)]
+    assert len(set(seen)) == 3
+    s3.delete_object(Bucket=bucket, Key="dog.json")
+    (ref,) = refs(of)
+    assert ref.version == seen[0]
+
+
+@pytest.mark.parametrize("listers", [1, 3])
+def test_sidecars_are_found_on_the_pages_before_and_after(
+    s3: "S3Client", bucket: str, line: WebServer, listers: int
+) -> None:
+    names = [f"{n % 3}/{n:03}" for n in range(5 * PAGE)]
+    put(s3, bucket, *(f"{name}.jpg" for name in names))
+    put(s3, bucket, *(f"{name}.jpg.supplemental-metada.json" for name in names[::2]), data=b"{}")
+    put(s3, bucket, *(f"{name}-edited.jpg" for name in names[::5]))
+    found = beside(source(f"s3://{bucket}", settings(line, listers=listers)))
+    assert {name.replace("-edited", "") for name in found} == {f"{name[2:]}.jpg" for name in names[::2]}
+    assert len(found) == 5 * PAGE // 2 + PAGE // 2
+
+
+def test_one_object_has_its_sidecars_too(s3: "S3Client", bucket: str, line: WebServer) -> None:
+    put(s3, bucket, "p/dog.jpg", "p/dog.json", "p/dogs.json")
+    assert beside(source(f"s3://{bucket}/p/dog.jpg", settings(line))) == {"dog.jpg": ["dog.json"]}
+
+
+def test_one_object_of_a_bucket_that_may_not_be_listed_is_taken_without(
+    s3: "S3Client", bucket: str, line: WebServer
+) -> None:
+    put(s3, bucket, "dog.jpg", "dog.json")
+    line.script("list-type", s3_error(403, "AccessDenied"))
+    assert beside(source(f"s3://{bucket}/dog.jpg", settings(line))) == {}
+
+
+def test_a_sidecar_that_is_told_names_the_images_that_it_belongs_to(
+    s3: "S3Client", bucket: str, line: WebServer
+) -> None:
+    put(s3, bucket, "in/dog.jpg", "in/dog.png", "in/dog.json", "in/dogs.jpg", "in/gone.jpg")
+    with closing(source(f"s3://{bucket}/in", settings(line))) as of:
+        told = [f"s3://{bucket}/in/{name}" for name in ("dog.json", "gone.xmp", "lone.txt", "dog.jpg", "never.jpg")]
+        assert [of.belongs(uri) for uri in told] == [True, True, True, False, False]
+        assert not of.belongs(f"s3://{bucket}/out/dog.json")
+        found = [[(ref.filename, list(ref.sidecars)) for ref in of.scan(uri)] for uri in told]
+    assert found == [
+        [("dog.jpg", ["dog.json"]), ("dog.png", ["dog.json"])],
+        [("gone.jpg", [])],
+        [],
+        [("dog.jpg", ["dog.json"])],
+        [],
+    ]
+
+
 def test_the_marker_of_a_folder_is_no_image_whatever_its_name(s3: "S3Client", bucket: str, line: WebServer) -> None:
     put(s3, bucket, "folder.png/", "folder.png/dog.jpg", "a/b.jpg/", "plain/")
     of = source(f"s3://{bucket}", settings(line))

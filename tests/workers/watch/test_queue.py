@@ -131,7 +131,14 @@ def test_a_bucket_is_followed_and_its_messages_go_when_all_is_stored(
             until(lambda: left(client, url) == 0)
             until(lambda: watcher.health()["waiting"] == 0)
 
+            s3.put_object(Bucket=bucket, Key="in/c.json", Body=b'{"album": "Norderney"}')
+            client.send_message(QueueUrl=url, MessageBody=s3_event(bucket, "in/c.json"))
+            until(lambda: left(client, url) == 0)
+            until(lambda: watcher.health()["waiting"] == 0)
+
             engine = SharedEngine.open(scene.data, collection=COLLECTION)
+            album = [point.payload.get("meta") for point in engine.scroll(limit=10).points]
+            assert {"album": "Norderney"} in album
             found = {str(point.payload["object_key"]) for point in engine.scroll(limit=10).points}
             assert found == {f"{bucket}/in/b 1.png", f"{bucket}/in/c.png"}
             engine.close()

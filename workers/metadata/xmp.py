@@ -29,6 +29,14 @@ _EXIF_EX = "{http://cipa.jp/exif/1.0/}"
 _AUX = "{http://ns.adobe.com/exif/1.0/aux/}"
 _TIFF = "{http://ns.adobe.com/tiff/1.0/}"
 _PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
+_HIERARCHIES = {
+    "{http://ns.adobe.com/lightroom/1.0/}hierarchicalSubject": "|",
+    "{http://www.digikam.org/ns/1.0/}TagsList": "/",
+    "{http://ns.microsoft.com/photo/1.0/}LastKeywordXMP": "/",
+    "{http://ns.microsoft.com/photo/1.0}LastKeywordXMP": "/",
+    "{http://ns.iview-multimedia.com/mediapro/1.0/}CatalogSets": "|",
+}
+"""Where programs keep keywords that stand below one another, and what stands between the levels."""
 _CONTAINERS = (_RDF + "Bag", _RDF + "Seq", _RDF + "Alt")
 
 Properties = Mapping[str, list[tuple[str, str]]]
@@ -48,7 +56,7 @@ def read_xmp(packet: bytes | str | None) -> dict[str, Any]:
         return [value for _, value in properties.get(name, ())]
 
     found: dict[str, Any] = {
-        "tags": texts(_DC + "subject"),
+        "tags": [*dict.fromkeys([*texts(_DC + "subject"), *_keywords(properties)])],
         "creator": texts(_DC + "creator"),
         "rating": _rating(first(_XMP + "Rating")),
         "label": first(_XMP + "Label"),
@@ -119,6 +127,16 @@ def _values(element: Element) -> Iterator[tuple[str, str]]:
             for item in container:
                 if text := (item.text or "").strip():
                     yield item.get(_LANGUAGE, "").lower(), text
+
+
+def _keywords(properties: Properties) -> Iterator[str]:
+    """The keywords that stand below one another: each level as a word, and the way to the last, by slashes."""
+    for name, between in _HIERARCHIES.items():
+        for _, text in properties.get(name, ()):
+            levels = [level for each in text.split(between) if (level := each.strip())]
+            yield from levels
+            if len(levels) > 1:
+                yield "/".join(levels)
 
 
 def _rating(text: str | None) -> int | None:

@@ -80,6 +80,29 @@ def test_lists_and_languages_are_kept() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr:hierarchicalSubject xmlns:lr='http://ns.adobe.com/lightroom/1.0/'", "Places|Europe| Ålesund "),
+        ("digiKam:TagsList xmlns:digiKam='http://www.digikam.org/ns/1.0/'", "Places/Europe/Ålesund"),
+        ("m:LastKeywordXMP xmlns:m='http://ns.microsoft.com/photo/1.0/'", "Places/Europe/Ålesund/"),
+        ("m:LastKeywordXMP xmlns:m='http://ns.microsoft.com/photo/1.0'", "Places/Europe/Ålesund"),
+        ("mediapro:CatalogSets xmlns:mediapro='http://ns.iview-multimedia.com/mediapro/1.0/'", "Places|Europe|Ålesund"),
+    ],
+)
+def test_keywords_below_one_another_are_found_by_each_level_and_by_the_whole_way(name: str, value: str) -> None:
+    tag = name.partition(" ")[0]
+    found = read_xmp(
+        packet(
+            f"<rdf:Description><dc:subject>{bag('sea', 'Ålesund')}</dc:subject>"
+            f"<{name}>{bag(value, 'sea', '|/', kind='Seq')}</{tag}></rdf:Description>"
+        )
+    )
+    assert [tag for tag in found["tags"] if tag not in "|/"] == [
+        *("sea", "Ålesund", "Places", "Europe", "Places/Europe/Ålesund")
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_a_packet_in_any_unicode_is_read(encoding: str) -> None:
     body = HEAD + f"<rdf:Description><dc:subject>{bag('größe')}</dc:subject></rdf:Description>" + TAIL

@@ -9,6 +9,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 MAX_TEXT = 32_768
 """Characters kept of one string of the user's metadata."""
 MAX_DEPTH = 16
@@ -18,8 +20,9 @@ MAX_DEPTH = 16
 def clean(value: Any) -> Any:
     """``value`` as plain JSON: text without NULs and lone surrogates, finite numbers, 64-bit integers, text as keys.
 
-    Dates become ISO 8601, decimals floats, longer integers text, bytes text where they are UTF-8. NaN, infinity, other
-    bytes, and what lies deeper than ``MAX_DEPTH`` become None; anything else its ``str``.
+    numpy's numbers and arrays become Python's, dates ISO 8601, decimals floats, longer integers text, bytes text where
+    they are UTF-8. NaN, infinity, other bytes, and what lies deeper than ``MAX_DEPTH`` become None; anything else its
+    ``str``.
     """
     return _clean(value, depth=0)
 
@@ -31,6 +34,10 @@ def plain_text(text: str) -> str:
 
 def _clean(value: Any, *, depth: int) -> Any:
     match value:
+        case np.datetime64():
+            return None if np.isnat(value) else str(value)
+        case np.generic() | np.ndarray():
+            return _clean(value.tolist(), depth=depth)
         case None | bool():
             return value
         case str():
@@ -43,7 +50,7 @@ def _clean(value: Any, *, depth: int) -> Any:
             number = float(value)
             return number if math.isfinite(number) else None
         case datetime() | date() | time():
-            return value.isoformat()
+            return value.isoformat() if value == value else None  # pandas' NaT is a datetime
         case bytes():
             return _clean_bytes(value)
     if depth >= MAX_DEPTH:

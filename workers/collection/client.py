@@ -9,6 +9,7 @@ loads no model; the first image that is added loads the image tower, which stays
 """
 
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from connector.errors import IMAGE_FAULTS, CollectionMissing, ConfigError, InvalidQuery, UnreadableImage
+from connector.models.catalog import find_space
 from connector.records import FacetCount, StoredPoint, masked_uri
 from connector.search.client import ImageSearch
 from connector.search.options import SearchArguments, Where, as_point_id, shown
@@ -27,6 +29,7 @@ from connector.store.engine import CollectionInfo
 from connector.store.open import open_engine
 from workers.collection.given import GivenImage, GivenImages
 from workers.pipeline.counters import Counters
+from workers.plain_json import clean, plain_text
 from workers.records import Counts, Ref, Reject
 
 if TYPE_CHECKING:
@@ -76,7 +79,9 @@ class Collection:
         ``settings`` stand in for all of them. Raises ConfigError.
         """
         given = named_overrides(overrides, space=space, collection=collection, settings=settings)
-        return cls(settings or Settings.load(given))
+        settings = settings or Settings.load(given)
+        find_space(settings.model.space)  # before anything is opened
+        return cls(settings)
 
     @property
     def name(self) -> str:
@@ -94,7 +99,7 @@ class Collection:
 
     @overload
     def add(  # type: ignore[overload-overlap]  # a str is one image, not many of one letter each
-        self, image: GivenImage, *, meta: Mapping[str, Any] | None = None, id: str | None = None
+        self, image: GivenImage, *, meta: Mapping[str, Any] | None = None, id: str | uuid.UUID | None = None
     ) -> str: ...
 
     @overload
@@ -103,7 +108,7 @@ class Collection:
         image: Iterable[GivenImage],
         *,
         meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        id: Sequence[str] | None = None,
+        id: Sequence[str | uuid.UUID] | None = None,
     ) -> Added: ...
 
     def add(
@@ -111,7 +116,7 @@ class Collection:
         image: "GivenImage | Iterable[GivenImage]",
         *,
         meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        id: str | Sequence[str] | None = None,
+        id: "str | uuid.UUID | Sequence[str | uuid.UUID] | None" = None,
     ) -> str | Added:
         """Add an image, or many; they can be found when this returns.
 
@@ -221,6 +226,7 @@ class Collection:
 
     def _add(self, images: Sequence[GivenImage], *, meta: Sequence[Any], ids: Sequence[Any]) -> Added:
         """A shard of images, in the order given."""
+        ids = [_checked_id(each) for each in ids]
         often = Counter(each for each in ids if each is not None).most_common(1)
         if often and often[0][1] > 1:
             raise InvalidQuery(f"the id {shown(often[0][0])} is given {often[0][1]} times; each image has its own.")
@@ -303,9 +309,23 @@ def _in_turn(value: object, name: str, *, for_all: bool) -> Callable[[int | None
     return take
 
 
-def _checked(meta: object) -> Mapping[str, Any] | None:
-    if meta is None or isinstance(meta, Mapping):
-        return meta
+def _checked_id(given: object) -> str | None:
+    """An id, a UUID in its one form."""
+    if given is None or isinstance(given, uuid.UUID):
+        return None if given is None else str(given)
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidQuery(f"an id is {shown(given)}; a text is wanted, such as a UUID or 'album 7, page 3'.")
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        return plain_text(given)
+
+
+def _checked(meta: object) -> dict[str, Any] | None:
+    if meta is None:
+        return None
+    if isinstance(meta, Mapping):
+        return cast("dict[str, Any]", clean(meta))
     raise InvalidQuery(f"meta is {shown(meta)}; a mapping such as {{'album': 'Norderney'}} is wanted.")
 
 

@@ -50,8 +50,8 @@ class GivenImages:
         """The ref of an image, or the reject of what is none."""
         try:
             if isinstance(image, str | Path):
-                found = self._addresses.ref(_address(image), position=position, meta=meta, identity=identity)
-                return found if isinstance(found, Reject) else replace(found, source=found.uri, position=None)
+                found = self._addresses.ref(_address(image), position=None, meta=meta, identity=identity)
+                return found if isinstance(found, Reject) else replace(found, source=found.uri)
             data = _bytes_of(image)
         except UnreadableImage as error:
             return Reject(f"{MEMORY}{position}", stage="decode", reason=error.reason, detail=str(error))

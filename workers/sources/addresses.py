@@ -67,13 +67,13 @@ class Addresses:
         return 0 if self._s3 is None else self._s3.throttled
 
     def ref(
-        self, address: str, *, position: int, meta: Mapping[str, Any] | None = None, identity: str | None = None
+        self, address: str, *, position: int | None, meta: Mapping[str, Any] | None = None, identity: str | None = None
     ) -> Ref | Reject:
         """The ref of the address in one row, or the reject of one that leads nowhere."""
         try:
             ref = self._ref(address.strip())
         except CannotFetch as fault:
-            return Reject(_shown(address), stage="list", reason=fault.reason, detail=f"row {position}: {fault}")
+            return _with_row(Reject(_shown(address), stage="list", reason=fault.reason, detail=str(fault)), position)
         except CannotRead as fault:
             return _with_row(rejected(fault, _shown(address), stage="list"), position)
         if isinstance(ref, Reject):

@@ -37,7 +37,8 @@ def opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
 
 def cannot_read(error: OSError | ValueError) -> CannotRead:
     """What the operating system said, in our words."""
-    return CannotRead(str(error), reason=_REASONS.get(getattr(error, "errno", None) or 0, "read_error"))
+    said = getattr(error, "strerror", None) or str(error)  # the path stands beside it, and not as bytes
+    return CannotRead(said, reason=_REASONS.get(getattr(error, "errno", None) or 0, "read_error"))
 
 
 def version_of(found: os.stat_result) -> Version:

@@ -138,6 +138,8 @@ def test_one_bad_image_says_what_is_wrong_with_it(photos: Collection, tmp_path: 
         photos.add(b"no image")
     with pytest.raises(InvalidQuery, match=r"nowhere\.png"):
         photos.add(tmp_path / "nowhere.png")
+    with pytest.raises(InvalidQuery, match=r"nowhere\.png: No such file or directory$"):
+        photos.add(tmp_path / "nowhere.png")
     with pytest.raises(InvalidQuery, match="is int; a path, an address, bytes"):
         photos.add(5)  # type: ignore[call-overload]
     with pytest.raises(InvalidQuery, match=r"float64 of shape \(8, 8, 3\)"):
@@ -158,6 +160,43 @@ def test_ids_and_meta_fit_the_images_or_nothing_is_written(photos: Collection) -
     with pytest.raises(InvalidQuery, match="a mapping such as"):
         photos.add(two, meta=[1, 2])  # type: ignore[list-item]
     assert photos.count() == 0
+
+
+@pytest.mark.parametrize("given", ["", "  ", 7, b"a", ("a",)])
+def test_what_is_no_id_is_refused(photos: Collection, given: Any) -> None:
+    with pytest.raises(InvalidQuery, match="a text is wanted, such as a UUID"):
+        photos.add(image(1), id=given)
+    with pytest.raises(InvalidQuery, match="a text is wanted, such as a UUID"):
+        photos.add([image(1), image(2)], id=["a", given])
+    assert photos.count() == 0
+
+
+def test_a_uuid_is_one_id_however_it_is_written(photos: Collection) -> None:
+    id = uuid.uuid4()
+    assert photos.add(image(1), id=str(id).upper()) == str(id)
+    assert photos.add(image(2), id=id) == str(id)
+    with pytest.raises(InvalidQuery, match="is given 2 times"):
+        photos.add([image(1), image(2)], id=[str(id), str(id).upper()])
+    assert photos.count() == 1
+
+
+def test_metadata_comes_from_numpy_and_pandas_as_from_python(photos: Collection) -> None:
+    moment = np.datetime64("2024-05-02T10:00:00")
+    given = {
+        "stars": np.int64(5),
+        "share": np.float32(0.5),
+        "seen": np.bool_(True),
+        "sizes": np.array([1, 2]),
+        "when": moment,
+        "never": np.datetime64("NaT"),
+        "whole": object,
+    }
+    point = photos.get(photos.add(image(1), meta=given))
+    assert point is not None
+    meta = point.payload["meta"]
+    assert (meta["stars"], meta["share"], meta["seen"], meta["sizes"]) == (5, 0.5, True, [1, 2])
+    assert (meta["when"], meta["never"], meta["whole"]) == ("2024-05-02T10:00:00", None, str(object))
+    assert photos.count(where="meta.stars == 5") == 1
 
 
 def test_thousands_come_from_whatever_gives_them_one_by_one(photos: Collection) -> None:
@@ -230,6 +269,8 @@ def test_a_closed_collection_says_so(settings: Settings) -> None:
             ask()
     with pytest.raises(ConfigError, match="give either settings"):
         Collection.open("x", settings=settings)
+    with pytest.raises(ConfigError, match="unknown space 'nowhere'"):
+        Collection.open("x", space="nowhere")
 
 
 def test_the_asynchronous_twin_does_the_same(photos: Collection) -> None:

@@ -3,7 +3,7 @@
     from polyglance import ImageSearch, ingest
 
 The rule: importing it loads none of what it names, and its own ``connector`` and ``workers`` are found even where a
-script has modules of these names beside it, which it goes on finding too (docs/decisions/0007-names.md).
+script has modules of these names beside it, which it goes on finding too (docs/decisions/0012-names.md).
 """
 
 import importlib

@@ -38,6 +38,34 @@ export function facets(field, { where, limit, signal }) {
   return call(`v1/facets?${new URLSearchParams(withoutEmpty({ field, where, limit }))}`, { signal });
 }
 
+/** A page of the collection, in the order of a field: ``{ images, next }``. */
+export const images = (asked, signal) => call(`v1/images?${new URLSearchParams(withoutEmpty(asked))}`, { signal, priority: "high" });
+
+export const count = (where, signal) => call(`v1/count?${new URLSearchParams(withoutEmpty({ where }))}`, { signal }).then((answer) => answer.count);
+
+export const sample = (asked, signal) => call(`v1/sample?${new URLSearchParams(withoutEmpty(asked))}`, { signal }).then((answer) => answer.images);
+
+const TOGETHER = 200; // ids in one address
+
+/** Remove images by their ids; ``keepalive`` lets it happen though the page goes away. */
+export async function remove(ids, { keepalive = false } = {}) {
+  for (let first = 0; first < ids.length; first += TOGETHER) {
+    const asked = new URLSearchParams(ids.slice(first, first + TOGETHER).map((id) => ["ids", id]));
+    const sent = call(`v1/images?${asked}`, { method: "DELETE", keepalive });
+    if (!keepalive) await sent;
+  }
+}
+
+/** Add an image; throws what the service says against it. */
+export async function add(file) {
+  const form = new FormData();
+  form.set("file", file, file.name);
+  const { images } = await call("v1/images", { method: "POST", body: form });
+  const { reject } = images[0];
+  if (reject) throw new ServiceError(reject.detail, { code: reject.reason });
+  return images[0];
+}
+
 export const point = (id) => call(`v1/points/${encodeURIComponent(id)}`);
 export const collections = () => call("v1/collections");
 export const ingestions = () => call("v1/ingestions");

@@ -1,23 +1,39 @@
 // The gallery's beginning: one state in, one page out. Every change of state goes through ``go``, and so through the address.
 
+import * as answer from "./answer.js";
 import * as api from "./api.js";
-import { byId, element, icon, mayFit, nameOf } from "./elements.js";
+import { byId, mayFit } from "./elements.js";
 import * as filters from "./filters.js";
-import { card, divider, watchArrows } from "./grid.js";
+import { watchArrows } from "./grid.js";
+import { addressOf, watchForImages } from "./image.js";
+import * as map from "./map.js";
 import * as notices from "./notices.js";
-import { addressOf, drawInto, fileOf, watchForImages } from "./image.js";
-import { EMPTY, PAGE, isAsking, questionOf, readAddress, whereOf, withChoice, withTerm, withoutTerm, writeAddress } from "./state.js";
+import * as removal from "./removal.js";
+import * as selection from "./selection.js";
+import { EMPTY, PAGE, TIMES, both, isAsking, questionOf, readAddress, whereOf, withChoice, withTerms, writeAddress } from "./state.js";
+import * as terms from "./terms.js";
+import * as timeline from "./timeline.js";
+import * as upload from "./upload.js";
 import * as viewer from "./viewer.js";
+import { Wall } from "./wall.js";
 
 let state = EMPTY;
-let hits = []; // the answer so far, in order
-let exhausted = false; // the collection has no more to give
-let answered = null; // the question that ``hits`` answer
+let answered = null; // the question that the answer's images are for
+let walled = null; // the list that the wall shows
+let spot = ""; // the time of the first image in sight, as it stands in the address
+let left = 0; // how far the wall was scrolled when a question was asked
 let filtered = null; // the filter that the facets' counts are for
-let waiting = null;
 let learned = Promise.resolve(); // once the collection's fields are known
-const learning = new Set(); // ids that are asked for
+let mayWrite = false;
 const known = new Map(); // id -> hit: images of terms and links that may not be in the answer
+
+const wall = new Wall({
+  addressOf: (id) => writeAddress({ ...state, open: id }),
+  open: (id) => go({ ...state, open: id }),
+  nudge,
+  failed: showFailure,
+  looked,
+});
 
 // ---- state -------------------------------------------------------------------------------------------------------
 
@@ -34,124 +50,128 @@ function slide(next) {
 }
 
 function render(next) {
+  const asked = isAsking(next);
+  const back = isAsking(state) && !asked;
+  if (!isAsking(state)) left = scrollY;
   state = next;
-  document.body.dataset.stage = isAsking(state) || whereOf(state) ? "asking" : "start";
+  document.body.dataset.stage = asked ? "asking" : whereOf(state) ? "browsing" : "start";
   document.title = state.text ? `${state.text} · polyglance` : "polyglance";
   byId("words").value = state.text;
   byId("where").value = state.where;
-  renderTerms();
+  byId("by").value = state.by;
+  byId("wall").hidden = asked;
+  byId("grid").hidden = !asked;
+  byId("order").hidden = asked;
+  terms.show(state, { known, go });
   renderFilters();
-  if (questionOf(state) !== answered) ask();
-  else renderViewer();
+  if (asked && questionOf(state) !== answered) ask();
+  else if (!asked && !isOnWall()) browse();
+  else settleView();
+  if (back && isOnWall()) scrollTo({ top: left, behavior: "instant" });
+  if (!asked) wall.draw();
 }
+
+function settleView() {
+  refreshSides();
+  renderViewer();
+}
+
+// ---- the collection ----------------------------------------------------------------------------------------------
+
+const listOf = ({ by, ...rest }) => JSON.stringify([whereOf({ by, ...rest }), by]);
+
+/** Whether the wall shows this already: another place in the same list is no other list. */
+const isOnWall = () => walled?.list === listOf(state) && [walled.from, spot].includes(state.from);
+
+async function browse() {
+  answer.stop();
+  answered = null;
+  begin();
+  walled = { list: listOf(state), from: state.from };
+  spot = state.from;
+  const field = TIMES[state.by];
+  const from = state.from ? `${field} <= ${JSON.stringify(state.from)}` : "";
+  byId("newer").hidden = !from;
+  setBusy(true);
+  await wall.show({ where: whereOf(state, { also: from }), order: `-${field}` });
+  setBusy(false);
+  if (walled?.list === listOf(state)) await tellOfCollection();
+}
+
+async function tellOfCollection() {
+  const asked = walled;
+  const count = await api.count(whereOf(state)).catch(() => null);
+  if (asked !== walled || isAsking(state) || count === null) return;
+  const number = `${count.toLocaleString()} ${count === 1 ? "image" : "images"}`;
+  const dated = state.by === "taken" ? await api.count(both(whereOf(state), `exists(${TIMES.taken})`)).catch(() => count) : count;
+  byId("status").textContent = dated === count ? number : `${dated.toLocaleString()} of ${number} say when they were taken`;
+  if (!count) notices.showNone({ filtered: Boolean(whereOf(state)), clear: clearFilters, mayWrite });
+  settleView();
+}
+
+/** Keep the place in the address, so that a link and a reload lead there. */
+function looked(hit, index) {
+  const next = index ? hit.payload[TIMES[state.by]] ?? "" : walled.from;
+  if (next === spot || isAsking(state) || state.open) return;
+  spot = next;
+  clearTimeout(looked.timer); // browsers allow so many changes of the address and no more
+  looked.timer = setTimeout(() => {
+    if (isAsking(state) || state.open || !isOnWallNow()) return;
+    state = { ...state, from: spot };
+    history.replaceState(history.state, "", writeAddress(state));
+  }, 250);
+}
+
+const isOnWallNow = () => walled?.list === listOf(state);
 
 // ---- the answer --------------------------------------------------------------------------------------------------
 
-async function ask() {
-  waiting?.abort();
-  waiting = new AbortController();
-  answered = questionOf(state);
-  exhausted = false;
+/** What every new list and answer begins with. */
+function begin() {
   viewer.hide();
   notices.hide();
   filters.hideProblem();
-  if (!isAsking(state)) return showUnasked();
-  setBusy(true);
-  await fill({ signal: waiting.signal, upTo: state.shown, fresh: true });
+  byId("status").textContent = "";
 }
 
-function showUnasked() {
-  setBusy(false);
-  showHits([], { fresh: true });
-  byId("status").textContent = whereOf(state) ? "Filters are set; now say what to look for." : "";
-  if (whereOf(state)) refreshFacets(state);
-  renderViewer();
+function ask() {
+  begin();
+  answered = questionOf(state);
+  byId("newer").hidden = true;
+  return answer.ask(state);
 }
 
-/** Fetch pages until ``upTo`` images are there. */
-async function fill({ signal, upTo, fresh }) {
-  const begun = performance.now();
-  try {
-    let start = fresh ? 0 : hits.length;
-    while (start < upTo) {
-      const page = await api.search(state, { limit: PAGE, offset: start, image: imageAsked(), signal });
-      showHits(page.hits, { fresh: start === 0 });
-      exhausted = page.hits.length < PAGE;
-      start += PAGE;
-      if (exhausted) break;
-    }
-    showDone(performance.now() - begun);
-  } catch (error) {
-    if (error.name !== "AbortError") showFailure(error);
-  } finally {
-    if (!signal.aborted) setBusy(false);
-  }
-}
-
-class LostImage extends Error {}
-
-function imageAsked() {
-  if (!state.image) return null;
-  const file = fileOf(state.image);
-  if (!file) throw new LostImage();
-  return file;
-}
-
-function showHits(more, { fresh }) {
-  const before = fresh ? [] : hits;
-  hits = [...before, ...more];
-  for (const hit of more) known.set(hit.id, hit);
-  const tiles = more.map(tile);
-  const turn = hits.findLastIndex(mayFit) + 1 - before.length; // where the images begin that hardly fit
-  const divided = !fresh && byId("grid").querySelector(".divider");
-  if (!divided && hits.some(mayFit) && turn >= 0 && turn < more.length) tiles.splice(turn, 0, divider());
-  if (fresh) byId("grid").replaceChildren(...tiles);
-  else byId("grid").append(...tiles);
-  byId("more").hidden = true;
-}
-
-const tile = (hit) => card(hit, {
-  address: writeAddress({ ...state, open: hit.id }),
-  open: (id) => go({ ...state, open: id }),
-  nudge,
-});
-
-function showDone(milliseconds) {
-  byId("more").hidden = exhausted || !hits.length;
-  byId("status").textContent = hits.length ? statusLine(milliseconds) : "No images";
-  if (!hits.length) notices.showNothing({ filtered: Boolean(whereOf(state)), clear: clearFilters });
-  else if (!hits.some(mayFit)) notices.showUnsure({ filtered: Boolean(whereOf(state)), clear: clearFilters });
-  renderTerms();
-  refreshFacets(state);
-  renderViewer();
-}
-
-function statusLine(milliseconds) {
-  const fitting = hits.filter(mayFit).length;
-  const number = hits.length === 1 ? "1 image" : `${hits.length.toLocaleString()} images`;
-  const said = fitting === hits.length ? `${number}, best first` : `${fitting.toLocaleString()} of ${number} may fit`;
-  return `${said} · ${Math.round(milliseconds)} ms`;
+function showAnswered(said) {
+  byId("status").textContent = said;
+  for (const hit of answer.hits) known.set(hit.id, hit);
+  const { hits } = answer;
+  const filteredBy = { filtered: Boolean(whereOf(state)), clear: clearFilters };
+  if (!hits.length) notices.showNothing(filteredBy);
+  else if (!hits.some(mayFit)) notices.showUnsure(filteredBy);
+  terms.show(state, { known, go });
+  settleView();
 }
 
 function showFailure(error) {
   byId("more").hidden = true;
   byId("status").textContent = "";
-  if (error instanceof LostImage) return notices.showLostImage();
+  setBusy(false);
+  if (error instanceof answer.LostImage) return notices.showLostImage();
   if (filters.isProblem(error)) return showFilterProblem(error);
-  showHits([], { fresh: true });
+  if (isAsking(state)) answer.clear();
   return notices.showError(error, { again: askAgain });
 }
 
 function showFilterProblem(error) {
   filters.showProblem(error, state);
   setFiltersOpen(true);
-  if (hits.length) byId("status").textContent = "The filter cannot be read; these images are from before.";
+  if (isAsking(state) && answer.hits.length) byId("status").textContent = "The filter cannot be read; these images are from before.";
   else notices.showUnreadFilter();
   if (filtered === null) refreshFacets({ ...state, where: "" });
 }
 
 function askAgain() {
-  answered = null;
+  answered = walled = null;
   render(state);
 }
 
@@ -160,61 +180,21 @@ function setBusy(busy) {
   byId("results").setAttribute("aria-busy", String(busy));
 }
 
-function showMore() {
-  if (byId("more").hidden || exhausted || waiting?.signal.aborted) return;
-  byId("more").hidden = true;
-  setBusy(true);
-  state = { ...state, shown: hits.length + PAGE };
-  history.replaceState(history.state, "", writeAddress(state));
-  fill({ signal: waiting.signal, upTo: state.shown, fresh: false });
-}
-
 // ---- what is asked -----------------------------------------------------------------------------------------------
 
-function renderTerms() {
-  const chips = state.terms.map(({ sign, id }) => chip({
-    sign,
-    label: `${sign === "more" ? "More" : "Less"} like ${known.has(id) ? nameOf(known.get(id)) : "this"}`,
-    image: element("img", { alt: "", ...(known.has(id) ? { src: api.here(known.get(id).thumbnail_url) } : {}) }),
-    remove: () => go(withoutTerm(state, id)),
-  }));
-  if (state.image) chips.unshift(imageChip());
-  for (const { id } of state.terms) learnTerm(id);
-  byId("terms").replaceChildren(...chips);
-}
-
-/** A link may name images that no answer has shown yet. */
-async function learnTerm(id) {
-  if (known.has(id) || learning.has(id)) return;
-  learning.add(id);
-  const found = await api.point(id).catch(() => null); // the question says what is wrong, in place
-  if (found) known.set(id, found);
-  if (found) renderTerms();
-}
-
-function imageChip() {
-  const canvas = element("canvas", { width: 64, height: 64 });
-  const file = fileOf(state.image);
-  if (file) drawInto(canvas, file);
-  return chip({ sign: "more", label: "Like your image", image: canvas, remove: () => go({ ...state, image: "", shown: PAGE }) });
-}
-
-function chip({ sign, label, image, remove }) {
-  const button = element("button", { type: "button", className: "icon", "aria-label": `Without: ${label}` }, icon("close"));
-  button.addEventListener("click", remove);
-  return element("li", { className: `chip ${sign}` }, image, element("span", { dir: "auto" }, label), button);
-}
-
-/** More or less like an image. An image of one's own cannot be part of a query: the stored one takes its place. */
-function nudge(sign, hit) {
-  known.set(hit.id, hit);
+/** More or less like images. An image of one's own cannot be part of a query: the stored ones take its place. */
+function nudge(sign, hits) {
+  for (const hit of hits) known.set(hit.id, hit);
   const base = sign === "more" ? { ...state, image: "" } : state;
-  go(withTerm(base, sign, hit.id));
+  selection.clear();
+  go(withTerms(base, sign, hits.slice(0, MIXED).map(({ id }) => id)));
   scrollTo({ top: 0 });
 }
 
+const MIXED = 60; // a query has at most 64 parts
+
 async function takeImage(file) {
-  go({ ...state, text: "", terms: [], image: await addressOf(file), open: "", shown: PAGE });
+  go({ ...state, text: "", terms: [], image: await addressOf(file), open: "", from: "", shown: PAGE });
 }
 
 // ---- filters -----------------------------------------------------------------------------------------------------
@@ -225,14 +205,20 @@ function renderFilters() {
   byId("filters-count").textContent = count || "";
 }
 
-/** Count the fields' values again where the filter is another; called once the filter is known to be readable. */
+/** Count anew beside the images; called once the filter is known to be readable. */
+function refreshSides() {
+  refreshFacets(state);
+  timeline.refresh(state, { choose: (month) => go({ ...state, month, from: "", open: "", shown: PAGE }) });
+  map.refresh(state, { choose: (box) => go({ ...state, box, from: "", open: "", shown: PAGE }) });
+}
+
 function refreshFacets(counted) {
   if (whereOf(counted) === filtered) return;
   filtered = whereOf(counted);
   learned.then(() => filters.refresh(counted, { choose: (choice, on) => go(withChoice(state, choice, on)) }));
 }
 
-const clearFilters = () => go({ ...state, chosen: [], where: "", shown: PAGE });
+const clearFilters = () => go({ ...state, chosen: [], where: "", month: "", box: null, from: "", shown: PAGE });
 
 function setFiltersOpen(open) {
   document.body.dataset.filters = open ? "open" : "closed";
@@ -243,9 +229,19 @@ function setFiltersOpen(open) {
 
 async function renderViewer() {
   if (!state.open) return closeViewer();
-  const place = hits.findIndex(({ id }) => id === state.open);
-  const hit = hits[place] ?? known.get(state.open) ?? (await fetchOpen(state.open));
-  if (hit && hit.id === state.open) viewer.show(hit, { first: place <= 0, last: place < 0 || place === hits.length - 1 });
+  const hit = found(state.open) ?? (await fetchOpen(state.open));
+  if (!hit || hit.id !== state.open) return;
+  const [before, after] = await Promise.all([beside(hit.id, -1), beside(hit.id, 1)]);
+  if (hit.id === state.open) viewer.show(hit, { first: !before, last: !after });
+}
+
+const found = (id) => (isAsking(state) ? answer.hits.find((hit) => hit.id === id) : wall.listing?.at(wall.indexOf(id))) ?? known.get(id) ?? null;
+
+async function beside(id, by) {
+  if (!isAsking(state)) return wall.beside(id, by);
+  const hits = answer.visible();
+  const place = hits.findIndex((hit) => hit.id === id);
+  return place < 0 ? null : hits[place + by] ?? null;
 }
 
 async function fetchOpen(id) {
@@ -260,9 +256,11 @@ async function fetchOpen(id) {
 }
 
 function closeViewer() {
-  const left = byId("viewer").dataset.id;
+  const { id } = byId("viewer").dataset;
   viewer.hide();
-  if (left) byId("grid").querySelector(`[data-id="${CSS.escape(left)}"] .image`)?.focus();
+  if (!id) return;
+  if (isAsking(state)) byId("grid").querySelector(`[data-id="${CSS.escape(id)}"] .image`)?.focus();
+  else if (wall.indexOf(id) >= 0) wall.go(wall.indexOf(id));
 }
 
 function leaveViewer() {
@@ -270,9 +268,41 @@ function leaveViewer() {
   else slide({ ...state, open: "" }); // a link led here
 }
 
-function stepViewer(by) {
-  const next = hits[hits.findIndex(({ id }) => id === state.open) + by];
-  if (next) slide({ ...state, open: next.id });
+async function stepViewer(by) {
+  const next = await beside(state.open, by);
+  if (next && state.open) slide({ ...state, open: next.id });
+}
+
+// ---- what may write ----------------------------------------------------------------------------------------------
+
+async function remove(hits) {
+  if (!mayWrite || !hits.length) return;
+  const open = hits.some(({ id }) => id === state.open);
+  const next = open ? (await beside(state.open, 1)) ?? (await beside(state.open, -1)) : null;
+  selection.clear();
+  await removal.remove(hits);
+  if (open && next) slide({ ...state, open: next.id });
+  else if (open) leaveViewer();
+}
+
+function hide(ids, hidden) {
+  wall.hide(ids, hidden);
+  answer.hide(ids, hidden);
+}
+
+/** Images were added: they are shown at once where one looks at the newest, else when one asks for them. */
+function showAdded() {
+  learned = learnCollection().catch(() => null);
+  if (!isAsking(state) && !state.from) showNewest();
+  else byId("upload-show").hidden = false;
+}
+
+function showNewest() {
+  filtered = answered = walled = null;
+  byId("upload-show").hidden = true;
+  if (isAsking(state) || state.from || whereOf(state)) go(EMPTY);
+  else render(state);
+  scrollTo({ top: 0 });
 }
 
 // ---- wiring ------------------------------------------------------------------------------------------------------
@@ -281,21 +311,24 @@ function watchForm() {
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = byId("words").value.trim();
-    go({ ...state, text, image: text ? "" : state.image, open: "", shown: PAGE });
+    go({ ...state, text, image: text ? "" : state.image, open: "", from: "", shown: PAGE });
+    scrollTo({ top: 0 });
   });
   byId("expression").addEventListener("submit", (event) => {
     event.preventDefault();
-    go({ ...state, where: byId("where").value.trim(), open: "", shown: PAGE });
+    go({ ...state, where: byId("where").value.trim(), open: "", from: "", shown: PAGE });
   });
   byId("where").addEventListener("input", filters.hideProblem);
 }
 
 function watchButtons() {
-  byId("more").addEventListener("click", showMore);
   byId("clear").addEventListener("click", clearFilters);
   byId("filters-toggle").addEventListener("click", () => setFiltersOpen(document.body.dataset.filters !== "open"));
-  const onTheWay = () => hits.every(mayFit); // what hardly fits is fetched when it is asked for
-  new IntersectionObserver(([seen]) => { if (seen.isIntersecting && onTheWay()) showMore(); }, { rootMargin: "600px" }).observe(byId("more"));
+  byId("map-toggle").addEventListener("click", () => go({ ...state, map: !state.map }));
+  byId("map-world").addEventListener("click", () => go({ ...state, box: null, from: "", shown: PAGE }));
+  byId("by").addEventListener("change", () => go({ ...state, by: byId("by").value, month: "", from: "" }));
+  byId("upload-show").addEventListener("click", showNewest);
+  byId("newer").addEventListener("click", () => { go({ ...state, from: "" }); scrollTo({ top: 0 }); });
 }
 
 function watchKeys() {
@@ -310,27 +343,40 @@ function watchKeys() {
 }
 
 async function learnCollection() {
-  const { collections } = await api.collections();
+  const { collections, may_write } = await api.collections();
+  mayWrite = may_write;
+  document.body.dataset.may = mayWrite ? "write" : "read";
   const here = collections.find((collection) => collection.current) ?? collections[0];
   if (!here) return;
   byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} images shows. Names and folders are not searched, only what can be seen.`;
   filters.learnFields(here.fields ?? here.indexes ?? {});
 }
 
-function begin() {
+function start() {
   watchForm();
   watchButtons();
   watchKeys();
-  watchForImages({ input: byId("file"), overlay: byId("drop"), take: takeImage });
+  watchForImages({ input: byId("file"), overlay: byId("drop"), take: takeImage, add: (files) => upload.add(files) });
+  answer.prepare({
+    tileOf: (hit) => ({ address: writeAddress({ ...state, open: hit.id }), open: wall.open, nudge }),
+    answered: showAnswered,
+    failed: showFailure,
+    shown: (shown) => { state = { ...state, shown }; history.replaceState(history.state, "", writeAddress(state)); },
+    busy: setBusy,
+  });
   viewer.prepare({
     step: stepViewer,
-    nudge,
+    nudge: (sign, hit) => nudge(sign, [hit]),
+    remove: (hit) => remove([hit]),
     close: leaveViewer,
     choose: (choice) => go(withChoice(state, choice, true)),
   });
+  selection.prepare({ nudge, remove, hitOf: found });
+  removal.prepare({ hide, failed: showFailure });
+  upload.prepare({ finished: showAdded });
   addEventListener("popstate", () => render(readAddress(new URL(location.href))));
   learned = learnCollection().catch(() => null); // the first question says what is wrong, in place
   render(readAddress(new URL(location.href)));
 }
 
-begin();
+start();

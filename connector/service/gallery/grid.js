@@ -1,30 +1,47 @@
-// The answers: rows that fill the width, every image in its own shape.
+// The tiles of images, and the answers: rows that fill the width, every image in its own shape.
 
 import { here } from "./api.js";
 import { element, icon, isPlainClick, matchOf, nameOf, sound } from "./elements.js";
+import { ratioOf } from "./layout.js";
+import * as selection from "./selection.js";
 
-const NARROWEST = 0.45; // a strip or a tower of an image is shown whole inside a tile of this shape at most
-const WIDEST = 3.2;
+/** One tile of an answer, with its name below it; see ``frame``. */
+export function card(hit, actions) {
+  const tile = element("li", { className: "card", "data-id": hit.id }, frame(hit, { ...actions, image: thumbnail(hit) }), caption(hit));
+  tile.style.setProperty("--ratio", ratioOf(sound(hit.payload)).toFixed(3));
+  selection.mark(tile);
+  return tile;
+}
 
-/** One tile. ``address`` is where its large view lives; ``open`` and ``nudge`` are what its buttons do. */
-export function card(hit, { address, open, nudge }) {
-  const link = element("a", { className: "image", href: address }, thumbnail(hit));
+/** An image and its buttons. ``address`` is where its large view lives; ``range`` selects all up to it. */
+export function frame(hit, { image, address, open, nudge, range }) {
+  const link = element("a", { className: "image", href: address, title: nameOf(hit) }, image);
   link.addEventListener("click", (event) => {
+    if (event.shiftKey || (selection.isOn() && isPlainClick(event))) {
+      event.preventDefault();
+      return event.shiftKey && selection.anchor() ? range() : selection.toggle(hit);
+    }
     if (!isPlainClick(event)) return;
     event.preventDefault();
     open(hit.id);
   });
   const nudges = element("div", { className: "nudges" }, nudgeButton("more", hit, nudge), nudgeButton("less", hit, nudge));
-  const tile = element("li", { className: "card", "data-id": hit.id }, element("div", { className: "frame" }, link, nudges), caption(hit));
-  tile.style.setProperty("--ratio", ratioOf(hit));
-  return tile;
+  return element("div", { className: "frame" }, link, selection.checkFor(hit, range), nudges);
 }
 
 /** The line between the images that fit and those that are merely near. */
 export const divider = () => element("li", { className: "divider" }, element("span", {}, "Near, and yet unlikely to fit"));
 
 function thumbnail(hit) {
-  const image = element("img", { alt: nameOf(hit), loading: "lazy", decoding: "async", src: here(hit.thumbnail_url) });
+  const image = blank(hit);
+  image.loading = "lazy";
+  image.src = here(hit.thumbnail_url);
+  return image;
+}
+
+/** The element of a thumbnail that is not fetched yet. */
+export function blank(hit) {
+  const image = element("img", { alt: nameOf(hit), decoding: "async" });
   image.addEventListener("error", () => image.closest(".card")?.classList.add("lost"), { once: true });
   return image;
 }
@@ -32,7 +49,7 @@ function thumbnail(hit) {
 function nudgeButton(sign, hit, nudge) {
   const label = sign === "more" ? "More like this" : "Less like this";
   const button = element("button", { type: "button", className: "icon", title: label, "aria-label": `${label}: ${nameOf(hit)}` }, icon(sign));
-  button.addEventListener("click", () => nudge(sign, hit));
+  button.addEventListener("click", () => nudge(sign, [hit]));
   return button;
 }
 
@@ -45,11 +62,6 @@ function caption(hit) {
 }
 
 const captionOf = (hit) => hit.fault ? `${nameOf(hit)}: ${hit.fault}` : nameOf(hit);
-
-function ratioOf({ payload }) {
-  const { width, height } = sound(payload);
-  return width && height ? Math.min(Math.max(width / height, NARROWEST), WIDEST).toFixed(3) : 1;
-}
 
 /** Arrow keys move through the tiles as they lie on the page. */
 export function watchArrows(grid) {

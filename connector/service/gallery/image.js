@@ -45,8 +45,8 @@ const asText = (bytes) =>
 const asBytes = (text) =>
   Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
 
-/** Call ``take`` with each image that is dropped, pasted or chosen. */
-export function watchForImages({ input, overlay, take }) {
+/** Call ``take`` with each image that is dropped, pasted or chosen to be asked by, and ``add`` with those to be kept. */
+export function watchForImages({ input, overlay, take, add }) {
   input.addEventListener("change", () => {
     if (input.files.length) take(input.files[0]);
     input.value = ""; // the same file may be chosen again
@@ -56,10 +56,10 @@ export function watchForImages({ input, overlay, take }) {
     if (file) event.preventDefault();
     if (file) take(file);
   });
-  watchDrops({ overlay, take });
+  watchDrops({ overlay, take, add });
 }
 
-function watchDrops({ overlay, take }) {
+function watchDrops({ overlay, take, add }) {
   let depth = 0; // dragenter and dragleave come once for every element below the pointer
   const show = (now) => { depth = now; overlay.hidden = depth === 0; };
   const guard = (act) => (event) => {
@@ -67,14 +67,39 @@ function watchDrops({ overlay, take }) {
     event.preventDefault();
     act(event);
   };
-  addEventListener("dragenter", guard(() => show(depth + 1)));
+  addEventListener("dragenter", guard((event) => { show(depth + 1); point(overlay, event.target); }));
   addEventListener("dragover", guard(() => {}));
   addEventListener("dragleave", guard(() => show(Math.max(0, depth - 1))));
   addEventListener("drop", guard((event) => {
     show(0);
+    if (isForKeeping(event.target)) return filesIn(event.dataTransfer).then(add);
     const file = imageIn(event.dataTransfer);
-    if (file) take(file);
+    return file ? take(file) : null;
   }));
 }
 
+const isForKeeping = (target) => Boolean(target.closest?.("[data-drop='add']"));
+
+function point(overlay, target) {
+  for (const zone of overlay.querySelectorAll("[data-drop]")) zone.classList.toggle("over", zone.contains(target));
+}
+
 const imageIn = (transfer) => [...(transfer?.files ?? [])][0] ?? null;
+
+/** All files that were dropped, those in folders too. */
+async function filesIn(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await: they go
+  if (!entries.length) return [...transfer.files];
+  return (await Promise.all(entries.map(filesOf))).flat();
+}
+
+async function filesOf(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at most
+    if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
+    found.push(...some);
+  }
+}

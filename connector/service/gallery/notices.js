@@ -4,6 +4,17 @@ import { byId, element } from "./elements.js";
 
 export const hide = () => { byId("notice").hidden = true; };
 
+/** Said of a collection, or a part of it, without images. */
+export function showNone({ filtered, clear, mayWrite }) {
+  if (filtered) return showNothing({ filtered, clear });
+  say({
+    title: "There is no image yet",
+    text: mayWrite ? "Drop images here to add them." : "Images that are ingested into this collection are shown here.",
+    advice: element("span", {}, "Or fill it with ", command("polyglance ingest ~/Pictures")),
+    kind: "empty",
+  });
+}
+
 export function showNothing({ filtered, clear }) {
   if (!filtered) {
     return say({ title: "Nothing fits", text: "The collection holds no image near to this. Other words may find more.", kind: "empty" });

@@ -7,12 +7,13 @@ const dialog = byId("viewer");
 let shown = null;
 
 /** Wire the dialog once: ``step`` goes through the images, ``nudge`` asks for more or less, ``close`` leaves. */
-export function prepare({ step, nudge, close, choose }) {
+export function prepare({ step, nudge, remove, close, choose }) {
   byId("viewer-back").addEventListener("click", () => step(-1));
   byId("viewer-next").addEventListener("click", () => step(1));
   byId("viewer-close").addEventListener("click", close);
   byId("viewer-more").addEventListener("click", () => nudge("more", shown));
   byId("viewer-less").addEventListener("click", () => nudge("less", shown));
+  byId("viewer-remove").addEventListener("click", () => remove(shown));
   byId("viewer-link").addEventListener("click", copyLink);
   byId("viewer-facts").addEventListener("click", (event) => {
     const choice = event.target.closest("button")?.choice;
@@ -23,6 +24,7 @@ export function prepare({ step, nudge, close, choose }) {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
+    if (event.key === "Delete") remove(shown);
   });
   watchSwipes(byId("viewer-image"), step);
 }

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after
 
 from connector import Settings
 from tests.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,3 +76,12 @@ def service(noto: Settings) -> Iterator[str]:
     """The address of a service without keys."""
     with copied(noto) as settings, serving(settings, max_body_bytes="3000000") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A real Chromium; of a module, as Playwright's loop would run beside every later test of the process."""
+    from tests.connector.service.chromium import launched  # here: most tests need no browser
+
+    with launched() as opened:
+        yield opened

@@ -1,4 +1,7 @@
-"""Make docs/gallery/*.png: ``python -m tests.connector.service.screenshots`` beside a running ``polyglance serve``."""
+"""Make docs/gallery/*.png: ``python -m tests.connector.service.screenshots`` beside a running ``polyglance serve``.
+
+``ADDRESS NAME…`` makes those alone; the timeline and the map need images with dates and places.
+"""
 
 import shutil
 import sys
@@ -11,6 +14,9 @@ from playwright.sync_api import sync_playwright
 FOLDER = Path(__file__).parents[3] / "docs/gallery"
 Scheme: TypeAlias = Literal["light", "dark"]
 SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
+    "collection": ("?by=taken", (1440, 900), "light"),
+    "month": ("?by=taken&month=2024-05", (820, 1100), "light"),
+    "map": ("?by=taken&map=1", (390, 844), "light"),
     "desktop": ("?q=ein+Hund", (1440, 900), "light"),
     "phone": ("?q=fruit", (390, 844), "light"),
     "dark": ("?q=%D1%84%D1%80%D1%83%D0%BA%D1%82", (1440, 900), "dark"),
@@ -21,11 +27,12 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
 }
 
 
-def main(address: str) -> None:
+def main(address: str, *names: str) -> None:
     """Take each image and keep it with few colours, so that the repository stays small."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, (query, (width, height), scheme) in SHOTS.items():
+        for name in names or SHOTS:
+            query, (width, height), scheme = SHOTS[name]
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(address + query)
             page.wait_for_load_state("networkidle")
@@ -43,4 +50,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000/")
+    main(*(sys.argv[1:] or ["http://127.0.0.1:8000/"]))

@@ -1,36 +1,30 @@
 """The gallery in a real Chromium, at phone and desktop size, in front of a real service."""
 
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from connector import Settings
 from connector.settings import Settings as Ingesting
+from tests.connector.service.chromium import DESKTOP, PHONE, check_wcag, needs_chromium, watched
 from tests.connector.service.conftest import copied, serving
 from tests.images import image
 from workers.demo import tour
 from workers.run.ingestion import ingest
 
-CHROMIUM = shutil.which("chromium")
-Scheme: TypeAlias = Literal["light", "dark"]
-PHONE, DESKTOP = (390, 844), (1440, 900)
 SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"
-
-expect.set_options(timeout=30_000)
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, a[href]")].filter((one) => !(
     one.innerText || one.getAttribute("aria-label") || one.labels?.length || one.title || one.querySelector("img")?.alt
 )).length"""
 """How many controls a screen reader would find no name for."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH (apt-get install chromium)")
+pytestmark = needs_chromium
 
 
 DROP = """async (bytes) => {
@@ -42,14 +36,6 @@ DROP = """async (bytes) => {
 """A file dragged onto the page and let go there."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture(params=[PHONE, DESKTOP], ids=["phone", "desktop"])
 def page(browser: Browser, service: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page on the gallery; what its scripts complain of fails the test."""
@@ -57,26 +43,6 @@ def page(browser: Browser, service: str, request: pytest.FixtureRequest) -> Iter
     with watched(browser, service, size=(width, height)) as opened:
         opened.goto("/")
         yield opened
-
-
-@contextmanager
-def watched(browser: Browser, url: str, *, size: tuple[int, int], scheme: Scheme = "light") -> Iterator[Page]:
-    """A page of a service; whatever its scripts complain of fails the test."""
-    complaints: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        refused = re.search(r"status of (401|404|422)", message.text)  # the browser names every refusal an error
-        if message.type == "error" and not refused:
-            complaints.append(message.text)
-
-    viewport: ViewportSize = {"width": size[0], "height": size[1]}
-    context = browser.new_context(viewport=viewport, base_url=url, color_scheme=scheme)
-    opened = context.new_page()
-    opened.on("console", note)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    context.close()
-    assert complaints == []
 
 
 KEY = "a-long-secret"
@@ -273,13 +239,6 @@ def test_every_state_keeps_to_wcag_aa(
             page.locator("#grid .image").first.click()
             expect(page.locator("#viewer")).to_be_visible()
             check_wcag(page)
-
-
-def check_wcag(page: Page) -> None:
-    """Let axe look for what breaks a rule of WCAG 2.2, level A or AA."""
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
-    assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])

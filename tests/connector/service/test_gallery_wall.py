@@ -1,0 +1,199 @@
+"""The gallery as a place: the collection itself, in a real Chromium, at phone and desktop size."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from connector import Settings
+from connector.store.open import open_engine
+from tests.connector.service.chromium import DESKTOP, PHONE, check_wcag, needs_chromium, watched
+from tests.connector.service.conftest import copied, serving
+
+KEY = "a-long-secret"
+SIZES = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+PLACES = [(48.2, 16.4), (35.7, 139.7), (-12.0, -77.0)]
+DATED = 60
+"""Images that were given a date and a place: five a month in the second halves of 2023 and 2024."""
+
+TO_THE_END = """async (last) => {
+    let most = 0;
+    for (let frames = 0; frames < 3000 && !document.querySelector(`#wall [data-id="${last}"]`); frames++) {
+        scrollBy(0, innerHeight);
+        await new Promise(requestAnimationFrame);
+        most = Math.max(most, document.querySelectorAll("#wall .card").length);
+    }
+    scrollTo(0, document.documentElement.scrollHeight);
+    return most;
+}"""
+"""Scroll until an image is there; the greatest number of tiles that the document held."""
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def dated(noto: Settings) -> Iterator[str]:
+    """The address of a service that wants keys, and whose newest images have dates and places."""
+    with copied(noto) as settings:
+        with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+            newest = engine.ordered("ingested_at", descending=True, limit=DATED)
+            for number, each in enumerate(newest):
+                lat, lon = PLACES[number % 3]
+                day = f"{2024 - number // 30}-{12 - number % 30 // 5:02}-{1 + number % 5:02}"
+                taken = {"taken_on": day, "taken_at": f"{day}T12:00:00Z", "taken_local": f"{day}T12:00:00"}
+                engine.set_payload([each.id], {**taken, "location": {"lat": lat, "lon": lon}})
+        with serving(settings, api_keys=f'["{KEY}"]') as url:
+            yield url
+
+
+@pytest.fixture
+def page(browser: Browser, dated: str) -> Iterator[Page]:
+    """A page on the collection, at desktop size, whose key may write."""
+    with watched(browser, dated, size=DESKTOP, key=KEY) as opened:
+        opened.goto("/")
+        yield opened
+
+
+def tiles(page: Page) -> "list[str]":
+    """The ids of the images in the document, in their order."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('#wall .card[data-id]')]"
+        ".sort((a, b) => a.dataset.index - b.dataset.index).map((one) => one.dataset.id)"
+    )
+    return found
+
+
+def images(url: str, **asked: str | int) -> "list[str]":
+    """The ids of the collection's images, as the service lists them."""
+    answer = httpx.get(f"{url}/v1/images", params=asked, headers={"Authorization": f"Bearer {KEY}"})
+    return [each["id"] for each in answer.json()["images"]]
+
+
+@SIZES
+def test_it_opens_on_the_newest_images_and_scrolls_to_the_last_with_few_of_them_in_the_document(
+    browser: Browser, dated: str, size: tuple[int, int]
+) -> None:
+    with watched(browser, dated, size=size, key=KEY) as page:
+        page.goto("/")
+        expect(page.locator("#wall .image").first).to_be_visible()
+        shown = tiles(page)
+        assert shown == images(dated, order_by="-ingested_at", limit=len(shown))
+        last = images(dated, order_by="ingested_at", limit=1)[0]
+        assert page.evaluate(TO_THE_END, last) < 140
+        expect(page.locator(f'#wall [data-id="{last}"]')).to_be_in_viewport()
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.evaluate("scrollTo(0, 0)")  # what was forgotten on the way is read again
+        expect(page.locator(f'#wall [data-id="{shown[0]}"] img')).to_be_in_viewport()
+
+
+def test_a_reload_leads_back_to_the_same_place_and_newer_images_are_a_click_away(page: Page) -> None:
+    expect(page.locator("#wall .image").first).to_be_visible()
+    newest = tiles(page)[0]
+    page.mouse.wheel(0, 4000)
+    page.wait_for_url("**from=**")
+    page.wait_for_function("() => document.querySelector('#wall .card:not(.waiting)')")
+    aim = page.evaluate("document.elementFromPoint(500, 400).closest('.card').dataset.id")
+    page.reload()
+    expect(page.locator(f'#wall [data-id="{aim}"]')).to_be_in_viewport()
+    page.get_by_role("button", name="Newer images").click()
+    expect(page.locator(f'#wall [data-id="{newest}"]')).to_be_in_viewport()
+
+
+def test_a_month_of_the_timeline_shows_its_images_and_the_back_button_leaves_it(page: Page) -> None:
+    page.get_by_label("Newest by").select_option("taken")
+    expect(page.locator("#status")).to_contain_text(f"{DATED} of ")
+    bar = page.get_by_role("button", name="November 2023: 5 images")
+    bar.click()
+    page.wait_for_url("**month=2023-11**")
+    expect(page.locator("#wall .card")).to_have_count(5)
+    expect(page.locator("#terms")).to_contain_text("November 2023")
+    check_wcag(page)
+    page.go_back()
+    expect(page.locator("#wall .card").nth(20)).to_be_visible()
+    page.go_forward()
+    expect(page.locator("#wall .card")).to_have_count(5)
+    page.get_by_role("button", name="Without: November 2023").click()
+    expect(page.locator("#wall .card").nth(20)).to_be_visible()
+
+
+@SIZES
+def test_the_map_shows_where_images_were_taken_and_leads_to_them(
+    browser: Browser, dated: str, size: tuple[int, int]
+) -> None:
+    with watched(browser, dated, size=size, key=KEY) as page:
+        page.goto("/?map=1")
+        expect(page.locator(".bubble")).to_have_count(3)
+        expect(page.locator("#map-status")).to_contain_text("60 images have a place")
+        check_wcag(page)
+        page.get_by_role("button", name="20 images near 35.7° N, 139.7° E").click()
+        page.wait_for_url("**box=**")
+        expect(page.locator("#status")).to_have_text("20 images")
+        page.reload()
+        expect(page.locator("#wall .card")).to_have_count(20)
+        page.get_by_role("button", name="Whole world").click()
+        expect(page.locator(".bubble")).to_have_count(3)
+
+
+def test_folders_narrow_the_collection_too(page: Page) -> None:
+    page.get_by_role("checkbox", name="flags 8", exact=True).check()
+    page.wait_for_url("**is=folder**")
+    expect(page.locator("#status")).to_have_text("8 images")
+    expect(page.locator("#wall .card")).to_have_count(8)
+
+
+def test_images_are_selected_by_button_by_shift_and_by_key_and_make_a_question(page: Page) -> None:
+    first = page.locator("#wall .card").first
+    first.hover()
+    first.get_by_role("button", name="Select").click()
+    expect(page.locator("#selected-count")).to_have_text("1 selected")
+    page.locator("#wall .image").nth(3).click(modifiers=["Shift"])
+    expect(page.locator("#selected-count")).to_have_text("4 selected")
+    check_wcag(page)
+    page.locator("#wall .image").nth(4).focus()
+    page.keyboard.press("x")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.locator("#selected-count")).to_have_text("6 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator("#selected")).to_be_hidden()
+    page.keyboard.press("x")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#selected-count")).to_have_text("2 selected")
+    page.get_by_role("button", name="More like these").click()
+    expect(page.locator("#terms li")).to_have_count(2)
+    expect(page.locator("#grid .image").first).to_be_visible()
+
+
+def test_arrows_go_through_the_wall_as_it_lies_there_and_the_large_view_goes_with_them(page: Page) -> None:
+    page.locator("#wall .image").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate("document.activeElement.closest('.card').dataset")
+    boxes = page.evaluate("[...document.querySelectorAll('#wall .card')].map((one) => one.offsetTop)")
+    assert page.evaluate("document.activeElement.closest('.card').offsetTop") > min(boxes)
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(lambda url: below["id"] not in url)
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    focused = "document.activeElement.closest('.card')?.dataset.index"
+    page.wait_for_function(f"(index) => {focused} === String(index)", arg=int(below["index"]) + 1)
+    page.keyboard.press("End")
+    page.wait_for_function(f"(index) => Number({focused}) > index + 40", arg=int(below["index"]))
+    page.keyboard.press("Home")
+    page.wait_for_function(f"() => {focused} === '0'")
+
+
+def test_back_from_a_question_leads_to_where_one_was(page: Page) -> None:
+    expect(page.locator("#wall .image").first).to_be_visible()
+    page.mouse.wheel(0, 2500)
+    page.wait_for_url("**from=**")
+    aim = page.evaluate("document.elementFromPoint(500, 400).closest('.card').dataset.id")
+    page.locator(f'#wall [data-id="{aim}"]').hover()
+    page.locator(f'#wall [data-id="{aim}"]').get_by_role("button", name="More like this").click()
+    expect(page.locator("#grid .image").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(f'#wall [data-id="{aim}"]')).to_be_in_viewport()

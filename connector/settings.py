@@ -37,6 +37,7 @@ FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "da
 MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
 """A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
 
@@ -76,9 +77,7 @@ class QdrantSettings(Section):
     """Shards of a new collection on a cluster; fixed once it is made. 12 leaves room to grow."""
     replicas: int | None = Field(default=None, ge=1)
     """Copies of each shard of a new collection on a cluster."""
-    path: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("polyglance")) / "qdrant"
-    )
+    path: Folder = Field(default_factory=lambda: platformdirs.user_data_path("polyglance") / "qdrant")
     """Data folder of the embedded engine."""
     collection: str | None = Field(default=None, pattern=r"^\w[\w.-]{0,199}$")
     """Name of the collection; by default it is named after the space: images-SPACE."""
@@ -223,12 +222,14 @@ class ServeSettings(Section):
     """Longer side of a thumbnail."""
     thumbnail_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Bytes of thumbnails kept in memory."""
-    thumbnail_folder: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
-        default_factory=lambda: Path(platformdirs.user_cache_dir("polyglance")) / "thumbnails"
-    )
+    thumbnail_folder: Folder = Field(default_factory=lambda: platformdirs.user_cache_path("polyglance") / "thumbnails")
     """Folder where thumbnails are kept over restarts."""
     thumbnail_disk_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
     """Bytes of thumbnails kept in that folder, the longest unused given up first; 0 keeps none."""
+    uploads: Folder | None = None
+    """Folder where images that callers send are kept; none means .uploads in qdrant.path."""
+    upload_bytes: int = Field(default=10 * 1024**3, ge=0)
+    """Bytes of all images kept there; beyond them none is taken."""
 
 
 class IngestSettings(Section):
@@ -333,8 +334,7 @@ class Settings(BaseSettings):
         """
         check_environment_names(set(cls.names()))
         try:
-            given: Any = nest(overrides or {})
-            loaded = cls(**given)
+            loaded = cls(**nest(overrides or {}))
         except ValidationError as error:
             raise ConfigError(explain(error, known=list(cls.names()), secret=cls.secrets())) from error
         except ValueError as error:

@@ -26,7 +26,7 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper().replace(".", "__")
 
 
-def nest(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def nest(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Turn ``{"qdrant.url": x}`` into ``{"qdrant": {"url": x}}``."""
     tree: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():

@@ -50,6 +50,7 @@ def roots(path: Path) -> set[str]:
 FLOORS = (
     ("polyglance",),
     ("workers.cli",),
+    ("workers.service",),
     ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
     ("workers.run",),

@@ -14,6 +14,14 @@ Verify = Literal["version", "content", "nothing"]
 Stage = Literal["list", "read", "decode", "embed", "upsert"]
 
 
+def id_of_identity(identity: str) -> str:
+    """The id of the point that the user identifies by this: a UUID as it is, of any other text a UUIDv5."""
+    try:
+        return str(uuid.UUID(identity))
+    except ValueError:
+        return id_of(f"id:{identity}")
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """An image by address, as a source lists it, not yet read.
@@ -55,12 +63,7 @@ class Ref:
 
         An ``identity`` that is a UUID is the id itself; of any other the UUIDv5 is made.
         """
-        if self.identity is None:
-            return id_of(self.uri)
-        try:
-            return str(uuid.UUID(self.identity))
-        except ValueError:
-            return id_of(f"id:{self.identity}")
+        return id_of(self.uri) if self.identity is None else id_of_identity(self.identity)
 
 
 @dataclass(frozen=True, slots=True)

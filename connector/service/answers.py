@@ -53,6 +53,17 @@ class TagsRequest(RequestModel):
     """The tags, in place of those it has."""
 
 
+class ChangeRequest(RequestModel):
+    """What is to be changed of an image; its vector stays."""
+
+    meta: dict[str, Any] | None = Field(default=None, max_length=1000, examples=[{"album": "Norderney", "draft": None}])
+    """The user's own metadata, key by key; null takes a key away."""
+    tags: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        default=None, max_length=100, examples=[["dog", "beach"]]
+    )
+    """The tags, in place of those it has."""
+
+
 class ClassifyRequest(RequestModel):
     """Labels to choose from."""
 

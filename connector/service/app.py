@@ -5,11 +5,11 @@ embedded together by ``TextBatcher``; ``Guard`` stands around every request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -38,11 +38,13 @@ IMAGES = 8
 """Files read and decoded at once, as far as their bytes allow."""
 GALLERY = Path(__file__).parent / "gallery"
 _MEANINGS = {
+    400: "The body cannot be read as what it says it is.",
     401: "A key is wanted.",
     403: "This key may not do that.",
     404: "There is no such thing here.",
     409: "Another space built the collection.",
     413: "The body is too large.",
+    415: "The body is of another kind.",
     421: "The service is not called by this name.",
     422: "The question cannot be answered as asked.",
     429: "Too many wait; ask again after Retry-After seconds.",
@@ -51,7 +53,7 @@ _MEANINGS = {
     503: "The store, the model or time is not there; ask again.",
     507: "The store has no room.",
 }
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANINGS.items()
 }
 _WEBP: dict[int | str, dict[str, Any]] = {
@@ -71,11 +73,13 @@ class Service:
 
     def __init__(self, search: ImageSearch, *, settings: Settings) -> None:
         serve = settings.serve
-        self._settings = settings
+        self.settings = settings
+        self.search = search
+        self.extension: AbstractAsyncContextManager[None] = nullcontext()
         self.metrics = Metrics()
         self.keys = Keys(serve)
         self._originals = Originals(settings)
-        roots = Roots(settings)
+        self.roots = Roots(settings)
         self._admission = ImageAdmission(
             threads=IMAGES,
             queue=serve.queue,
@@ -105,7 +109,7 @@ class Service:
             self._search,
             admission=self._admission,
             originals=self._originals,
-            roots=roots,
+            roots=self.roots,
             thumbnails=thumbnails,
             keys=self.keys,
             metrics=self.metrics,
@@ -124,13 +128,18 @@ class Service:
 
         A lone process answers at once and says that it is not ready; one of many takes no caller before it is.
         """
+        async with self.extension, self._serving(app):
+            yield
+
+    @asynccontextmanager
+    async def _serving(self, app: FastAPI) -> AsyncIterator[None]:
         _make_routes(app)
         readiness = self.operations.readiness
         warming = asyncio.create_task(readiness.warm_up())
         measuring = asyncio.create_task(self.operations.measure_lag())
         watching = asyncio.create_task(readiness.watch())
         try:
-            if self._settings.serve.workers > 1:
+            if self.settings.serve.workers > 1:
                 await warming
             yield
         finally:
@@ -145,7 +154,11 @@ class Service:
             await self._search.close()
 
 
-def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
+Extend: TypeAlias = Callable[[FastAPI, Service], AbstractAsyncContextManager[None]]
+"""Brings routes of a package above ours into the application; the context is open for as long as it serves."""
+
+
+def create_app(search: ImageSearch, *, settings: Settings, extend: Extend | None = None) -> FastAPI:
     """The application over an open search, which it closes when it ends."""
     service = Service(search, settings=settings)
     app = FastAPI(
@@ -162,11 +175,13 @@ def create_app(search: ImageSearch, *, settings: Settings) -> FastAPI:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.serve.cors_origins),
-        allow_methods=["GET", "POST", "PUT"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Range"],
         expose_headers=["X-Request-ID", "Retry-After", "ETag", "Content-Range"],
     )
     _add_routes(app, service)
+    if extend is not None:
+        service.extension = extend(app, service)
     app.mount("/", StaticFiles(directory=GALLERY, html=True))
     return app
 
@@ -183,7 +198,7 @@ def _make_routes(app: FastAPI) -> None:
 
 def _add_routes(app: FastAPI, service: Service) -> None:
     keys, questions, images, running = service.keys, service.questions, service.images, service.operations
-    reading = APIRouter(dependencies=[Depends(keys.may_read)], responses=_PROBLEMS)
+    reading = APIRouter(dependencies=[Depends(keys.may_read)], responses=PROBLEMS)
     reading.post("/v1/search", tags=["ask"])(questions.search)
     reading.post("/v1/search/image", tags=["ask"])(questions.search_by_image)
     reading.post("/v1/classify", tags=["ask"])(questions.classify)
@@ -197,9 +212,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     reading.get("/v1/ingestions", tags=["operate"])(running.ingestions)
     reading.get("/v1/rejects", tags=["operate"])(running.rejects)
     reading.get("/metrics", tags=["operate"], response_class=Response)(running.metrics)
-    writing = APIRouter(dependencies=[Depends(keys.may_write)], responses=_PROBLEMS)
+    writing = APIRouter(dependencies=[Depends(keys.may_write)], responses=PROBLEMS)
     writing.put("/v1/points/{point_id}/tags", tags=["images"])(images.tag)
-    seeing = APIRouter(responses=_PROBLEMS, default_response_class=Response, tags=["images"])
+    writing.patch("/v1/points/{point_id}", tags=["images"])(images.change)
+    seeing = APIRouter(responses=PROBLEMS, default_response_class=Response, tags=["images"])
     original, thumbnail = [Depends(keys.may_see)], [Depends(keys.may_see_thumbnail)]
     lasting = [Depends(keys.may_see_lasting)]
     seeing.get("/images/{point_id}", dependencies=original, responses=_ORIGINAL)(images.image)

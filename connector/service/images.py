@@ -4,7 +4,7 @@ The one rule: files are read a few at a time in threads of their own, so that sl
 whoever hangs up frees a thread only when it has ended.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import HTTPException, Path, Request, Response
@@ -13,7 +13,7 @@ from connector.errors import InvalidQuery, UnreadableImage
 from connector.records import Payload, StoredPoint
 from connector.search.async_client import AsyncImageSearch
 from connector.service.admission import ImageAdmission
-from connector.service.answers import PointAnswer, TagsRequest
+from connector.service.answers import ChangeRequest, PointAnswer, TagsRequest
 from connector.service.keys import Keys
 from connector.service.metrics import Metrics
 from connector.service.originals import Original, Originals, answer
@@ -53,6 +53,17 @@ class Images:
         """Give an image these tags, in place of those it has; needs a key of ``serve.api_keys``."""
         found = await self._found(point_id)
         await self._search.set_payload(found.id, {"tags": [*dict.fromkeys(tags.tags)]})
+        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+
+    async def change(self, point_id: PointId, change: ChangeRequest) -> PointAnswer:
+        """Change the user's metadata of an image key by key, and its tags; needs a key of ``serve.api_keys``."""
+        found = await self._found(point_id)
+        wanted: dict[str, Any] = {"meta": change.meta} if change.meta else {}
+        if change.tags is not None:
+            wanted["tags"] = [*dict.fromkeys(change.tags)]
+        if not wanted:
+            raise InvalidQuery("nothing is to be changed; give meta, tags or both.")
+        await self._search.set_payload(found.id, wanted)
         return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
 
     async def image(self, point_id: PointId, request: Request) -> Response:

@@ -45,6 +45,7 @@ STATUSES: Mapping[type[PolyglanceError], tuple[int, str]] = {
 """The status and the code for each kind of error; a kind beneath another counts as that."""
 
 _HTTP_CODES = {
+    400: "bad_request",
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",

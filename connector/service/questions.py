@@ -79,7 +79,7 @@ class Questions:
     ) -> SearchAnswer:
         """The images nearest to one that is sent along; ``options`` is JSON with where, limit, offset and so on."""
         started = time.perf_counter()
-        wanted = _parsed(TypeAdapter(ImageSearchRequest), options)
+        wanted = parsed(TypeAdapter(ImageSearchRequest), options)
         data = await file.read()
 
         def search(slot: Slot) -> Hits:
@@ -100,7 +100,7 @@ class Questions:
         options: Annotated[str, Form(examples=['{"labels": ["Hund", "Katze"], "language": "de"}'])],
     ) -> ClassifyAnswer:
         """Which of the labels fits an image that is sent along; ``options`` is JSON with labels and so on."""
-        wanted = _parsed(TypeAdapter(ClassifyRequest), options)
+        wanted = parsed(TypeAdapter(ClassifyRequest), options)
         data = await file.read()
 
         def embed(slot: Slot) -> Vectors:
@@ -144,7 +144,8 @@ def _label(found: Label) -> LabelAnswer:
     return LabelAnswer(name=found.name, probability=found.probability, score=found.score)
 
 
-def _parsed(adapter: TypeAdapter[T], options: str) -> T:
+def parsed(adapter: TypeAdapter[T], options: str) -> T:
+    """What a form's JSON says. Raises InvalidQuery."""
     try:
         return adapter.validate_json(options)
     except ValidationError as error:

@@ -33,6 +33,10 @@ class Roots:
         self._named = [place for place in map(_place_of, settings.serve.roots) if place]
         self._read: tuple[float, list[str], bool] = (0.0, [], False)
 
+    def name(self, *places: str) -> None:
+        """Let originals below these addresses be read too; ``https://`` stands for all of the public web."""
+        self._named += places
+
     def check(self, uri: Any) -> None:
         """Raise OriginalMissing for an address that is none, or lies outside the places."""
         place = _place_of(uri) if isinstance(uri, str) else None

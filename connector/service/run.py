@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 
 from connector.process import usable_threads
 from connector.search.client import ImageSearch
-from connector.service.app import create_app
+from connector.service.app import Extend, create_app
 from connector.service.connections import HEADER_BYTES, BoundedProtocol, HalfOpen
 from connector.service.metrics import FOLDER
 from connector.settings import Settings
@@ -25,22 +25,22 @@ _HEALTH_S = 60
 """Seconds within which a process must answer its parent: loading a model keeps it busy."""
 
 
-def run(search: ImageSearch, *, settings: Settings) -> None:
-    """Serve until the process is told to end; the search is closed then."""
+def run(search: ImageSearch, *, settings: Settings, extend: Extend | None = None) -> None:
+    """Serve until the process is told to end; the search is closed then. ``extend`` is a function of a module."""
     if settings.serve.workers == 1:
-        uvicorn.Server(_config(create_app(search, settings=settings), settings=settings)).run()
+        uvicorn.Server(_config(create_app(search, settings=settings, extend=extend), settings=settings)).run()
         return
     search.close()  # it has shown that the collection is there; each process opens its own
     with tempfile.TemporaryDirectory(prefix="polyglance-metrics-") as folder:
         os.environ[FOLDER] = folder
-        config = _config(partial(open_app, settings), settings=settings)
+        config = _config(partial(open_app, settings, extend), settings=settings)
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
-def open_app(settings: Settings) -> ASGIApp:
+def open_app(settings: Settings, extend: Extend | None) -> ASGIApp:
     """The application of one of several processes, with its share of the cores."""
     os.environ["OMP_NUM_THREADS"] = str(max(1, usable_threads() // settings.serve.workers))  # torch's too, once loaded
-    return create_app(ImageSearch.open(settings=settings), settings=settings)
+    return create_app(ImageSearch.open(settings=settings), settings=settings, extend=extend)
 
 
 def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn.Config:

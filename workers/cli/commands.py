@@ -70,7 +70,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Find images by text in any language, by an image, or by a weighted query of these.",
     ),
     "serve": (
-        "connector.cli.serve",
+        "workers.cli.serve",
         "Serve the gallery and the REST interface on http://127.0.0.1:8000; Ctrl-C ends it.",
     ),
     "evaluate": (

@@ -16,11 +16,11 @@ from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, cast, overload
 
 from connector.errors import IMAGE_FAULTS, CollectionMissing, ConfigError, InvalidQuery, UnreadableImage
 from connector.models.catalog import find_space
-from connector.records import FacetCount, StoredPoint, masked_uri
+from connector.records import FacetCount, Payload, StoredPoint, masked_uri
 from connector.search.client import ImageSearch
 from connector.search.options import SearchArguments, Where, as_point_id, shown
 from connector.settings import Settings
@@ -39,14 +39,19 @@ TOGETHER = 1_000
 """Images that go through the pipeline together, and points that are read or removed at a time."""
 
 
+AddStatus: TypeAlias = Literal["added", "replaced", "unchanged", "rejected"]
+
+
 @dataclass(frozen=True, slots=True)
 class Added:
     """What became of many images, in the order they were given.
 
-    ``ids`` has one for each image, None for a reject; ``counts`` balance: listed is stored + unchanged + rejected.
+    ``ids`` has one for each image, None for a reject, and ``statuses`` say what became of each; ``rejects`` are those
+    of the images that were rejected, in their order. ``counts`` balance: listed is stored + unchanged + rejected.
     """
 
     ids: tuple[str | None, ...]
+    statuses: tuple[AddStatus, ...]
     rejects: tuple[Reject, ...]
     counts: Counts
 
@@ -54,10 +59,11 @@ class Added:
 class Collection:
     """A collection of images to read and to write. Safe to use from many threads; closed by ``with`` or ``close``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, home: Path | None = None) -> None:
+        """``home`` is a folder whose files count as of one source, that folder, and not each as one of its own."""
         self.settings = settings
         self._engine = open_engine(settings.qdrant, collection=settings.collection)
-        self._given = GivenImages(settings)
+        self._given = GivenImages(settings, home=home)
         self._adding = threading.Lock()  # the pipeline takes one shard at a time
         self._opening = threading.Lock()
         self._worker: Worker | None = None
@@ -108,7 +114,7 @@ class Collection:
         image: Iterable[GivenImage],
         *,
         meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        id: Sequence[str | uuid.UUID] | None = None,
+        id: Sequence[str | uuid.UUID | None] | None = None,
     ) -> Added: ...
 
     def add(
@@ -116,7 +122,7 @@ class Collection:
         image: "GivenImage | Iterable[GivenImage]",
         *,
         meta: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        id: "str | uuid.UUID | Sequence[str | uuid.UUID] | None" = None,
+        id: "str | uuid.UUID | Sequence[str | uuid.UUID | None] | None" = None,
     ) -> str | Added:
         """Add an image, or many; they can be found when this returns.
 
@@ -240,18 +246,26 @@ class Collection:
                 ]
                 refs = [each for each in made if isinstance(each, Ref)]
                 counters = Counters(threads=worker.pipeline.threads)
+                before = self._stored([each.point_id for each in refs])
                 worker.pipeline.run(refs, source=self._given, counters=counters)
+                after = self._stored([*before])
             finally:
                 self._given.forget()
-        early = [each for each in made if isinstance(each, Reject)]
-        late = {each.ref.point_id for each in counters.rejects if each.ref is not None}
-        rejects = (*early, *counters.rejects)
-        counts = counters.report().counts
+        late = {each.ref.point_id: each for each in counters.rejects if each.ref is not None}
+        outcomes = [each if isinstance(each, Reject) else late.get(each.point_id, each) for each in made]
+        counts, early = counters.report().counts, len(made) - len(refs)
+        ids = tuple(each.point_id if isinstance(each, Ref) else None for each in outcomes)
         return Added(
-            tuple(each.point_id if isinstance(each, Ref) and each.point_id not in late else None for each in made),
-            rejects,
-            Counts(len(images), counts.stored, counts.unchanged, counts.rejected + len(early)),
+            ids,
+            tuple(_status(each, before=before, after=after) for each in ids),
+            tuple(each for each in outcomes if isinstance(each, Reject)),
+            Counts(len(images), counts.stored, counts.unchanged, counts.rejected + early),
         )
+
+    def _stored(self, ids: Sequence[str]) -> dict[str, Payload]:
+        """What tells whether points were written anew, of those that are there."""
+        known = ["version", "content_hash", "ingested_at"]
+        return {each.id: each.payload for each in self._engine.retrieve(ids, fields=known)} if ids else {}
 
     def _at_work(self) -> "Worker":
         """The tower and the pipeline, made ready when the first image comes; makes the collection too."""
@@ -329,9 +343,18 @@ def _checked(meta: object) -> dict[str, Any] | None:
     raise InvalidQuery(f"meta is {shown(meta)}; a mapping such as {{'album': 'Norderney'}} is wanted.")
 
 
+def _status(id: str | None, *, before: Mapping[str, Payload], after: Mapping[str, Payload]) -> AddStatus:
+    if id is None:
+        return "rejected"
+    if id not in before:
+        return "added"
+    return "unchanged" if before[id] == after.get(id) else "replaced"
+
+
 def _joined(parts: Sequence[Added]) -> Added:
     return Added(
         tuple(chain.from_iterable(each.ids for each in parts)),
+        tuple(chain.from_iterable(each.statuses for each in parts)),
         tuple(chain.from_iterable(each.rejects for each in parts)),
         Counts(*(sum(getattr(each.counts, one.name) for each in parts) for one in fields(Counts))),
     )

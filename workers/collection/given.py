@@ -39,7 +39,8 @@ class GivenImages:
 
     root = MEMORY
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, home: Path | None = None) -> None:
+        self._home = None if home is None else home.as_uri()
         self._addresses = Addresses(settings, source=MEMORY, base=Path.cwd())
         self._most = settings.limits.max_bytes
         self._data: dict[str, bytes] = {}
@@ -51,7 +52,7 @@ class GivenImages:
         try:
             if isinstance(image, str | Path):
                 found = self._addresses.ref(_address(image), position=None, meta=meta, identity=identity)
-                return found if isinstance(found, Reject) else replace(found, source=found.uri)
+                return found if isinstance(found, Reject) else self._placed(found)
             data = _bytes_of(image)
         except UnreadableImage as error:
             return Reject(f"{MEMORY}{position}", stage="decode", reason=error.reason, detail=str(error))
@@ -65,6 +66,12 @@ class GivenImages:
         self._data[uri] = data
         version = Version.of_page(etag=None, modified=None, data=data).with_metadata(meta or {})
         return Ref(*(uri, MEMORY, name, "", name, version), size=len(data), meta=meta or {}, identity=identity)
+
+    def _placed(self, ref: Ref) -> Ref:
+        """An image of an address is a source of its own, but for those of the home."""
+        if self._home is None or not ref.uri.startswith(f"{self._home}/"):
+            return replace(ref, source=ref.uri)
+        return replace(ref, source=self._home, folder="")
 
     def list(self) -> Iterator[Ref | Reject]:
         """Nothing: whoever hands images over has their refs."""

@@ -16,12 +16,12 @@ from PIL import Image
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from connector import ConfigError, ImageSearch, Settings
-from connector.cli.serve import check_reach
 from connector.service.app import create_app
 from connector.settings import ServeSettings
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.scratch import scratch_folder
+from workers.cli.serve import check_reach
 from workers.demo import tour
 
 SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"

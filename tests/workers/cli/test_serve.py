@@ -15,11 +15,11 @@ import pytest
 
 from benchmarks.bench_service import soak
 from connector import CollectionMissing, Settings
-from connector.cli.serve import open_some
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.connector.service.conftest import ROOT, address_in, copied, ready
 from tests.qdrant_standin.standin import running
+from workers.cli.serve import open_some
 
 MEMORY_GROWTH = 0.05
 """How much more memory a service may hold at the end of a soak than in its second quarter."""

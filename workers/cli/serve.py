@@ -42,11 +42,12 @@ def serve(
     loaded = Settings.load(given)
     require("serve", what="the service")
     from connector.service.run import run
+    from workers.service.app import writing
 
     check_reach(loaded.serve)
     chosen = {name for name, origin in Settings.origins(given).items() if origin != "default"}
     search, opened = open_some(loaded, choose=not chosen & {"model.space", "qdrant.collection"})
-    run(search, settings=opened)
+    run(search, settings=opened, extend=writing)
 
 
 def open_some(settings: "Settings", *, choose: bool) -> "tuple[ImageSearch, Settings]":

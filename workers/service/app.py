@@ -1,0 +1,46 @@
+"""What a service that also writes has beside one that only asks: routes that add and remove images, and ingestions.
+
+The one rule: nothing is loaded for them before the first image comes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from connector.service.admission import AdmissionQueue
+from connector.service.app import PROBLEMS, Service
+from workers.collection.client import Collection
+from workers.service.uploads import Uploads
+from workers.service.writing import Writing
+
+WAITING = 16
+"""Requests that wait for others to be worked on; each holds its images in memory."""
+WEB = ("http://", "https://")
+
+
+def writing(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]:
+    """Add the routes that write; the context lasts as long as the service."""
+    uploads = Uploads(service.settings)
+    collection = Collection(service.settings, home=uploads.folder)
+    queue = AdmissionQueue(threads=1, queue=WAITING, name="adding")
+    routes = Writing(
+        collection, search=service.search, uploads=uploads, roots=service.roots, queue=queue, keys=service.keys
+    )
+    service.roots.name(uploads.folder.as_uri(), *WEB)
+    router = APIRouter(dependencies=[Depends(service.keys.may_write)], responses=PROBLEMS, tags=["write"])
+    router.post("/v1/images")(routes.add)
+    router.post("/v1/images/addresses")(routes.add_addresses)
+    router.delete("/v1/images")(routes.delete)
+    app.include_router(router)
+
+    @asynccontextmanager
+    async def open_for_as_long() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(queue.close)
+            await asyncio.to_thread(collection.close)
+
+    return open_for_as_long()

@@ -1,7 +1,8 @@
-"""``polyglance collection``: look at a collection, make it, name it, move it, delete it."""
+"""``polyglance collection``: look at a collection, make, name, back up, move or delete it."""
 
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from connector.store.engine import CollectionInfo, Engine
 
-app = typer.Typer(help="Look at a collection, make it, name it, move it, delete it.", no_args_is_help=True)
+app = typer.Typer(help="Look at a collection, make, name, back up, move or delete it.", no_args_is_help=True)
 
 
 @app.command()
@@ -190,6 +191,53 @@ def push(
     )
     if done.left_out:
         say(f"{done.left_out:,} points were left out: they have no vector. `--log` names them.", err=True)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it; a file that is there is replaced.")],
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+) -> None:
+    """Write a collection into a file, as it is now, while others search and ingest: for a server, its snapshot.
+
+    polyglance collection backup photos.backup
+    """
+    from rich.console import Console
+
+    from connector.store.open import back_up
+
+    loaded = _load(space, collection, settings)
+    with Console(stderr=True).status(f"writing {loaded.collection} to {printable(file)}"):
+        back_up(loaded.qdrant, collection=loaded.collection, file=file)
+    say(f"collection {loaded.collection} is in {printable(file)}: {file.stat().st_size:,} bytes.")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `polyglance collection backup` wrote.")],
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+) -> None:
+    """Make a collection of a backup, under the name that it had or another; what is there is not written over.
+
+    polyglance collection restore photos.backup
+    """
+    from rich.console import Console
+
+    from connector.settings import Settings
+    from connector.store.open import restore as make
+
+    loaded = Settings.load(options.explicit(space=space, collection=collection, settings=settings))
+    with Console(stderr=True).status(f"restoring {printable(file)}"):
+        name = make(loaded.qdrant, collection=loaded.qdrant.collection, default=loaded.collection, file=file)
+    with closing(
+        _open(loaded.model_copy(update={"qdrant": loaded.qdrant.model_copy(update={"collection": name})}))
+    ) as engine:
+        found = engine.info()
+    say(f"collection {printable(name)} is restored: {found.points:,} points of space {found.schema.fingerprint.space}.")
 
 
 def _load(

@@ -70,6 +70,39 @@ def copied_apart(settings: QdrantSettings, *, collection: str) -> Iterator[Qdran
         yield settings.model_copy(update={"path": Path(folder)})
 
 
+def back_up(settings: QdrantSettings, *, collection: str, file: Path) -> None:
+    """Write a collection into a file as it is now, while others use it. Raises ConfigError and StoreError."""
+    if settings.url is None:
+        from connector.store.edge.shared import SharedEngine
+
+        with closing(SharedEngine.open(settings.path, collection=collection)) as engine:
+            engine.backup(file)
+    else:
+        from connector.store.server.snapshots import save_snapshot
+
+        with closing(open_engine(settings, collection=collection)) as engine:
+            meant = engine.resolved()
+        save_snapshot(settings, collection=meant, file=file)
+
+
+def restore(settings: QdrantSettings, *, collection: str | None, default: str, file: Path) -> str:
+    """Make a collection of what ``back_up`` wrote; returns its name.
+
+    Without a name it is the one that the file tells, or ``default`` where it tells none. Raises ConfigError where there
+    is a collection of this name, and StoreRefused for a damaged file; then nothing was made.
+    """
+    if settings.url is None:
+        from connector.store.edge.backup import read_about, restore_backup
+
+        name = collection or read_about(file).collection
+        restore_backup(file, root=settings.path, collection=name)
+        return name
+    from connector.store.server.snapshots import restore_snapshot
+
+    restore_snapshot(settings, collection=collection or default, file=file)
+    return collection or default
+
+
 def check_rights(settings: QdrantSettings, *, collection: str, managing: bool) -> None:
     """Ask a server whether the key may write into the collection, or change it as such (``managing``), and do nothing.
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
+from tests.qdrant_standin import snapshots
 from tests.qdrant_standin.faults import Broken, Fault, Script
 from tests.qdrant_standin.keys import Access, Keys, Right
 from tests.qdrant_standin.store import Store
@@ -202,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, {"result": self._control(url.path, raw)})
         if (self.command, url.path) == ("GET", "/"):
             return self._send(200, VERSION)
+        if "/snapshots" in url.path:
+            return self._serve_snapshots(url.path, raw)
         route, params = _find(self.command, url.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         body: Any = json.loads(raw) if raw and len(raw) <= BODY_LIMIT else None
@@ -238,6 +241,19 @@ class _Handler(BaseHTTPRequestHandler):
             return route.act(self.server.store, params, parsed)
 
         return {"result": as_answered(self.server.script.play(route.operation, act)), "status": "ok"}
+
+    def _serve_snapshots(self, path: str, raw: bytes) -> None:
+        """Snapshots, whose bodies are files and no JSON."""
+        name = unquote(path.split("/")[2])
+        try:
+            access: Access = self.server.keys.identify({key.lower(): value for key, value in self.headers.items()})
+            access.check("manage", collection=name)
+            answer = snapshots.serve(self.server.store, self.command, path, raw)
+        except Refusal as refusal:
+            return self._send(refusal.status, {"status": {"error": refusal.message}, "time": 0.0})
+        if isinstance(answer, bytes):
+            return self._send_bytes(200, answer, {}, kind="application/octet-stream")
+        return self._send(200, {"result": answer, "status": "ok", "time": 0.0})
 
     def _break(self, fault: Fault) -> None:
         match fault.kind:

@@ -3,6 +3,7 @@
 Raises ``Refusal`` for whatever a server would answer with an error.
 """
 
+import pickle
 import threading
 import uuid
 from collections import Counter
@@ -119,11 +120,32 @@ class Store:
         self.room: Room = "free"
         self._client = QdrantClient(":memory:")
         self._made: dict[str, _Made] = {}
+        self.snapshots: dict[str, bytes] = {}
         self._journal = Journal(None)
         if journal is not None:
             for name, args, kwargs in read_journal(journal):
                 getattr(self, name)(*args, **kwargs)
             self._journal = Journal(journal)
+
+    @_one_at_a_time
+    def packed(self, name: str) -> bytes:
+        """A collection as a snapshot."""
+        if name not in self._made:
+            raise Refusal(404, f"Not found: Collection `{name}` doesn't exist!")
+        made = self._made[name]
+        points, _ = self._client.scroll(name, limit=1_000_000, with_payload=True, with_vectors=True)
+        found = [models.PointStruct(id=each.id, vector=each.vector or {}, payload=each.payload) for each in points]
+        indexes = {key: info.params or info.data_type for key, info in made.indexes.items()}
+        return pickle.dumps((made.config.model_copy(update={"metadata": made.metadata}), indexes, found))
+
+    def unpack(self, name: str, snapshot: Any) -> None:
+        """A collection of a snapshot."""
+        config, indexes, points = snapshot
+        self.create_collection(name, config)
+        for key, params in indexes.items():
+            self.create_index(name, key, params)
+        if points:
+            self.upsert(name, points)
 
     @_one_at_a_time
     def create_collection(self, name: str, config: models.CreateCollection) -> bool:

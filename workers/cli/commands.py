@@ -89,7 +89,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "connector.cli.mcp",
         "Serve search, like, classify and facets to an agent, over standard input and output (Model Context Protocol).",
     ),
-    "collection": ("connector.cli.collection", "Look at a collection, make it, name it, move it, delete it."),
+    "collection": (
+        "connector.cli.collection",
+        "Look at a collection, make, name, back up, move or delete it.",
+    ),
 }
 """By name: the module that holds the command in its ``app``, and the command's line in the help."""
 

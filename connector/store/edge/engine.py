@@ -24,6 +24,7 @@ import qdrant_edge as edge
 from connector.errors import StoreError, StoreRefused
 from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
+from connector.store.edge.backup import write_backup
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
@@ -250,6 +251,15 @@ class EmbeddedEngine(FolderEngine):
                 self._optimizing = None
             yield copy
 
+    def backup(self, file: str) -> None:
+        """Write all that was acknowledged into a file, while questions are answered and writers wait."""
+        with self._writing:
+            with self._use() as (shard, _):
+                shard.flush()
+                points = shard.info().points_count
+            with edge_errors(self._folder.path):
+                write_backup(self._folder, Path(file), points=points)
+
     def leave_optimizing(self) -> None:
         """Give up building the graph, for whoever closes this engine soon: it would take too long to wait for."""
         self._leaving = True
@@ -354,7 +364,7 @@ class EmbeddedEngine(FolderEngine):
 
     def _picked(self, request: edge.QueryRequest) -> list[StoredPoint]:
         with self._use() as (shard, _):
-            return [StoredPoint(id=str(point.id), payload=payload_of(point)) for point in shard.query(request)]
+            return [StoredPoint(str(point.id), payload_of(point)) for point in shard.query(request)]
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)

@@ -184,6 +184,10 @@ class SharedEngine(FolderEngine):
         """Build the search graph in a child process of the host, while questions are answered and writers wait."""
         self._call("optimize")
 
+    def backup(self, file: Path) -> None:
+        """Write the collection into a file of this machine, as whoever hosts it has it open. Raises ConfigError."""
+        self._call("backup", str(file.expanduser().absolute()))
+
     def drop(self) -> None:
         """Delete the collection with everything in it; harmless when there is none. ``create`` may follow."""
         with contextlib.suppress(CollectionMissing):

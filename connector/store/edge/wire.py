@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CALLS = (
     *("create", "info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll"),
-    *("count", "facet", "sample", "ordered", "optimize", "drop"),
+    *("count", "facet", "sample", "ordered", "optimize", "drop", "backup"),
 )
 """What may be asked of the process that has the collection open."""
 

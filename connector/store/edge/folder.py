@@ -222,6 +222,8 @@ class CollectionFolder:
         self._recover()
         config = self.shard_path / "edge_config.json"
         before = config.read_bytes() if config.is_file() else b""
+        if next(self.shard_path.rglob("tracker_journal.dat"), None) is not None:  # Edge works through them now
+            set_aside(self.shard_path)
         shard = edge.EdgeShard.load(str(self.shard_path), shard_config(self.read_schema()))
         if config.read_bytes() != before:  # another version of polyglance, or of Edge
             set_aside(self.shard_path)

@@ -3,8 +3,8 @@
     shard/sums.json       the files as they were when the collection was last closed
     shard/sums.old.json   the same while it is written to, and after a crash: only files that are ``LASTING`` are known
 
-The rule: reading changes no byte of a shard, so the sums hold until the first write, which sets them aside. They lie in
-the shard, and move with it.
+The rule: reading changes no byte of a shard, so the sums hold until the first write, which sets them aside; as does
+opening a shard with journals, which Edge then works through. They lie in the shard, and move with it.
 """
 
 import os

@@ -185,6 +185,28 @@ def test_writing_sets_the_sums_aside_and_closing_notes_them_anew(settings: Setti
     assert not (shard / "sums.old.json").exists()
 
 
+@pytest.mark.parametrize("change", ["delete", "set_payload", "upsert", "optimize", "nothing"])
+def test_whoever_reads_after_a_change_leaves_the_sums_true(settings: Settings, change: str) -> None:
+    """Edge works through what a writer left over when the next one opens the collection, if only to read."""
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        first, second = _points(engine.scroll(limit=2, vectors=True).points)
+        match change:
+            case "delete":
+                engine.delete([first.id])
+            case "set_payload":
+                engine.set_payload([first.id, second.id], {"label": "Red"})
+            case "upsert":
+                engine.upsert([first, second])
+            case "optimize":
+                engine.optimize()
+    for _ in range(2):
+        assert verify(_shard(settings), share=1).faults == ()
+        with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+            assert engine.count()
+            assert verify(_shard(settings), share=1).faults == ()
+    assert verify(_shard(settings), share=1).unknown == 0
+
+
 def test_after_a_crash_what_is_written_once_is_still_known(settings: Settings) -> None:
     shard = _shard(settings)
     (shard / "sums.json").rename(shard / "sums.old.json")

@@ -1,6 +1,7 @@
 """``polyglance check``: whether a collection, its files and its runs are as they should be, and what mends them."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,7 @@ from connector.cli import options
 from connector.cli.output import say, say_json
 from connector.errors import ConfigError
 from connector.printable import printable
-from workers.cli.ingest import Runs, at_runs
+from workers.cli.ingest import Runs, at_runs, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from workers.run.check import CheckReport
@@ -26,6 +27,13 @@ def check(
         str | None,
         typer.Option("--read-data", metavar="SHARE", help="Read this share of points, images and files too, as 1%."),
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Embed again what has its image; remove damaged files of runs."),
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="With --repair: remove points that are wrong and have no image.")
+    ] = False,
     runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
@@ -43,13 +51,33 @@ def check(
     from workers.run.check import check as look
 
     share = 0.0 if read_data is None else _share(read_data)
+    if remove and not repair:
+        raise ConfigError("--remove goes with --repair.")
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     loaded = Settings.load({**given, **at_runs(runs)})
-    with progress.waiting(f"checking {loaded.collection}", console=Console(stderr=True)):
+    console = Console(stderr=True)
+    waiting = partial(progress.waiting, console=console)
+    with waiting(f"checking {loaded.collection}"):
         found = look(loaded, read_data=share)
+    mended = None
+    if repair and not found.sound:
+        from workers.run.repair import repair as mend
+
+        if not as_json:
+            _show(found)
+        shown = partial(progress.shown, console=console)
+        with terminated_like_interrupted():
+            mended = mend(loaded, found, remove=remove, show=shown, wait=waiting)
+        with waiting(f"checking {loaded.collection} again"):
+            found = look(loaded, read_data=share)
     if as_json:
-        say_json({**asdict(found), "sound": found.sound})
+        say_json({**asdict(found), "sound": found.sound, "repaired": None if mended is None else asdict(mended)})
     else:
+        if mended is not None:
+            say(
+                f"repaired: {mended.embedded:,} images embedded again, {mended.files:,} damaged files of runs and "
+                f"{mended.removed:,} points removed; {mended.left:,} points stay wrong"
+            )
         _show(found)
     raise typer.Exit(0 if found.sound else 1)
 

@@ -386,3 +386,30 @@ def test_the_command_says_what_it_found_by_its_exit_code(cli: CommandLine, setti
     for share in ("lots", "101%", "-1%", "nan"):
         assert cli("check", *where, "--read-data", share).code == 2
     assert cli("check", *where, "--collection", "nowhere").code == 1
+
+
+def test_a_repair_embeds_what_has_its_image_and_removes_the_rest_only_when_told(
+    cli: CommandLine, settings: Settings
+) -> None:
+    where = ("--set", f"qdrant.path={settings.qdrant.path}", "--set", "ingest.workers=0", "--space", "mini", "--json")
+    stray = str(uuid.UUID(int=19, version=4))
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        before = _points(engine.scroll(limit=1000, vectors=True).points)
+        cleared, turned, lost, other, *_ = before
+        engine.upsert([Point(cleared.id, cleared.vector, {}), Point(turned.id, other.vector, turned.payload)])
+        engine.upsert([Point(stray, other.vector, other.payload)])
+        engine.delete([lost.id])
+    (run,) = run_folders(settings)
+    run.files.write("status.json", b"{}")
+    ran = cli("check", *where, "--read-data", "100%", "--repair")
+    assert ran.json["repaired"] == {"files": 1, "embedded": 3, "removed": 0, "left": 1}
+    assert (ran.code, [each["where"] for each in ran.json["findings"]]) == (1, [stray])
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        after = {each.id: each for each in _points(engine.scroll(limit=1000, vectors=True).points)}
+    for each in before:
+        assert after[each.id].payload.keys() == each.payload.keys()
+        np.testing.assert_allclose(after[each.id].vector, each.vector, atol=2e-3)
+    ran = cli("check", *where, "--repair", "--remove")
+    assert (ran.code, ran.json["repaired"]["removed"]) == (0, 1)
+    assert cli("check", *where, "--read-data", "100%").code == 0
+    assert cli("check", *where, "--remove").code == 2

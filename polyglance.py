@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from workers.cli.commands import app
     from workers.collection.async_client import AsyncCollection
     from workers.collection.client import Added, Collection
+    from workers.duplicates.find import DuplicateReport
+    from workers.duplicates.groups import Duplicate, DuplicateGroup
 
 __all__ = [
     "Added",
@@ -58,6 +60,9 @@ __all__ = [
     "CollectionMismatch",
     "CollectionMissing",
     "ConfigError",
+    "Duplicate",
+    "DuplicateGroup",
+    "DuplicateReport",
     "FacetCount",
     "Hit",
     "HitGroup",
@@ -97,6 +102,9 @@ _LAZY = {
     "AsyncCollection": "workers.collection.async_client",
     "AsyncImageSearch": "connector.search.async_client",
     "Collection": "workers.collection.client",
+    "Duplicate": "workers.duplicates.groups",
+    "DuplicateGroup": "workers.duplicates.groups",
+    "DuplicateReport": "workers.duplicates.find",
     "FacetCount": "connector.records",
     "Hit": "connector.records",
     "HitGroup": "connector.records",

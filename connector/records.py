@@ -56,6 +56,7 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
         **dict.fromkeys(("exposure", "location", "labels", "languages", "meta"), _MAPPING),
         "altitude": (int, float),
         "thumbnail_url": _TEXT,
+        "not_same": (list, tuple),
         **dict.fromkeys(("source", "folder", "tags", "creator"), _SEVERAL),
     }
 )

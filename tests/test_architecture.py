@@ -53,7 +53,7 @@ FLOORS = (
     ("workers.service",),
     ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
-    ("workers.run",),
+    ("workers.duplicates", "workers.run"),
     ("workers.executors", "workers.sizing"),
     ("workers.pipeline",),
     ("workers.sources",),

@@ -17,7 +17,7 @@ from tests.images import write_images
 
 ROOT = Path(__file__).parent.parent
 QUERIES = (ROOT / "docs/queries.md").read_text(encoding="utf-8")
-PAGES = ("queries", "filters", "labels", "evaluate", "export", "friends", "programs", "operations")
+PAGES = ("queries", "filters", "labels", "evaluate", "export", "friends", "programs", "operations", "duplicates")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"^```bash\n(polyglance [^\n]*)\n```\n+```json\n(.*?)^```$", QUERIES, re.MULTILINE | re.DOTALL)
 """Commands whose answer the page shows."""

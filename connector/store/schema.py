@@ -76,6 +76,9 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("rating", "integer", "stars, 1 to 5; -1 is rejected"),
     PayloadField("label", "keyword", "the label that a program marked it with, such as Red"),
     PayloadField("labels", None, "those of the tags that `polyglance classify --tag` wrote, with their probability"),
+    PayloadField(
+        "not_same", None, "ids of images that somebody decided are not the same as this one (`polyglance duplicates`)"
+    ),
     PayloadField("tenant", "keyword", "whose image it is, where one collection serves many"),
     PayloadField("ingested_at", "datetime", "when the point was written, RFC 3339 in UTC"),
     PayloadField("thumbnail_url", None, "an http(s) address of a small image, for the dashboard"),

@@ -61,6 +61,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "workers.cli.check",
         "Check a collection: its files, points and runs, and a share of its images. Exit code 1 where it is damaged.",
     ),
+    "duplicates": (
+        "workers.cli.duplicates",
+        "Find images that are there more than once: the same bytes, the same image, the same moment, and look-alikes.",
+    ),
     "watch": (
         "workers.cli.watch",
         "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",

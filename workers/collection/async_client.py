@@ -54,6 +54,8 @@ class AsyncCollection(Awaited[Collection]):
     facets = awaited(Collection.facets)
     info = awaited(Collection.info)
     update = awaited(Collection.update)
+    duplicates = awaited(Collection.duplicates)
+    decide_not_same = awaited(Collection.decide_not_same)
     delete = awaited(Collection.delete)
     iterate = streamed(Collection.iterate)
     close = awaited(Collection.close)

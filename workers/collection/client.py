@@ -33,6 +33,8 @@ from workers.plain_json import clean, plain_text
 from workers.records import Counts, Ref, Reject
 
 if TYPE_CHECKING:
+    from workers.duplicates.find import DuplicateReport
+    from workers.duplicates.groups import DuplicateKind
     from workers.executors.worker import Worker
 
 TOGETHER = 1_000
@@ -193,6 +195,34 @@ class Collection:
     def info(self) -> CollectionInfo:
         """Schema and size of the collection."""
         return self._engine.info()
+
+    def duplicates(
+        self, *, where: Where = None, kinds: "Iterable[DuplicateKind] | None" = None, near: float | None = None
+    ) -> "DuplicateReport":
+        """What is there more than once: the same bytes, the same image, the same moment, and look-alikes.
+
+        ``kinds`` leaves lists out; a second look is taken at the pixels of pairs whose cosine is at least ``near``
+        (0.85 by default). Nothing is deleted. Raises InvalidQuery and StoreError.
+        """
+        from workers.duplicates.find import NEAR, find_duplicates
+        from workers.duplicates.groups import KINDS
+
+        return find_duplicates(
+            self._engine,
+            settings=self.settings,
+            where=where,
+            kinds=KINDS if kinds is None else kinds,
+            near=NEAR if near is None else near,
+        )
+
+    def decide_not_same(self, first: str, second: str) -> None:
+        """Remember that the images of two ids are not the same: ``duplicates`` puts them in no group together.
+
+        Raises InvalidQuery for an id that is not there.
+        """
+        from workers.duplicates.find import decide_not_same
+
+        decide_not_same(self._engine, first, second)
 
     def update(self, id: str, meta: Mapping[str, Any]) -> None:
         """Change the user's own metadata of an image, key by key; None takes a key away. Its vector stays.

@@ -99,7 +99,12 @@ def test_a_payload_has_no_field_that_the_schema_does_not_know() -> None:
     full = payload(exif, meta={"tags": ["dog"], "mood": "good"})
     assert set(full) <= {field.name for field in PAYLOAD_FIELDS}
     given = {"altitude", "title", "description", "languages", "creator", "rating", "label"}
-    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {"labels", "tenant", "thumbnail_url"} | given
+    assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {
+        "labels",
+        "not_same",
+        "tenant",
+        "thumbnail_url",
+    } | given
 
 
 def test_exif_is_read_from_a_real_file() -> None:

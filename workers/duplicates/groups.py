@@ -1,0 +1,141 @@
+"""Groups of duplicates: what is told of them, and which image of each is the best, with the reason.
+
+The rule: a group's id is made of the ids of its points alone, so the same group has the same id tomorrow.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from connector.records import StoredPoint
+from workers.duplicates.same import Verdict
+
+DuplicateKind = Literal["identical", "same_image", "same_moment", "look_alikes"]
+KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
+
+LOSSLESS = ("png", "tiff", "bmp")
+"""Formats that keep every pixel as it was, as a rule."""
+DESCRIBED = ("taken_at", "camera", "lens", "location", "title", "description", "creator", "rating", "tags", "exposure")
+"""Fields that a copy loses first."""
+MORE_PIXELS = 1.02
+"""How many times as many pixels count as more."""
+SHARPER = 1.15
+"""How many times as sharp counts as sharper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an image stands in a group: what was found between it and ``of``, another one of the group.
+
+    ``cosine`` is that of their vectors. ``pixels`` is what the second look at both images found, where it was taken.
+    ``seconds`` lie between the moments they were taken at, where both say it.
+    """
+
+    of: str
+    cosine: float | None = None
+    pixels: Verdict | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An image of a group; ``evidence`` is None for the one that the others were held against."""
+
+    id: str
+    uri: str
+    width: int | None
+    height: int | None
+    bytes: int | None
+    format: str | None
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Images of one kind of likeness, the best first.
+
+    ``size`` counts them all; ``images`` are the first ``SHOWN`` of them. ``best`` is the id of the one that is proposed
+    to be kept, and ``reason`` why.
+    """
+
+    id: str
+    kind: DuplicateKind
+    size: int
+    best: str
+    reason: str
+    images: tuple[Duplicate, ...]
+
+
+SHOWN = 1_000
+"""Images of a group that are told one by one."""
+
+
+def group_of(
+    kind: DuplicateKind,
+    points: Sequence[StoredPoint],
+    *,
+    ids: Sequence[str],
+    evidence: Mapping[str, Evidence],
+    sharpness: Mapping[str, float],
+) -> DuplicateGroup:
+    """A group of these points, which are those of ``ids`` or the first of them."""
+    best, reason = best_of(points, sharpness=sharpness)
+    images = sorted(points, key=lambda point: (point.id != best, point.id))
+    digest = hashlib.blake2b("\n".join(sorted(ids)).encode(), digest_size=8).hexdigest()
+    return DuplicateGroup(
+        id=f"{kind}-{digest}",
+        kind=kind,
+        size=len(ids),
+        best=best,
+        reason=reason,
+        images=tuple(_told(point, evidence.get(point.id)) for point in images),
+    )
+
+
+def best_of(points: Sequence[StoredPoint], *, sharpness: Mapping[str, float]) -> tuple[str, str]:
+    """The id of the image to keep, and what decided: resolution, sharpness, metadata, format, size, in this order."""
+    left = sorted(points, key=lambda point: point.id)
+    decided = "nothing tells them apart: the first by its id"
+    steps: tuple[tuple[str, Callable[[StoredPoint], float], float], ...] = (
+        ("the most pixels", _pixels, MORE_PIXELS),
+        ("as large, and the sharpest", lambda point: sharpness.get(point.id, 0.0), SHARPER),
+        ("no less sharp, and the most metadata", _described, 1.0),
+        ("as well described, in a format without loss", _lossless, 1.0),
+        ("alike but for the file, which is the largest", lambda point: _number(point, "bytes"), 1.0),
+    )
+    for reason, measure, factor in steps:
+        most = max(map(measure, left))
+        kept = [point for point in left if measure(point) * factor >= most]
+        if len(kept) < len(left):
+            left, decided = kept, reason
+        if len(left) == 1:
+            break
+    return left[0].id, decided
+
+
+def _told(point: StoredPoint, evidence: Evidence | None) -> Duplicate:
+    payload = point.payload
+    form = payload.get("format")
+    width, height, size = (_whole(payload.get(name)) for name in ("width", "height", "bytes"))
+    return Duplicate(point.id, point.uri, width, height, size, form if isinstance(form, str) else None, evidence)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(point: StoredPoint, name: str) -> float:
+    return float(_whole(point.payload.get(name)) or 0)
+
+
+def _pixels(point: StoredPoint) -> float:
+    return _number(point, "width") * _number(point, "height")
+
+
+def _described(point: StoredPoint) -> float:
+    return float(sum(bool(point.payload.get(name)) for name in DESCRIBED))
+
+
+def _lossless(point: StoredPoint) -> float:
+    return float(point.payload.get("format") in LOSSLESS)

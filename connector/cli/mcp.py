@@ -1,5 +1,7 @@
 """The command ``polyglance mcp``."""
 
+from contextlib import closing
+
 import typer
 
 from connector.cli import options
@@ -15,9 +17,10 @@ def mcp(space: options.Space = None, collection: options.Collection = None, sett
     polyglance mcp --space mini
     """
     require("mcp", what="a server of tools for agents")
-    from connector.integrations.mcp import make_server
+    from connector.integrations.mcp import SmallImages, make_server
     from connector.search.client import ImageSearch
+    from connector.settings import Settings
 
-    overrides = options.overrides(space=space, collection=collection, settings=settings)
-    with ImageSearch.open(overrides=overrides) as search:
-        make_server(search).run("stdio")
+    loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings))
+    with ImageSearch.open(settings=loaded) as search, closing(SmallImages(loaded)) as small:
+        make_server(search, small=small).run("stdio")

@@ -1,24 +1,31 @@
 """Tools for agents over the Model Context Protocol: search, like, classify, facets. Needs the extra ``mcp``.
 
-The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path.
+The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path; the best
+ones of an answer come along small, for the agent to look at.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, Unpack
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, TypeAlias, TypeVar, Unpack
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ToolAnnotations
+from mcp_types import CallToolResult, ContentBlock, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
-from connector.errors import PolyglanceError
+from connector.errors import OriginalError, OriginalUnavailable, PolyglanceError, UnreadableImage
+from connector.images.shrink import shrink
 from connector.records import Hit
 from connector.search.classify import classify
 from connector.search.client import ImageSearch
 from connector.search.options import SearchArguments, search_options, with_parameters
 from connector.search.query import point
+from connector.service.originals import Originals
+from connector.service.roots import Roots
+from connector.settings import Settings
 
 T = TypeVar("T", bound=Callable[..., Any])
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
@@ -27,6 +34,9 @@ OMITTED = ("uri", "object_key", "source", "version", "content_hash", "ingested_a
 
 MAX_LIMIT = 100
 """Hits in one answer: an agent reads them all."""
+
+MAX_SHOWN = 20
+"""Small images in one answer: each takes a few hundred tokens of an agent's context."""
 
 PointId = Annotated[str, Field(description="The id of an image that was found before.")]
 
@@ -58,7 +68,40 @@ class Count:
     count: int
 
 
-def make_server(search: ImageSearch) -> MCPServer[Any]:
+Found: TypeAlias = Annotated[CallToolResult, list[SearchResult]]
+Shown = Annotated[int, Field(ge=0, le=MAX_SHOWN, description="So many of the best come along as small images.")]
+
+
+class SmallImages:
+    """Small images of what was ingested, and of nothing else."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._originals = Originals(settings)
+        self._roots = Roots(settings)
+        self._size = settings.serve.thumbnail_px
+        self._max_pixels = settings.limits.max_pixels
+
+    def of(self, hit: Hit) -> Iterator[ContentBlock]:
+        """Which image it is, and the image; or why it cannot be shown."""
+        try:
+            self._roots.check(hit.uri)
+            original = self._originals.find(hit.payload)
+            data = b"".join(original.blocks(0, original.size))
+            if len(data) != original.size:
+                raise OriginalUnavailable("the file ended before its end; ask again.")
+            small = shrink(data, size=self._size, max_pixels=self._max_pixels)
+        except (OriginalError, UnreadableImage) as error:
+            yield TextContent(text=f"{hit.id} cannot be shown: {error}")
+        else:
+            yield TextContent(text=f"{hit.id}:")
+            yield ImageContent(data=base64.b64encode(small).decode("ascii"), mime_type="image/webp")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._originals.close()
+
+
+def make_server(search: ImageSearch, *, small: SmallImages) -> MCPServer[Any]:
     """A server whose tools ask this collection; run it with ``.run("stdio")``."""
     server: MCPServer[Any] = MCPServer("polyglance", instructions=_instructions(search), log_level="WARNING")
 
@@ -66,18 +109,19 @@ def make_server(search: ImageSearch) -> MCPServer[Any]:
     @_takes_search_options
     def by_text(
         text: Annotated[str, Field(description="What the image shows, in any language.")],
+        show: Shown = 4,
         **options: Unpack[SearchArguments],
-    ) -> list[SearchResult]:
+    ) -> Found:
         """Find images by text in any language, best first."""
         with _errors_translated():
-            return [_result(hit) for hit in search.text(text, **options)]
+            return _answer(search.text(text, **options), show=show, small=small)
 
     @server.tool(annotations=READS)
     @_takes_search_options
-    def like(point_id: PointId, **options: Unpack[SearchArguments]) -> list[SearchResult]:
+    def like(point_id: PointId, show: Shown = 4, **options: Unpack[SearchArguments]) -> Found:
         """Find the images that look most like a stored one."""
         with _errors_translated():
-            return [_result(hit) for hit in search.like(point_id, **options)]
+            return _answer(search.like(point_id, **options), show=show, small=small)
 
     @server.tool(name="classify", annotations=READS)
     def which_label(
@@ -121,6 +165,14 @@ def _instructions(search: ImageSearch) -> str:
         'format in ("jpeg", "png"), "beach" in tags, folder startswith "2024/", near(location, 48.2, 16.37, km=5), '
         f"exists(location). Fields: {fields}."
     )
+
+
+def _answer(hits: Sequence[Hit], *, show: int, small: SmallImages) -> CallToolResult:
+    found = [asdict(_result(hit)) for hit in hits]
+    content: list[ContentBlock] = [TextContent(text=json.dumps(found, ensure_ascii=False))]
+    for hit in hits[:show]:
+        content += small.of(hit)
+    return CallToolResult(content=content, structured_content={"result": found})
 
 
 def _result(hit: Hit) -> SearchResult:

@@ -16,11 +16,10 @@ from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
 
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, Overloaded, UnreadableImage
 from connector.images.formats import recognise

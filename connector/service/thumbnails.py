@@ -6,7 +6,6 @@ waits any more, it is given up.
 
 import asyncio
 import hashlib
-import io
 import logging
 import os
 import tempfile
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from cachetools import LRUCache
-from PIL import Image
 
 from connector.errors import OriginalUnavailable
-from connector.images.faults import one_image
+from connector.images.shrink import shrink
 from connector.process import private_folder
 from connector.records import Payload
 from connector.service.admission import ImageAdmission, Slot
@@ -129,18 +127,6 @@ def _whole(original: Original, *, slot: Slot) -> bytes:
     if len(read) != original.size:
         raise OriginalUnavailable("the file ended before its end; ask again.")
     return bytes(read)
-
-
-def shrink(data: bytes, *, size: int, max_pixels: int) -> bytes:
-    """An image as WebP, upright, its longer side ``size`` at most. Raises UnreadableImage."""
-    from connector.images.decode import upright  # here: it imports torch
-
-    with one_image("thumbnail", b""):
-        small = upright(data, size=size, max_pixels=max_pixels)
-        small.thumbnail((size, size), Image.Resampling.LANCZOS)
-        out = io.BytesIO()
-        small.save(out, "WEBP", quality=82, method=4)
-    return out.getvalue()
 
 
 class BoundedFolder:

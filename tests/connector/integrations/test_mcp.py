@@ -1,17 +1,26 @@
 """The tools for agents: a real client speaks to `polyglance mcp` in another process."""
 
 import asyncio
+import base64
+import dataclasses
+import io
 import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp_types import ImageContent, TextContent
+from PIL import Image
 
 from connector import ImageSearch, Settings
+from connector.integrations.mcp import SmallImages
 from tests.conftest import CommandLine
+from tests.images import image
 
 Session = Callable[[Callable[[Client], Awaitable[None]]], None]
 
@@ -43,6 +52,37 @@ async def ask(client: Client, tool: str, **arguments: Any) -> Any:
     return answer.structured_content["result"]
 
 
+async def shown(client: Client, tool: str, **arguments: Any) -> list[str]:
+    """The ids of the images that come along small; each is named in the text before it."""
+    answer = await client.call_tool(tool, arguments)
+    first, *rest = answer.content
+    assert answer.structured_content is not None
+    assert isinstance(first, TextContent)
+    assert json.loads(first.text) == answer.structured_content["result"]
+    names, images = rest[::2], rest[1::2]
+    for each in images:
+        assert isinstance(each, ImageContent)
+        assert each.mime_type == "image/webp"
+        with Image.open(io.BytesIO(base64.b64decode(each.data))) as small:
+            assert (small.format, max(small.size) <= 320) == ("WEBP", True)
+    return [name.text.rstrip(":") for name in names if isinstance(name, TextContent)]
+
+
+@pytest.mark.parametrize("place", ["outside", "gone"])
+def test_what_was_not_ingested_or_is_gone_is_not_shown(noto: Settings, tmp_path: Path, place: str) -> None:
+    with ImageSearch.open(settings=noto) as search:
+        hit = search.text("ein Hund", limit=1)[0]
+    path = tmp_path / "secret.png" if place == "outside" else Path(f"{hit.uri.removeprefix('file://')}.gone.png")
+    if place == "outside":
+        path.write_bytes(image(1))
+    named = dataclasses.replace(hit, payload={**hit.payload, "uri": path.as_uri()})
+    with closing(SmallImages(noto)) as small:
+        (said,) = small.of(named)
+    assert isinstance(said, TextContent)
+    assert said.text.startswith(f"{hit.id} cannot be shown: ")
+    assert ("outside the places" if place == "outside" else "not there any more") in said.text
+
+
 async def complaint(client: Client, tool: str, **arguments: Any) -> str:
     answer = await client.call_tool(tool, arguments)
     assert answer.is_error
@@ -68,6 +108,9 @@ def test_an_agent_finds_compares_labels_and_counts_and_is_told_its_mistakes(noto
         sure = await ask(client, "search", text="ein Hund", limit=5, where="width > 10", relevant=True)
         assert len(sure) == sum(each is not None and each >= 0.5 for each in relevance)
         assert [each["id"] for each in await ask(client, "like", point_id=dogs[0], limit=3)] == neighbours
+        assert await shown(client, "search", text="ein Hund", limit=5, where="width > 10") == dogs[:4]
+        assert await shown(client, "like", point_id=dogs[0], limit=3, show=2) == neighbours[:2]
+        assert await shown(client, "search", text="ein Hund", show=0) == []
         fits = await ask(client, "classify", point_id=dogs[0], labels=["Katze", "Hund"], language="de")
         assert fits[0]["label"] == "Hund"
         assert sum(fit["probability"] for fit in fits) == pytest.approx(1, abs=0.001)
@@ -83,6 +126,7 @@ async def err_and_go_on(client: Client) -> None:
     assert "The nearest one is 'width'" in await complaint(client, "search", text="dog", where="widht > 1")
     assert "the text is empty" in await complaint(client, "search", text=" ")
     assert "less than or equal to 100" in await complaint(client, "search", text="dog", limit=1000)
+    assert "less than or equal to 20" in await complaint(client, "search", text="dog", show=100)
     assert "is no point id" in await complaint(client, "like", point_id="../../etc/passwd")
     assert "2 to 10,000 labels" in await complaint(
         client, "classify", point_id="00000000-0000-0000-0000-000000000000", labels=["one"]

@@ -10,7 +10,7 @@ import typer.main
 
 import polyglance
 from connector import ImageSearch, InvalidQuery, SearchOptions, Settings
-from connector.integrations.mcp import make_server
+from connector.integrations.mcp import SmallImages, make_server
 from connector.search.options import PageArguments, PageOptions, SearchArguments, search_options
 from connector.service.app import create_app
 from workers.demo import tour
@@ -111,8 +111,8 @@ def test_rest_has_every_option_with_its_bounds_and_description(noto: Settings, s
     assert {"text", "point", "weight"} <= page["components"]["schemas"]["WeightedPartRequest"]["properties"].keys()
 
 
-def test_the_tools_for_agents_have_every_option_with_its_description(search: ImageSearch) -> None:
-    tools = {each.name: each for each in asyncio.run(make_server(search).list_tools())}
+def test_the_tools_for_agents_have_every_option_with_its_description(search: ImageSearch, noto: Settings) -> None:
+    tools = {each.name: each for each in asyncio.run(make_server(search, small=SmallImages(noto)).list_tools())}
     for name in ("search", "like", "facets"):
         properties = tools[name].input_schema["properties"]
         for each in search_options():

@@ -4,6 +4,7 @@ ImageRetriever(search=search, limit=4).invoke("ein Hund im Schnee")
 """
 
 import asyncio
+from functools import partial
 from typing import Any, Unpack
 
 from connector.extras import advice
@@ -28,7 +29,8 @@ class ImageRetriever(BaseRetriever):
 
     A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score`` and
     ``relevance``. Its text is what the payload has under ``content``, such as ``meta.caption``, or else the image's
-    address. Takes the options of ``SearchOptions``, and raises InvalidQuery as ``ImageSearch.text`` does.
+    address. Takes the options of ``SearchOptions``, as ``invoke`` does for one question, and raises InvalidQuery as
+    ``ImageSearch.text`` does.
     """
 
     search: ImageSearch
@@ -49,16 +51,23 @@ class ImageRetriever(BaseRetriever):
         fields = {"search": search, "content": content, "name": name, "tags": tags, "metadata": metadata}
         super().__init__(**fields, options=SearchOptions(**options))
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Unpack[SearchArguments]
+    ) -> list[Document]:
         del run_manager  # no step here has steps of its own
-        return [self._document(hit) for hit in self.search.text(query, **self.options.arguments())]
+        asked: SearchArguments = {**self.options.arguments(), **options}
+        hits = self.search.text(query, **asked)
+        return [document_of(hit, content=self.content) for hit in hits]
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Unpack[SearchArguments]
     ) -> list[Document]:
-        return await asyncio.to_thread(self._get_relevant_documents, query, run_manager=run_manager.get_sync())
+        work = partial(self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **options)
+        return await asyncio.to_thread(work)
 
-    def _document(self, hit: Hit) -> Document:
-        text = field_of(hit.payload, self.content)
-        metadata: dict[str, Any] = {**hit.payload, "score": hit.score, "relevance": hit.relevance}
-        return Document(id=hit.id, page_content=text if isinstance(text, str) else hit.uri, metadata=metadata)
+
+def document_of(hit: Hit, *, content: str) -> Document:
+    """An image as a document, whose text is what the payload has under ``content``, or else the image's address."""
+    text = field_of(hit.payload, content)
+    metadata: dict[str, Any] = {**hit.payload, "score": hit.score, "relevance": hit.relevance}
+    return Document(id=hit.id, page_content=text if isinstance(text, str) else hit.uri, metadata=metadata)

@@ -27,6 +27,17 @@ def test_documents_are_the_hits(search: ImageSearch) -> None:
     assert documents[0].metadata == {**hits[0].payload, "score": hits[0].score, "relevance": hits[0].relevance}
 
 
+def test_a_question_may_have_options_of_its_own(search: ImageSearch) -> None:
+    retriever = ImageRetriever(search=search, limit=3, where="width > 10")
+    hits = search.text("ein Hund", limit=1, where="width > 10")
+
+    assert [each.id for each in retriever.invoke("ein Hund", limit=1)] == [hit.id for hit in hits]
+    assert [each.id for each in asyncio.run(retriever.ainvoke("ein Hund", limit=1))] == [hit.id for hit in hits]
+    assert retriever.invoke("ein Hund", where="width > 100000") == []
+    with pytest.raises(InvalidQuery, match="limit is 0"):
+        retriever.invoke("ein Hund", limit=0)
+
+
 def test_a_field_of_the_payload_can_be_the_text(search: ImageSearch) -> None:
     (named,) = ImageRetriever(search=search, limit=1, content="meta.name").invoke("red sailboat")
     (nameless,) = ImageRetriever(search=search, limit=1, content="meta.nothing").invoke("red sailboat")

@@ -50,7 +50,10 @@ class Mounts:
 
 
 def _same(known: Disk, now: Disk | None) -> bool:
-    return now is not None and (known[0] == now[0] or (known[1] != 0 and known[1] == now[1]))
+    """By the ids of their file systems where both tell one: a device number is given to the next disk."""
+    if now is None:
+        return False
+    return known[1] == now[1] if known[1] and now[1] else known[0] == now[0]
 
 
 def _find(folder: bytes) -> Disk | None:

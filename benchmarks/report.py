@@ -224,6 +224,15 @@ def _start(results: dict[str, Any]) -> Iterator[str]:
         yield f"| `{name}` | {cells[0]} | {cells[1]} | {found['ratio']:.1f} | {cells[2]} | {cells[3]} |"
 
 
+def _idle(results: dict[str, Any]) -> Iterator[str]:
+    yield f"Seconds of processor time to find that none of {results['images']} images is new: median (least–greatest).\n"
+    yield "| what | processor |\n| --- | --- |"
+    yield f"| `polyglance ingest`, from start to end | {_seconds(results['ingest']['processor_s'])} s |"
+    found = results["watch pass"]["processor_ms"]
+    each = f"{found['median']:.0f} ({found['least']:.0f}–{found['greatest']:.0f})"
+    yield f"| one full pass of `polyglance watch` | {each} ms |"
+
+
 def _seconds(found: dict[str, Any]) -> str:
     return f"{found['median']:.2f} ({found['least']:.2f}–{found['greatest']:.2f})"
 
@@ -298,6 +307,7 @@ SECTIONS: Sequence[tuple[str, str, str, Callable[[dict[str, Any]], Iterator[str]
     ("Reading", "sources", "python -m benchmarks.bench_sources", _sources),
     ("Runs", "runs", "python -m benchmarks.bench_runs", _runs),
     ("Cold starts", "start", "python -m benchmarks.bench_start --baseline PATH", _start),
+    ("With nothing to do", "idle", "python -m benchmarks.bench_idle", _idle),
     ("From words to hits: 100,000 points", "query_100000", "python -m benchmarks.bench_query --points 100000", _query),
     (
         "From words to hits: 1,000,000 points",

@@ -20,7 +20,6 @@ from connector.extras import require
 from connector.models.catalog import find_space
 from connector.remote.signed import unsigned
 from connector.settings import Settings
-from connector.store.audit import say_damage
 from connector.store.open import capabilities_of, check_rights, held_open, open_engine
 from workers.executors.executor import Executor
 from workers.executors.in_process import InProcess, LazyExecutor
@@ -90,7 +89,8 @@ class Ingestion:
                 stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
             managing = recreate or settings.ingest.bulk  # a key without the right is told before a model is loaded
             check_rights(settings.qdrant, collection=settings.collection, managing=managing)
-            executor = LazyExecutor(partial(_executor, settings), settings=settings, wait=wait)
+            start = partial(_executor, settings, recreate=recreate)
+            executor = LazyExecutor(start, settings=settings, wait=wait)
             stack.callback(executor.close)
             prepared = executor.prepare(recreate=recreate)
             stack.enter_context(_bulk(settings))
@@ -183,9 +183,8 @@ def ingest(
             sources = [stack.enter_context(closing(open_source(place, settings=settings))) for place in places]
             for source in sources:
                 next(iter(source.list()), None)  # a place that cannot be listed says so before anything is written
-            if not recreate:
-                with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
-                    say_damage(engine)
+            if not recreate and not capabilities_of(settings.qdrant).in_process:
+                _say_damage(settings)  # of one that only we write to it is said once there is something to do
             rolls = [stack.enter_context(ListedIds()) for _ in places if prune != "no"]
             with Ingestion.open(settings, recreate=recreate, show=watched, wait=wait) as ingestion:
                 done = [
@@ -290,7 +289,17 @@ def _check_executor(settings: Settings) -> None:
             )
 
 
-def _executor(settings: Settings) -> Executor:
+def _say_damage(settings: Settings) -> None:
+    """Name the points that somebody else changed. Importing what looks for them costs as much as all the rest here."""
+    from connector.store.audit import say_damage
+
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        say_damage(engine)
+
+
+def _executor(settings: Settings, *, recreate: bool) -> Executor:
+    if not recreate and capabilities_of(settings.qdrant).in_process:
+        _say_damage(settings)
     if settings.ingest.executor == "ray":
         from workers.executors.ray import ray_executor
 

@@ -143,12 +143,14 @@ def test_fields_that_are_asked_for_anew_are_made_without_workers(settings: Setti
         assert engine.info().schema.meta_fields == {"n": "integer"}
 
 
-WATCHED = """
+UNNEEDED = ("torch", "transformers", "boto3", "qdrant_client", "multiprocessing.popen_spawn_posix")
+WATCHED = f"""
+UNNEEDED = {UNNEEDED}
 import sys, polyglance
 try:
     polyglance.main(sys.argv[1:])
 finally:
-    print("LOADED", *sorted({"torch", "transformers", "boto3", "multiprocessing.popen_spawn_posix"} & {*sys.modules}))
+    print("LOADED", *sorted({{*UNNEEDED}} & {{*sys.modules}}))
 """
 
 

@@ -102,7 +102,7 @@ def googles_sidecars(library: Library) -> None:
         (f"{'long' * 12}.png"[:46] + ".json", 4),
     ):
         said = {"photoTakenTime": {"timestamp": str(1_714_546_800 + (day - 1) * 86_400)}, "description": "by Google"}
-        said["geoData"] = {"latitude": 59.9, "longitude": 10.7, "altitude": 12.0}  # type: ignore[dict-item]
+        said["geoData"] = {"latitude": 59.9, "longitude": 10.7, "altitude": 12.0}
         (takeout / name).write_text(json.dumps(said))
     expect(library.run("ingest", takeout, "--space", "mini")["stored"], 4)
     expect(library.found('taken_on == "2024-05-02"'), {"IMG_1.png", "IMG_1-edited.png"})
@@ -130,7 +130,7 @@ def what_people_wrote_in_xmp(library: Library) -> None:
 def days_in_three_time_zones(library: Library) -> None:
     """The day is the one on the wall there: by the offset, by the place, by the camera's clock."""
     folder = library.top / "zones"
-    tokyo = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (35.0, 41.0, 0.0)}
+    tokyo: dict[int, Any] = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (35.0, 41.0, 0.0)}
     tokyo |= {GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: (139.0, 45.0, 0.0)}
     write_photo(folder / "auckland.jpg", 1, {Base.OffsetTimeOriginal: "+12:00", Base.SubsecTimeOriginal: "25"})
     write_photo(folder / "tokyo.jpg", 2, {}, place=tokyo)

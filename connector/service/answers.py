@@ -324,6 +324,8 @@ class CollectionsAnswer(BaseModel):
     """The collections that can be asked here."""
 
     collections: list[CollectionAnswer]
+    may_write: bool
+    """Whether this caller's key may add, change and remove images."""
 
 
 class Problem(BaseModel):

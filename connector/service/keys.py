@@ -63,6 +63,14 @@ class Keys:
         if scope != "full":
             raise HTTPException(403, "this key may ask and look; a change needs a key of serve.api_keys")
 
+    def writes(self, request: Request, given: Credentials) -> bool:
+        """Whether this caller may change things: what ``may_write`` says, as an answer."""
+        try:
+            self.may_write(request, given)
+        except HTTPException:
+            return False
+        return True
+
     def may_see(self, request: Request, given: Credentials) -> None:
         """Let callers with any key pass, and whoever has a signed address; a dependency of routes."""
         if not self._is_signed(request.url.path, request.query_params):

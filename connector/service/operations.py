@@ -21,7 +21,7 @@ from connector.service.answers import (
     RejectAnswer,
     RejectsAnswer,
 )
-from connector.service.keys import Keys
+from connector.service.keys import Credentials, Keys
 from connector.service.metrics import Metrics
 from connector.service.problems import problem, status_of
 from connector.service.readiness import Readiness
@@ -53,8 +53,8 @@ class Operations:
         self._settings = settings
         self.readiness = Readiness(search, metrics=metrics, data=settings.qdrant.path)
 
-    async def collections(self) -> CollectionsAnswer:
-        """The collection that is served here, and its filterable fields."""
+    async def collections(self, request: Request, given: Credentials) -> CollectionsAnswer:
+        """The collection that is served here, its filterable fields, and whether this caller may change it."""
         info = await self._search.info()
         here = CollectionAnswer(
             name=self._settings.collection,
@@ -63,7 +63,7 @@ class Operations:
             current=True,
             fields=dict(info.schema.indexes),
         )
-        return CollectionsAnswer(collections=[here])
+        return CollectionsAnswer(collections=[here], may_write=self._keys.writes(request, given))
 
     async def ingestions(self) -> IngestionsAnswer:
         """The last ingestion of every source, from the run files on this machine, newest first."""

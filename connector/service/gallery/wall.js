@@ -145,10 +145,11 @@ export class Wall {
     const half = TALLEST / 2;
     const by = y > TALLEST * 0.75 ? half : y < TALLEST * 0.1 ? -Math.min(this.base, half) : 0;
     if (!by) return;
+    const aim = scrollY - by; // now: a shorter page is scrolled back by the browser
     this.base += by;
     this.clear();
     this.list.style.height = `${Math.min(this.rows.height - this.base, TALLEST) + innerHeight}px`;
-    scrollBy({ top: -by, behavior: "instant" });
+    scrollTo({ top: aim, behavior: "instant" });
   }
 
   put(index) {

@@ -49,7 +49,7 @@ def watched(
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     yield opened
     context.close()
-    assert complaints == []
+    assert not complaints, complaints
 
 
 def check_wcag(page: Page) -> None:

@@ -6,13 +6,15 @@ from contextlib import closing
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import Settings
 from connector.store.open import open_engine
 from tests.connector.service.chromium import DESKTOP, PHONE, check_wcag, needs_chromium, watched
 from tests.connector.service.conftest import copied, serving
+from tests.images import image
 
-KEY = "a-long-secret"
+KEY, READ_KEY = "a-long-secret", "another-long-secret"
 SIZES = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 PLACES = [(48.2, 16.4), (35.7, 139.7), (-12.0, -77.0)]
 DATED = 60
@@ -44,7 +46,7 @@ def dated(noto: Settings) -> Iterator[str]:
                 day = f"{2024 - number // 30}-{12 - number % 30 // 5:02}-{1 + number % 5:02}"
                 taken = {"taken_on": day, "taken_at": f"{day}T12:00:00Z", "taken_local": f"{day}T12:00:00"}
                 engine.set_payload([each.id], {**taken, "location": {"lat": lat, "lon": lon}})
-        with serving(settings, api_keys=f'["{KEY}"]') as url:
+        with serving(settings, api_keys=f'["{KEY}"]', read_keys=f'["{READ_KEY}"]') as url:
             yield url
 
 
@@ -69,6 +71,12 @@ def images(url: str, **asked: str | int) -> "list[str]":
     """The ids of the collection's images, as the service lists them."""
     answer = httpx.get(f"{url}/v1/images", params=asked, headers={"Authorization": f"Bearer {KEY}"})
     return [each["id"] for each in answer.json()["images"]]
+
+
+def count(url: str) -> int:
+    """How many images there are."""
+    answer: int = httpx.get(f"{url}/v1/count", headers={"Authorization": f"Bearer {KEY}"}).json()["count"]
+    return answer
 
 
 @SIZES
@@ -197,3 +205,73 @@ def test_back_from_a_question_leads_to_where_one_was(page: Page) -> None:
     expect(page.locator("#grid .image").first).to_be_visible()
     page.go_back()
     expect(page.locator(f'#wall [data-id="{aim}"]')).to_be_in_viewport()
+
+
+def test_what_is_removed_can_be_brought_back(page: Page, dated: str) -> None:
+    expect(page.locator("#wall .image").nth(5)).to_be_visible()
+    before, total = tiles(page), count(dated)
+    page.locator("#wall .image").nth(2).focus()
+    page.keyboard.press("Delete")
+    expect(page.locator(f'#wall [data-id="{before[2]}"]')).to_have_count(0)
+    assert tiles(page)[:5] == [*before[:2], *before[3:6]]
+    check_wcag(page)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(f'#wall [data-id="{before[2]}"]')).to_be_visible()
+    assert tiles(page)[:5] == before[:5]
+    assert count(dated) == total
+
+
+@SIZES
+def test_a_key_that_may_only_read_is_offered_no_change(browser: Browser, dated: str, size: tuple[int, int]) -> None:
+    with watched(browser, dated, size=size, key=READ_KEY) as page:
+        page.goto("/")
+        expect(page.locator("#wall .image").first).to_be_visible()
+        expect(page.locator("#upload-files")).to_be_hidden()
+        page.locator("#wall .image").first.click()
+        expect(page.locator("#viewer")).to_be_visible()
+        expect(page.locator("#viewer-remove")).to_be_hidden()
+        page.keyboard.press("Delete")
+        expect(page.locator("#removed")).to_be_hidden()
+
+
+DROP = """([files, zone]) => {
+    const carried = new DataTransfer();
+    for (const [name, bytes] of files) carried.items.add(new File([new Uint8Array(bytes)], name));
+    const send = (kind, target) =>
+        target.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    send("dragenter", document.body);
+    for (const kind of ["dragover", "drop"]) send(kind, document.querySelector(`[data-drop="${zone}"]`));
+}"""
+"""Files dragged onto the page, and let go over one of its two places."""
+
+
+@retry(retry=retry_if_result(lambda left: left != 0), stop=stop_after_delay(30), wait=wait_fixed(0.1))
+def left_over(url: str, *, total: int) -> int:
+    """How many images there are beyond so many, once there are none or it was waited for long enough."""
+    return count(url) - total
+
+
+@SIZES
+def test_images_that_are_dropped_are_added_and_removed_ones_go_for_good(
+    browser: Browser, dated: str, size: tuple[int, int]
+) -> None:
+    with watched(browser, dated, size=size, key=KEY) as page:
+        page.goto("/")
+        expect(page.locator("#wall .image").first).to_be_visible()
+        total = count(dated)
+        files = [["mine.png", [*image(sum(size), size=90)]], ["page.jpg", [*b"<html>"]]]
+        page.evaluate(DROP, [files, "add"])
+        expect(page.locator("#upload-status")).to_have_text("1 of 2 images added, 1 not")
+        expect(page.locator("#upload-refused")).to_contain_text("page.jpg")
+        mine = page.locator("#wall .card", has=page.get_by_alt_text("mine.png", exact=True))
+        expect(mine).to_be_in_viewport()
+        check_wcag(page)
+        assert count(dated) == total + 1
+        mine.locator(".image").focus()
+        page.keyboard.press("Delete")
+        expect(page.locator("#removed-count")).to_have_text("1 image removed from the collection")
+        page.goto("/healthz")  # whoever leaves has not undone it
+        assert left_over(dated, total=total) == 0
+        page.goto("/")
+        expect(page.locator("#status")).to_have_text(f"{total:,} images")
+        expect(mine).to_have_count(0)

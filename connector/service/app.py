@@ -95,18 +95,18 @@ class Service:
             on_batch=self.metrics.note_batch,
             on_depth=self.metrics.waiting.set,
         )
-        self._search = AsyncImageSearch(search, batcher=batcher)
+        self.async_search = AsyncImageSearch(search, batcher=batcher)
         thumbnails = Thumbnails(self._originals, admission=self._admission, serve=serve, limits=settings.limits)
         self.questions = Questions(
             search,
-            async_search=self._search,
+            async_search=self.async_search,
             admission=self._admission,
             labelling=self._labelling,
             keys=self.keys,
         )
-        self.listing = Listing(self._search, keys=self.keys)
+        self.listing = Listing(self.async_search, keys=self.keys)
         self.images = Images(
-            self._search,
+            self.async_search,
             admission=self._admission,
             originals=self._originals,
             roots=self.roots,
@@ -115,7 +115,7 @@ class Service:
             metrics=self.metrics,
         )
         self.operations = Operations(
-            self._search,
+            self.async_search,
             thumbnails=thumbnails,
             keys=self.keys,
             metrics=self.metrics,
@@ -151,7 +151,7 @@ class Service:
             for queue in (self._admission, self._labelling):
                 await asyncio.to_thread(queue.close)  # its work is done, or given up at its next piece
             self._originals.close()
-            await self._search.close()
+            await self.async_search.close()
 
 
 Extend: TypeAlias = Callable[[FastAPI, Service], AbstractAsyncContextManager[None]]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from connector.service.answers import RequestModel
 from workers.collection.client import AddStatus
+from workers.service.jobs import State
 
 MOST = 100
 """Images in one request."""
@@ -106,3 +107,54 @@ class DeleteAnswer(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"deleted": 3}})
 
     deleted: int
+
+
+class IngestionRequest(RequestModel):
+    """Places to bring in."""
+
+    places: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(
+        min_length=1, max_length=20, examples=[["/photos/2026"]]
+    )
+    """Folders, files, ``s3://bucket/prefix``, lists, tables and tars, as ``polyglance ingest`` takes them."""
+    prune: bool = False
+    """Whether the images go whose file is gone."""
+
+
+class JobAnswer(BaseModel):
+    """An ingestion that was begun by a request. ``rate`` is images a second; times are UTC in ISO 8601."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "5f3c0c9d8e8b4c6f9a1e2d3c4b5a6978",
+                "places": ["/photos/2026"],
+                "prune": False,
+                "state": "running",
+                "started_at": "2026-05-01T10:00:00.000+00:00",
+                "updated_at": "2026-05-01T10:00:07.250+00:00",
+                "listed": 812,
+                "listed_all": True,
+                "stored": 640,
+                "unchanged": 0,
+                "rejected": 2,
+                "pruned": 0,
+                "rate": 91.5,
+                "error": None,
+            }
+        }
+    )
+
+    id: str
+    places: list[str]
+    prune: bool
+    state: State
+    started_at: str
+    updated_at: str
+    listed: int
+    listed_all: bool
+    stored: int
+    unchanged: int
+    rejected: int
+    pruned: int
+    rate: float
+    error: str | None

@@ -6,18 +6,25 @@ The one rule: nothing is loaded for them before the first image comes.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import StreamingResponse
 
 from connector.service.admission import AdmissionQueue
 from connector.service.app import PROBLEMS, Service
 from workers.collection.client import Collection
+from workers.service.ingesting import Ingesting
+from workers.service.jobs import Jobs
 from workers.service.uploads import Uploads
 from workers.service.writing import Writing
 
 WAITING = 16
 """Requests that wait for others to be worked on; each holds its images in memory."""
 WEB = ("http://", "https://")
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 
 
 def writing(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]:
@@ -33,13 +40,22 @@ def writing(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]
     router.post("/v1/images")(routes.add)
     router.post("/v1/images/addresses")(routes.add_addresses)
     router.delete("/v1/images")(routes.delete)
+    jobs = Jobs(service.settings)
+    ingesting = Ingesting(jobs, roots=service.roots, search=service.async_search)
+    router.post("/v1/ingestions", status_code=202)(ingesting.begin)
+    router.delete("/v1/ingestions/{id}", status_code=202)(ingesting.cancel)
+    reading = APIRouter(dependencies=[Depends(service.keys.may_read)], responses=PROBLEMS, tags=["write"])
+    reading.get("/v1/ingestions/{id}")(ingesting.look)
+    reading.get("/v1/ingestions/{id}/events", response_class=StreamingResponse, responses=_EVENTS)(ingesting.follow)
     app.include_router(router)
+    app.include_router(reading)
 
     @asynccontextmanager
     async def open_for_as_long() -> AsyncIterator[None]:
         try:
             yield
         finally:
+            await asyncio.to_thread(jobs.close)
             await asyncio.to_thread(queue.close)
             await asyncio.to_thread(collection.close)
 

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +175,27 @@ def test_what_is_said_of_no_image_removes_none(
             f"{bucket}/{key}" for key in keys
         }
         engine.close()
+
+
+def test_a_watcher_is_not_healthy_while_its_bucket_cannot_be_listed(
+    moto: str, bucket: str, s3: "S3Client", tmp_path: Path
+) -> None:
+    scene = Scene(tmp_path, tmp_path / "data", {"s3.endpoint_url": moto})
+    with closing(open_source(f"s3://{bucket}/in", settings=scene.settings)) as source:
+        watcher = Watcher(
+            source,
+            place=f"s3://{bucket}/in",
+            settings=scene.settings,
+            feed=None,
+            workers=scene.workers,
+            wait=lambda _: nullcontext(),
+        )
+        assert watcher.health()["healthy"]
+        s3.delete_bucket(Bucket=bucket)
+        health = watcher.health()
+        assert (health["healthy"], bucket in str(health["error"])) == (False, True)
+        s3.create_bucket(Bucket=bucket)
+        assert watcher.health()["healthy"]
 
 
 def test_messages_that_are_none_stay_in_the_queue(

@@ -86,9 +86,10 @@ def main() -> None:
         folder = given.keep or Path(scratch)
         if not (folder / "data").exists():
             fill(folder / "data", given.points)
+        load = os.getloadavg()[0]
         with served(folder) as address:
             found = measured(address, seconds=given.seconds, step=given.step, size=given.size)
-    results = {"points": given.points, "size": given.size, "pixels_a_frame": given.step, **found}
+    results = {"points": given.points, "size": given.size, "pixels_a_frame": given.step, "load": load, **found}
     print(json.dumps(results, indent=1))
     print(write(f"gallery-{given.points}-{given.size}", results))
 

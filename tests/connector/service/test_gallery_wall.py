@@ -251,7 +251,7 @@ def left_over(url: str, *, total: int) -> int:
     return count(url) - total
 
 
-@SIZES
+@pytest.mark.parametrize("size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 def test_images_that_are_dropped_are_added_and_removed_ones_go_for_good(
     browser: Browser, dated: str, size: tuple[int, int]
 ) -> None:

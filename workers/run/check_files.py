@@ -119,5 +119,7 @@ def _missing(names: list[str], *, files: RunFiles) -> Iterator[tuple[str, str]]:
         return
     for number in range(Listed(**without_sum(data)).shards):
         listing, done = f"listing/{number:06d}.gz", f"done/{number:06d}.json"
-        if listing not in there and done not in there:
+        if listing in there or done in there:
+            continue
+        if files.read(listing) is None and files.read(done) is None and files.read("listing.json") is not None:
             yield listing, "is gone, and nothing says that its images came to their end"

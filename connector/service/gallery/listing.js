@@ -4,7 +4,9 @@
 import * as api from "./api.js";
 import { lastNotAbove } from "./layout.js";
 
-export const LENGTH = 96; // images on a page
+const LENGTH = 96; // images on a page
+const LONGEST = 384; // and on one of those that are read right after each other, by somebody who scrolls fast
+const SOON_MS = 500;
 const KEPT = 10; // pages whose images are in memory
 
 export class Listing {
@@ -23,7 +25,8 @@ export class Listing {
   /** Read one page more; resolves when it is there. */
   grow() {
     if (this.done) return Promise.resolve();
-    this.growing ??= this.read(this.next, LENGTH).then(({ images, next }) => {
+    this.growing ??= this.read(this.next, this.due()).then(({ images, next }) => {
+      this.grownAt = performance.now();
       if (images.length) this.pages.push({ cursor: this.next, first: this.length, count: images.length, hits: images, used: performance.now() });
       this.length += images.length;
       this.next = next;
@@ -32,6 +35,13 @@ export class Listing {
       this.grown(images);
     }).finally(() => { this.growing = null; });
     return this.growing;
+  }
+
+  /** How many images to read next. */
+  due() {
+    const soon = this.length > 2 * LENGTH && performance.now() - this.grownAt < SOON_MS;
+    this.limit = soon ? Math.min(LONGEST, 2 * this.limit) : LENGTH;
+    return this.limit;
   }
 
   /** The image at a place; null while it is read again. */

@@ -125,7 +125,8 @@ def _show(report: "DuplicateReport") -> None:
 
 
 def _show_group(group: "DuplicateGroup") -> None:
-    say(f"  {group.id}: {group.size:,} images; keep the first: {printable(group.reason)}")
+    advice = "keep the first" if group.kind in ("identical", "same_image") else "the first is the best"
+    say(f"  {group.id}: {group.size:,} images; {advice}: {printable(group.reason)}")
     for image in group.images[:SHOWN]:
         name = str(local_path(image.uri) or image.uri)
         size = f"{image.width}x{image.height}" if image.width and image.height else "size unknown"

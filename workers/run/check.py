@@ -148,7 +148,7 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
     return CheckReport(
         collection=settings.collection,
         points=notes.points,
-        read=notes.read,
+        read=min(notes.read, notes.points),  # the sample is read once more
         embedded=notes.embedded,
         seconds=round(time.perf_counter() - started, 2),
         findings=tuple(notes.findings),

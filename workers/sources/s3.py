@@ -1,6 +1,7 @@
 """Images in a bucket of S3, or of a store that speaks its language."""
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote, unquote
@@ -17,6 +18,9 @@ from workers.sources.sidecars import MAX_SIDECAR_BYTES, Beside, BrokenSidecar, S
 from workers.sources.source import Whereabouts, is_hidden, is_image_name, rejected
 
 log = logging.getLogger(__name__)
+
+CHECK_S = 2.0
+"""Seconds for which a check waits for a store that is away, and for each step of a request."""
 
 
 class S3Source:
@@ -48,7 +52,10 @@ class S3Source:
         self._hidden = hidden
         self._exclusions = Exclusions(exclude)
         self._max_bytes = max_bytes
+        self._settings = settings
         self._store = S3Store(settings, connections=threads + settings.listers)
+        self._checking = threading.Lock()
+        self._checked: S3Store | None = None
         self._passed_over = PassedOver()
 
     @property
@@ -128,12 +135,18 @@ class S3Source:
         return "there" if any(each.key == key for each in first) else "gone"
 
     def check(self) -> None:
-        """Raise SourceError where the bucket could not be listed now."""
-        self._store.list_page(self._bucket, prefix=self._prefix, delimiter="/")
+        """Raise SourceError where the bucket could not be listed now; an outage is waited for some seconds."""
+        with self._checking:
+            if self._checked is None:
+                self._checked = S3Store(_impatient(self._settings), connections=1)
+            self._checked.list_page(self._bucket, prefix=self._prefix, delimiter="/")
 
     def close(self) -> None:
         """Close the connections."""
         self._store.close()
+        with self._checking:
+            if self._checked is not None:
+                self._checked.close()
 
     def _read(self, ref: Ref, broken: dict[str, str]) -> Outcome:
         if ref.size is not None and ref.size > self._max_bytes:
@@ -231,6 +244,12 @@ class _ObjectsBeside:
         """An image's sidecars, the weakest word first."""
         found = self._beside.belonging_to(key.encode()) if self._sidecars else ()
         return [self._sidecars[name.decode()] for name in found]
+
+
+def _impatient(settings: S3Settings) -> S3Settings:
+    """The same store, asked by somebody who waits for an answer."""
+    steps = {name: min(getattr(settings, name), CHECK_S) for name in ("connect_timeout_s", "read_timeout_s", "retry_s")}
+    return settings.model_copy(update={**steps, "attempts": min(settings.attempts, 2)})
 
 
 def _alike(key: str) -> str:

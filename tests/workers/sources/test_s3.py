@@ -1,6 +1,7 @@
 import gzip
 import threading
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -136,6 +137,19 @@ def test_a_large_bucket_is_listed_by_several_at_once(s3: "S3Client", bucket: str
     assert len(keys(source(f"s3://{bucket}", settings(line, listers=4)))) == 120
     assert line.count("start-after=") >= 3
     assert line.count("list-type") < 2 * 120 / PAGE + 5
+
+
+def test_a_check_does_not_wait_for_a_store_that_is_away(bucket: str, line: WebServer) -> None:
+    checked = source(f"s3://{bucket}", settings(line, retry_s=3600, attempts=20))
+    checked.check()
+    line.script("list-type", *[s3_error(503, "ServiceUnavailable")] * 10_000)
+    with ThreadPoolExecutor(1) as pool:
+        checking = pool.submit(checked.check)
+        try:
+            failed = checking.exception(timeout=60)
+        finally:
+            checked.close()
+    assert isinstance(failed, SourceError)
 
 
 def in_listing(*keys: str, token: str | None = None) -> Answer:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 _MARK = "\N{REPLACEMENT CHARACTER}"
@@ -72,6 +73,22 @@ class PrintableFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's name)
         """The traceback of a record."""
         return printable_lines(super().formatException(ei))
+
+
+class JsonFormatter(logging.Formatter):
+    """Log lines of which each is one JSON object: time (RFC 3339, UTC), level, logger, message, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record, without names and passwords in addresses."""
+        told = {
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": mask_credentials(record.getMessage()),
+        }
+        if record.exc_info:
+            told["traceback"] = mask_credentials(self.formatException(record.exc_info))
+        return printable_json(told)
 
 
 def _is_harmless(letter: str) -> bool:

@@ -10,11 +10,12 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from connector.printable import PrintableFormatter
+from connector.printable import JsonFormatter, PrintableFormatter
 
 _M_ARENA_MAX = -8
 """glibc's name for the greatest number of heaps (mallopt(3))."""
@@ -40,11 +41,26 @@ def _glibc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "malloc_trim") else None
 
 
-def set_up_logs(level: int) -> None:
-    """Send what is at least of this level to standard error. Once a process, at its entry point."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What a process logs, and how: from which level on, and whether as JSON, an object a line."""
+
+    level: int
+    as_json: bool = False
+
+    @classmethod
+    def here(cls) -> Self:
+        """How this process logs, for the processes that it starts."""
+        root = logging.getLogger()
+        as_json = any(isinstance(each.formatter, JsonFormatter) for each in root.handlers)
+        return cls(root.getEffectiveLevel(), as_json)
+
+    def set_up(self) -> None:
+        """Send them to standard error. Once a process, at its entry point."""
+        handler = logging.StreamHandler(sys.stderr)
+        plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+        handler.setFormatter(JsonFormatter() if self.as_json else plain)
+        logging.basicConfig(level=self.level, handlers=[handler])
 
 
 def private_folder(path: Path) -> None:

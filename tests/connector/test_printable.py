@@ -3,11 +3,19 @@
 import json
 import logging
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from connector.printable import PrintableFormatter, mask_credentials, printable, printable_json, printable_lines
+from connector.printable import (
+    JsonFormatter,
+    PrintableFormatter,
+    mask_credentials,
+    printable,
+    printable_json,
+    printable_lines,
+)
 from connector.process import private_folder
 from tests.conftest import CommandLine
 
@@ -88,6 +96,28 @@ def test_a_log_line_is_one_line_whatever_stands_in_it() -> None:
 def test_no_line_of_a_log_holds_a_password() -> None:
     record = logging.LogRecord("name", logging.INFO, "file", 1, "queue=%s", ("https://me:secret@host/q",), None)
     assert PrintableFormatter("%(message)s").format(record) == "queue=https://***@host/q"
+
+
+def test_a_log_line_of_json_tells_all_and_no_password() -> None:
+    try:
+        raise ValueError("at https://me:secret@host/q")
+    except ValueError:
+        failed = sys.exc_info()
+    said = ("a\nERROR forged\x1b[2J", "https://me:secret@host/q")
+    record = logging.LogRecord("connector.remote", logging.ERROR, "file", 1, "read path=%s of %s", said, failed)
+    record.created = 1_700_000_000.25
+    line = JsonFormatter().format(record)
+    assert len(line.splitlines()) == 1
+    assert "\x1b" not in line
+    assert "secret" not in line
+    told = json.loads(line)
+    assert told["message"] == "read path=a\nERROR forged\x1b[2J of https://***@host/q"
+    assert (told["time"], told["level"], told["logger"]) == (
+        "2023-11-14T22:13:20.250+00:00",
+        "ERROR",
+        "connector.remote",
+    )
+    assert "ValueError: at https://***@host/q" in told["traceback"]
 
 
 def test_rejects_are_listed_without_acting_on_the_terminal(data_folder: Path, tmp_path: Path, cli: CommandLine) -> None:

@@ -15,7 +15,7 @@ import typer.core
 import typer.main
 
 from connector.config_files import choosing
-from connector.process import set_up_logs
+from connector.process import Logs
 
 INGEST, RUNS, PLACES = "workers.cli.ingest", "workers.cli.runs", "workers.cli.places"
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -164,12 +164,13 @@ def front(
         bool, typer.Option("--trust-config", help="Let polyglance.toml in the working folder name where keys are sent.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON, an object a line.")] = False,
     version: Annotated[  # noqa: ARG001  (its callback has done all)
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     """Search your own images in any language."""
-    set_up_logs(logging.INFO if verbose else logging.WARNING)
+    Logs(logging.INFO if verbose else logging.WARNING, as_json=log_json).set_up()
     context.with_resource(choosing(config=config, trusted=trust_config))
 
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
 
 from connector.errors import ConfigError, WorkerDied
-from connector.process import set_up_logs
+from connector.process import Logs
 from connector.settings import Settings
 from workers.executors.executor import AnyWorker, OnHeartbeat
 from workers.executors.slots import Slots
@@ -73,7 +73,7 @@ class Child:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=_child,
-            args=(theirs, start, stall_s, logging.getLogger().getEffectiveLevel()),
+            args=(theirs, start, stall_s, Logs.here()),
             name=name,
             daemon=True,
         )
@@ -151,11 +151,11 @@ def _how(exitcode: int | None) -> str:
 # ---- in the child
 
 
-def _child(pipe: Connection, start: Start, stall_s: float, level: int) -> None:
+def _child(pipe: Connection, start: Start, stall_s: float, logs: Logs) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    set_up_logs(level)
+    logs.set_up()
     threading.Thread(target=_leave_with_parent, name="parent", daemon=True).start()
     reply = _Reply(pipe, stall_s=stall_s)
     worker: AnyWorker | None = None

@@ -3,6 +3,7 @@
 The same rules hold for worker processes and for a Ray cluster.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 from connector.errors import ModelError, RunIncomplete, WorkerDied
 from connector.settings import Settings
-from tests.conftest import ROOT, CommandLine
+from tests.conftest import ROOT, CommandLine, finish
 from tests.images import write_images
 from tests.scripted import Act, Script, ScriptedWorker, refs
 from workers.executors.executor import Remote
@@ -248,9 +249,11 @@ def test_a_run_in_worker_processes_stores_what_one_in_this_process_does(cli: Com
     write_images(workplace / "album", ["a.png", "b.png"])
     (workplace / "album" / "c.png").write_bytes(b"no image")
 
-    ran = cli("ingest", "album", "--space", "mini", "--workers", "1", "--json")
+    ran = finish(cli.start("-v", "--log-json", "ingest", "album", "--space", "mini", "--workers", "1", "--json"))
 
     assert (ran.code, ran.json["stored"], ran.json["rejected"]) == (0, 2, 1)
+    logged = [json.loads(line) for line in ran.err.splitlines() if line.startswith('{"time"')]
+    assert {"shard_done", "image_tower"} <= {each["message"].split()[0] for each in logged}  # of parent and worker
     (status,) = cli("status", "--space", "mini", "--json").json
     assert (status["state"], status["stored"], status["reasons"]) == ("done", 2, {"not_an_image": 1})
     assert cli("ingest", "album", "--space", "mini", "--json").json["unchanged"] == 2

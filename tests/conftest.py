@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import polyglance
+from connector.process import usable_cores
 from connector.settings import Settings
 from tests.scratch import scratch_folder
 from tests.twins import Twins, write_twins
@@ -21,6 +22,11 @@ from workers.demo import tour
 from workers.run.ingestion import ingest
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for others' clocks."""
+    return usable_cores() + 1
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ def test_8_bits_that_hold_give_nearly_the_same_vectors_and_are_exported_once(cac
     np.testing.assert_array_equal(tower.embed(pixels), again.embed(pixels))
 
 
+@pytest.mark.slow
 def test_8_bits_that_change_the_vectors_are_refused_with_the_cosine_seen(copied_twins: Twins) -> None:
     weights = copied_twins.image / "0_CLIPModel" / "model.safetensors"
     sharp = {n: t * 40 if "_proj.weight" in n and "self_attn" in n else t for n, t in load_file(weights).items()}

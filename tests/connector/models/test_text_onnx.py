@@ -139,6 +139,7 @@ def test_another_model_is_exported_once_and_then_needs_no_torch(tiny_twins: Twin
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
 
 
+@pytest.mark.slow
 def test_m_clips_layout_is_exported_too(tmp_path: Path, cache: Path) -> None:
     folder = write_mclip(tmp_path / "XLM-Roberta-Large-Vit-B-32")
     model = ModelSettings(text_tower="xlm-roberta-large", text_model=str(folder), device="cpu", text_runtime="onnx")
@@ -151,6 +152,7 @@ def test_m_clips_layout_is_exported_too(tmp_path: Path, cache: Path) -> None:
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_export_is_made_anew(tiny_twins: Twins, cache: Path) -> None:
     first = load(tiny_twins).embed(SENTENCES)
     (folder,) = cache.iterdir()
@@ -211,6 +213,7 @@ def test_by_itself_only_a_large_model_is_exported(tiny_twins: Twins, cache: Path
     assert not cache.exists()
 
 
+@pytest.mark.slow
 def test_without_the_exporter_torch_runs_and_a_wish_for_onnx_says_what_to_install(tiny_twins: Twins) -> None:
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"

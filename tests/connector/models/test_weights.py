@@ -147,6 +147,7 @@ def test_a_hub_that_refuses_fails_within_seconds(tmp_path: Path) -> None:
     assert "--space mini" in answer
 
 
+@pytest.mark.slow
 def test_a_hub_that_never_answers_fails_within_seconds(tmp_path: Path) -> None:
     with silent_server() as address:
         answer = ask(tmp_path, HF_ENDPOINT=address)

@@ -34,6 +34,7 @@ def fill(engine: ServerEngine, *, schema: CollectionSchema, points: list[Point])
     engine.upsert(points)
 
 
+@pytest.mark.slow
 def test_it_follows_a_deleted_collection_and_a_dead_server(noto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with ImageSearch.open(settings=noto) as search:
         schema = search.info().schema

@@ -102,6 +102,7 @@ def embedded() -> Iterator[QdrantSettings]:
         yield QdrantSettings(path=folder / "data")
 
 
+@pytest.mark.slow
 def test_a_backup_made_while_points_arrive_holds_each_that_was_acknowledged(
     embedded: QdrantSettings, tmp_path: Path
 ) -> None:

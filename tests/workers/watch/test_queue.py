@@ -107,6 +107,7 @@ def watched(scene: Scene, place: str, *, url: str) -> Iterator[Watcher]:
         source.close()
 
 
+@pytest.mark.slow
 def test_a_bucket_is_followed_and_its_messages_go_when_all_is_stored(
     moto: str, bucket: str, s3: "S3Client", queue: tuple["SQSClient", str], tmp_path: Path
 ) -> None:

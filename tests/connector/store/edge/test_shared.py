@@ -246,8 +246,13 @@ def test_another_version_is_refused_and_named(data: Path, engine: SharedEngine) 
 
 @pytest.mark.parametrize(
     "says",
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", frame(b"[]"), frame(b"{"), struct.pack(">II", 2**31, 2**31)],
-    ids=["http", "nothing", "no message", "half a message", "more than there is memory"],
+    [
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="http"),
+        pytest.param(b"", id="nothing", marks=pytest.mark.slow),
+        pytest.param(frame(b"[]"), id="no message", marks=pytest.mark.slow),
+        pytest.param(frame(b"{"), id="half a message", marks=pytest.mark.slow),
+        pytest.param(struct.pack(">II", 2**31, 2**31), id="more than there is memory", marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_no_host_counts_as_none(data: Path, engine: SharedEngine, says: bytes) -> None:
     with stranger(data, says=says), pytest.raises(StoreUnavailable, match="is in use"):
@@ -334,6 +339,7 @@ def test_a_path_too_long_for_a_socket_does_as_well(data: Path, other: HostProces
         assert stranger.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_more_connections_than_it_takes_are_asked_to_come_again(
     data: Path, engine: SharedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +351,7 @@ def test_more_connections_than_it_takes_are_asked_to_come_again(
     assert ran.stdout == "Overloaded 1.0\n", ran.stderr
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_a_frame_says_so_and_harms_nothing(
     data: Path, other: HostProcess, engine: SharedEngine
 ) -> None:

@@ -25,7 +25,7 @@ class Change:
 
 
 class Changes:
-    """A set of changes between the thread that is told and the one that acts."""
+    """A set of changes between the thread that is told and the one that acts. ``told`` counts how often it was told."""
 
     def __init__(self, numbers: WatchMetrics) -> None:
         self._numbers = numbers
@@ -33,6 +33,7 @@ class Changes:
         self._waiting: dict[tuple[str, str | None], Change] = {}
         self._taken: list[Change] = []
         self._last = 0.0
+        self.told = 0
         self.ended = False
         self.lost = False
         self.listening = threading.Event()
@@ -46,6 +47,7 @@ class Changes:
         """Put changes down; above ``MOST`` they are lost, which calls for a full pass."""
         with self._changed:
             self._last = time.monotonic()
+            self.told += 1
             for change in changes:
                 self._waiting.setdefault((change.uri, change.receipt), change)
             self._numbers.received.inc(len(changes))
@@ -56,6 +58,7 @@ class Changes:
     def lose(self) -> None:
         """Say that changes may have gone untold: a full pass makes up for them."""
         with self._changed:
+            self.told += 1
             self._lose()
             self._changed.notify_all()
 
@@ -65,11 +68,10 @@ class Changes:
             self._changed.wait_for(lambda: self.ended or len(self._waiting) < MOST // 2)
             return not self.ended
 
-    def wait(self, seconds: float) -> None:
-        """Wait until something is added, for so long at most."""
+    def wait(self, seconds: float, *, since: int) -> None:
+        """Wait until something was told since ``told`` had this value, for so long at most."""
         with self._changed:
-            if not self.ended:
-                self._changed.wait(seconds)
+            self._changed.wait_for(lambda: self.ended or self.told != since, timeout=seconds)
 
     def pause(self, seconds: float) -> None:
         """Wait so long, whatever is added meanwhile."""

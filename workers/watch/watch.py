@@ -127,11 +127,13 @@ class Watcher:
     def _rest(self) -> bool:
         """Wait until a pass is due, False where none will be; send the workers home where that takes long."""
         idle_from = time.monotonic() + self._settings.watch.idle_s
+        told = self._changes.told  # read first: what is told while it is worked out when to act is not slept through
         while (due := self._due()) > time.monotonic() and not self._changes.ended:
             if self._ingestion is not None and time.monotonic() >= idle_from:
                 self._send_home()
             until = min(due, idle_from) if self._ingestion is not None else due
-            self._changes.wait(max(0.0, until - time.monotonic()))
+            self._changes.wait(max(0.0, until - time.monotonic()), since=told)
+            told = self._changes.told
         return not self._changes.ended
 
     def _due(self) -> float:

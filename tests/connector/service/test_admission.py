@@ -230,6 +230,7 @@ def claiming_to_be_huge(kind: str) -> bytes:
     return bytes(huge)
 
 
+@pytest.mark.slow
 def test_an_image_that_claims_to_be_huge_is_refused_by_its_header(noto: Settings) -> None:
     with small_service(noto) as (url, process):
         httpx.post(f"{url}/v1/search/image", files={"file": image(1)}, timeout=60)  # the image tower is loaded
@@ -240,6 +241,7 @@ def test_an_image_that_claims_to_be_huge_is_refused_by_its_header(noto: Settings
             assert cost.peak_mib < cost.before_mib + 64, kind
 
 
+@pytest.mark.slow
 def test_thumbnails_hung_up_on_are_under_the_same_bound(noto: Settings) -> None:
     with small_service(noto) as (url, process):
         hits = httpx.post(f"{url}/v1/search", json={"text": "dog", "limit": 40}).json()["hits"]

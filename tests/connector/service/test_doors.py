@@ -275,6 +275,7 @@ def test_without_keys_only_this_machine_changes_things(door: Door) -> None:
 # ------------------------------------------------------------------------------------------------------ connections
 
 
+@pytest.mark.slow
 def test_slow_headers_end_and_more_than_may_be_half_open_push_out_the_oldest(noto: Settings) -> None:
     with copied(noto) as settings, serving(settings, half_open="4", header_timeout_s="2") as url:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))

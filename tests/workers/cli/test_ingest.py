@@ -348,6 +348,7 @@ def test_a_folder_that_may_not_be_read_is_told(cli: CommandLine, workplace: Path
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.slow
 def test_what_may_not_be_read_below_a_folder_is_rejected(cli: CommandLine, workplace: Path) -> None:
     write_images(workplace / "album", ["a.png", "b.png", "closed/c.png"])
     (workplace / "album/b.png").chmod(0)

@@ -58,6 +58,7 @@ def test_a_parent_ingested_later_takes_its_subfolder_in_without_reading_it_again
     assert (again["unchanged"], again["joined"]) == (6, 0)
 
 
+@pytest.mark.slow
 def test_a_changed_image_stays_in_all_its_places(cli: CommandLine, library: Path) -> None:
     ingest(cli, library / "2024", library)
     (library / "2024" / "holiday" / "c.png").write_bytes(image(77))
@@ -77,6 +78,7 @@ def test_pruning_the_parent_sees_what_was_deleted_from_the_subfolder(cli: Comman
     assert found(cli).keys() == {"top.png", "a.png", "c.png"}
 
 
+@pytest.mark.slow
 def test_what_one_place_does_not_take_any_more_stays_in_the_other(cli: CommandLine, library: Path) -> None:
     """It is there, only not named by this listing: hidden folders were meant once, and are not now."""
     write_images(library, [".hidden/d.png"], first_seed=50)
@@ -88,6 +90,7 @@ def test_what_one_place_does_not_take_any_more_stays_in_the_other(cli: CommandLi
     assert found(cli)["d.png"]["source"] == [uri_of(library / ".hidden")]
 
 
+@pytest.mark.slow
 def test_an_image_that_a_list_names_too_is_in_both(cli: CommandLine, library: Path) -> None:
     ingest(cli, library)
     (library / "best.txt").write_text("2024/holiday/c.png\n")
@@ -126,6 +129,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen_by_its_content(cli: CommandLin
     assert found(cli)["edited.bmp"]["content_hash"] == hashlib.blake2b(bitmap(2), digest_size=16).hexdigest()
 
 
+@pytest.mark.slow
 def test_force_embeds_everything_again(cli: CommandLine, library: Path) -> None:
     ingest(cli, library)
     before = found(cli)

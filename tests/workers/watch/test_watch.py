@@ -142,6 +142,7 @@ def test_many_that_go_at_once_stay_until_somebody_looks(scene: Scene) -> None:
         assert len(scene.names()) == 124
 
 
+@pytest.mark.slow
 def test_a_pass_that_fails_is_told_and_tried_again(scene: Scene) -> None:
     with scene.watched() as watcher:
         other = EmbeddedEngine.open(scene.data, collection=COLLECTION)  # which answers nobody
@@ -191,6 +192,7 @@ def test_every_thread_is_home_afterwards(scene: Scene) -> None:
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 def test_the_service_tells_how_it_is_and_stops_when_told(cli: CommandLine, data_folder: Path, tmp_path: Path) -> None:
     album = tmp_path / "album"

@@ -196,6 +196,7 @@ def test_a_forked_process_outlives_its_parent(data: Path) -> None:
 # what goes wrong
 
 
+@pytest.mark.slow
 def test_a_collection_whose_holder_hosts_nothing_is_in_use(data: Path, engine: SharedEngine) -> None:
     """Such as an earlier version of polyglance, or one on another machine that shares the disk."""
     holder = EmbeddedEngine.open(data, collection="images")

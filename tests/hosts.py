@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from connector.process import private_folder
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.shared import Hosting
@@ -40,8 +42,10 @@ class HostProcess:
         self._say(f"close {folder} {collection}")
 
     def signal(self, number: int) -> None:
-        """Stop it, let it go on, kill it."""
+        """Stop it, let it go on, kill it; a stop has come when this returns."""
         self._process.send_signal(number)
+        while number == signal.SIGSTOP and psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            pass
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-_PIECE = 16 * 1024 * 1024
+_PIECE = 256 * 1024
 
 
 def bytes_on_disk(files: Iterator[Path]) -> int:

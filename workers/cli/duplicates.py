@@ -7,6 +7,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import say, say_json
+from connector.extras import require
 from connector.printable import printable
 from connector.records import local_path
 
@@ -83,6 +84,7 @@ def duplicates(
 
         from workers.duplicates.find import find_duplicates
 
+        require("serve", what="duplicates")  # before a bar is drawn
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("counting", total=None)
             report = find_duplicates(

@@ -37,10 +37,10 @@ def serve(
     from connector.settings import Settings
 
     flags = {"serve.host": host, "serve.port": port, "serve.workers": workers}
+    require("serve", what="the service")
     given = options.overrides(space=space, collection=collection, settings=settings)
     given |= {name: value for name, value in flags.items() if value is not None}
     loaded = Settings.load(given)
-    require("serve", what="the service")
     from connector.service.run import run
     from workers.service.app import writing
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from connector.errors import ModelError, OriginalError, StoreError, UnreadableImage
+from connector.extras import require
 from connector.records import StoredPoint
 from connector.run_status import RunStatus
 from connector.settings import Settings
@@ -186,6 +187,7 @@ def _windows(engine: Engine, *, points: int) -> Iterator[Sequence[StoredPoint]]:
 
 
 def _read_images(engine: Engine, *, schema: CollectionSchema, settings: Settings, share: float, notes: _Notes) -> None:
+    require("serve", what="reading images again")
     from connector.service.originals import Originals
 
     with closing(Originals(settings)) as originals:

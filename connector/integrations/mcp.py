@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
-from connector.errors import OriginalError, OriginalUnavailable, PolyglanceError, UnreadableImage
+from connector.errors import OriginalError, PolyglanceError, UnreadableImage
 from connector.images.shrink import shrink
 from connector.records import Hit
 from connector.search.classify import classify
@@ -85,10 +85,7 @@ class SmallImages:
         """Which image it is, and the image; or why it cannot be shown."""
         try:
             self._roots.check(hit.uri)
-            original = self._originals.find(hit.payload)
-            data = b"".join(original.blocks(0, original.size))
-            if len(data) != original.size:
-                raise OriginalUnavailable("the file ended before its end; ask again.")
+            data = self._originals.find(hit.payload).whole()
             small = shrink(data, size=self._size, max_pixels=self._max_pixels)
         except (OriginalError, UnreadableImage) as error:
             yield TextContent(text=f"{hit.id} cannot be shown: {error}")

@@ -71,6 +71,16 @@ class Original:
         if start < stop:
             yield from self.read_on(start, stop)
 
+    def whole(self, *, check: Callable[[], None] = lambda: None) -> bytes:
+        """All of its bytes; ``check`` is called before each block is kept, and may raise. Raises OriginalError."""
+        read = bytearray()
+        for block in self.blocks(0, self.size):
+            check()
+            read += block
+        if len(read) != self.size:
+            raise OriginalUnavailable("the file ended before its end; ask again.")
+        return bytes(read)
+
 
 class Originals:
     """Finds the files of stored images. Safe to use from many threads; closed once."""

@@ -17,12 +17,11 @@ from typing import Literal
 
 from cachetools import LRUCache
 
-from connector.errors import OriginalUnavailable
 from connector.images.shrink import shrink
 from connector.process import private_folder
 from connector.records import Payload
 from connector.service.admission import ImageAdmission, Slot
-from connector.service.originals import Original, Originals
+from connector.service.originals import Originals
 from connector.settings import LimitsSettings, ServeSettings
 
 log = logging.getLogger(__name__)
@@ -114,19 +113,9 @@ class Thumbnails:
     def _made(self, payload: Payload, slot: Slot) -> bytes:
         original = self._originals.find(payload)
         with self._admission.reading(original.size, slot=slot):
-            data = _whole(original, slot=slot)
+            data = original.whole(check=slot.check)
             with self._admission.decoding(data, size=self._size, slot=slot):
                 return shrink(data, size=self._size, max_pixels=self._max_pixels)
-
-
-def _whole(original: Original, *, slot: Slot) -> bytes:
-    read = bytearray()
-    for block in original.blocks(0, original.size):
-        slot.check()
-        read += block
-    if len(read) != original.size:
-        raise OriginalUnavailable("the file ended before its end; ask again.")
-    return bytes(read)
 
 
 class BoundedFolder:

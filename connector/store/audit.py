@@ -6,7 +6,6 @@ holds the values of its own type and no others. ``fault_of`` looks at one point 
 
 import logging
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +17,7 @@ import numpy as np
 from qdrant_client import models
 
 from connector.errors import CollectionMissing, StoreRefused
-from connector.records import EXPECTED, NO_VECTOR, Payload, StoredPoint, Vector
+from connector.records import EXPECTED, NO_VECTOR, Payload, StoredPoint, Vector, id_of
 from connector.settings import FieldType
 from connector.store.engine import Engine
 from connector.store.points import fits
@@ -122,7 +121,7 @@ def _id_faults(point: StoredPoint) -> Iterator[str]:
     if not uri:
         yield "the payload names no uri: it was cleared, or another program changed it"
         return
-    if point.id == str(uuid.uuid5(uuid.NAMESPACE_URL, uri)):
+    if point.id == id_of(uri):
         return
     places = [each for each in (sources if isinstance(sources, list) else [sources]) if isinstance(each, str)]
     if not any(each == uri or each == "memory:" or each.lower().endswith(LISTS) for each in places):

@@ -271,8 +271,7 @@ class _Search:
         try:
             if point is None:
                 raise OriginalError("the point was deleted meanwhile.")
-            original = self._originals.find(point.payload)
-            data = b"".join(original.blocks(0, original.size))
+            data = self._originals.find(point.payload).whole()
             return look_at(data, max_pixels=self._max_pixels)
         except (OriginalError, UnreadableImage, Overloaded) as error:
             self.unread[point_id] = str(error)

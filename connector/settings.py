@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +23,7 @@ from connector.config_files import CONFIG_FILE, announce, check_pairs, config_fi
 from connector.errors import ConfigError
 from connector.settings_sources import (
     PREFIX,
+    Section,
     check_environment_names,
     explain,
     holds_secret,
@@ -30,6 +31,7 @@ from connector.settings_sources import (
     nest,
     variable_of,
 )
+from connector.words.settings import WordsSettings
 
 FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "datetime", "text"]
 """What a payload field is indexed as."""
@@ -40,12 +42,6 @@ MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings; an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class QdrantSettings(Section):
@@ -325,6 +321,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     table: TableSettings = Field(default_factory=TableSettings)
     watch: WatchSettings = Field(default_factory=WatchSettings)
+    words: WordsSettings = Field(default_factory=WordsSettings)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:

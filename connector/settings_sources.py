@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from connector.config_files import CONFIG_VARIABLE, TRUST_VARIABLE
 from connector.errors import ConfigError
@@ -14,6 +14,12 @@ from connector.printable import mask_credentials
 PREFIX = "POLYGLANCE_"
 TEST_PREFIX = "POLYGLANCE_TEST_"
 """Names under this prefix belong to the test suite and are not settings."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def holds_secret(annotation: Any) -> bool:

@@ -67,6 +67,7 @@ FLOORS = (
     ("connector.store",),
     ("connector.remote",),
     ("connector.settings",),
+    ("connector.words",),
     ("connector.extras", "connector.process", "connector.records", "connector.settings_sources"),
     ("connector.config_files",),
     ("connector.errors",),

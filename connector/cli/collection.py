@@ -88,7 +88,7 @@ def create(space: options.Space = None, collection: options.Collection = None, s
         image_size=wanted.image_size,
         weights=weights_of(loaded.model.image_model or wanted.image_model, half="image"),
     )
-    schema = schema_for(fingerprint, loaded.qdrant)
+    schema = schema_for(fingerprint, loaded)
     with closing(_open(loaded)) as engine:
         with Console(stderr=True).status(f"making sure of {loaded.collection} and its {len(schema.indexes)} indexes"):
             engine.create(schema)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
-from connector.store.schema import CollectionSchema
+from connector.store.schema import CollectionSchema, Words
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -63,6 +63,21 @@ class NearestQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsQuery:
+    """One question by words: which images have them in a caption, a tag, a name, a text read in them.
+
+    ``text`` is what somebody asks, in any language and script; the store takes it apart (``connector.words``). A hit
+    has at least one of the words, and its ``score`` is BM25's: above 0, without an upper bound, and comparable within
+    one answer alone. A text without any word, such as ``"?!"``, has no hits.
+    """
+
+    text: str
+    limit: int = 10
+    offset: int = 0
+    where: "Filter | None" = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One stretch of a scroll; ``next`` starts the following one, None at the end."""
 
@@ -111,8 +126,12 @@ class Engine(Protocol):
     ) -> list[StoredPoint]:
         """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it)."""
 
-    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
-        """Answer each query with its hits, best first."""
+    def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
+        """Answer each query with its hits, best first, all in one call: what is seen and what is read side by side.
+
+        ``query([NearestQuery(vector), WordsQuery("看板")])`` gives two lists. Raises StoreRefused for a question by
+        words where ``info().schema.words`` is None: the collection was made before they were indexed.
+        """
 
     def scroll(
         self,
@@ -132,6 +151,18 @@ class Engine(Protocol):
         """The field's most frequent values and their exact counts, largest first; equal counts in order of the value.
 
         Raises InvalidQuery where the field has no index that counts values (keyword, integer and bool do).
+        """
+
+    def set_words(self, words: Words) -> None:
+        """Let the collection have words, weighted so, from the next write on; what is stored keeps those it has.
+
+        ``index_words`` brings stored points to them; ``words.complete`` says whether that was done with all of them.
+        """
+
+    def index_words(self, ids: Sequence[str]) -> int:
+        """Compute the words of stored points anew, from their payloads; how many had others or none.
+
+        Ids that are not there are ignored. Raises StoreRefused where the collection has no words.
         """
 
     def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:

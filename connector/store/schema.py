@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from connector.errors import CollectionMismatch, ConfigError
-from connector.settings import FieldType, QdrantSettings
+from connector.settings import FieldType, Settings
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ PIXELS_VERSION = 2
 
 1: colour profiles are ignored. 2: they are applied.
 """
+WORDS_VERSION = 1
+"""Raised whenever ``connector.words`` makes other terms of the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +162,45 @@ def pixels_advice(built: Fingerprint, *, collection: str) -> str | None:
     )
 
 
+def words_advice(there: "Words | None", asked: "Words | None", *, collection: str) -> str | None:
+    """What to do about a collection whose words are none, not all, or weighted otherwise; None where all is well."""
+    if asked is None or there == asked:
+        return None
+    if there is None:
+        state = "was made before words were indexed: it is searched by what is seen alone"
+    elif not there.complete:
+        state = "does not have the words of all its images yet"
+    else:
+        state = "weights its words otherwise than the settings"
+    return f"collection {collection!r} {state}. `polyglance collection words` reads its payloads and mends that."
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How the words of a collection's images are indexed: what each field counts, and by which tokenization.
+
+    ``complete``: every point has its words; False while ``polyglance collection words`` is under way, or broke off.
+    """
+
+    weights: Mapping[str, float]
+    version: int = WORDS_VERSION
+    complete: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionSchema:
     """Everything needed to create a collection; ``meta_fields`` are the user's own indexed fields.
 
-    Along the values of ``linked_fields`` the search graph gets links of its own (docs/decisions/0006). Raises
-    ConfigError for one that no filter may use, or that is another for every image.
+    ``words`` is None for a collection that has none: it was made before there were any, and is searched by what is
+    seen alone until ``polyglance collection words`` adds them. Along the values of ``linked_fields`` the search graph
+    gets links of its own (docs/decisions/0006). Raises ConfigError for one that no filter may use, or that is another
+    for every image.
     """
 
     fingerprint: Fingerprint
     meta_fields: Mapping[str, FieldType] = field(default_factory=dict)
     linked_fields: tuple[str, ...] = ()
+    words: Words | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "linked_fields", tuple(self.linked_fields))  # JSON, and other processes, send lists
@@ -223,11 +253,14 @@ class CollectionSchema:
             )
         if advice := pixels_advice(self.fingerprint, collection=collection):
             log.warning("pixels_differ %s", advice)
+        if advice := words_advice(self.words, asked.words, collection=collection):
+            log.info("words_differ %s", advice)
         weights = self.fingerprint.weights or asked.fingerprint.weights
         return CollectionSchema(
             fingerprint=replace(self.fingerprint, weights=weights),
             meta_fields={**self.meta_fields, **asked.meta_fields},
             linked_fields=self.linked_fields,
+            words=self.words,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -236,6 +269,7 @@ class CollectionSchema:
             "fingerprint": asdict(self.fingerprint),
             "meta_fields": dict(self.meta_fields),
             "linked_fields": list(self.linked_fields),
+            **({} if self.words is None else {"words": asdict(self.words)}),
         }
 
     @classmethod
@@ -245,9 +279,15 @@ class CollectionSchema:
             fingerprint=Fingerprint(**value["fingerprint"]),
             meta_fields=dict(value["meta_fields"]),
             linked_fields=value.get("linked_fields", ()),  # a collection of before has none
+            words=Words(**words) if (words := value.get("words")) else None,
         )
 
 
-def schema_for(fingerprint: Fingerprint, settings: QdrantSettings) -> CollectionSchema:
+def schema_for(fingerprint: Fingerprint, settings: Settings) -> CollectionSchema:
     """The schema of a new collection. Raises ConfigError for linked fields that cannot be."""
-    return CollectionSchema(fingerprint, meta_fields=settings.meta_fields, linked_fields=settings.linked_fields)
+    return CollectionSchema(
+        fingerprint,
+        meta_fields=settings.qdrant.meta_fields,
+        linked_fields=settings.qdrant.linked_fields,
+        words=Words(settings.words.all_weights),
+    )

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from connector.errors import ConfigError
-from connector.settings import Section, Settings
+from connector.settings import Settings
+from connector.settings_sources import Section
 from tests.conftest import CommandLine
 
 pytestmark = pytest.mark.usefixtures("workplace")

@@ -116,6 +116,14 @@ ROUTES: tuple[Route, ...] = (
         lambda s, p, b: _updated(s.clear_payload(p["collection_name"], b)),
     ),
     Route(
+        "PUT", f"{C}/vectors/{{vector_name}}", "create_vector_name", "manage", models.SparseVectorNameConfig,
+        lambda s, p, b: _updated(s.create_vector_name(p["collection_name"], p["vector_name"], b.sparse)),
+    ),
+    Route(
+        "PUT", f"{C}/points/vectors", "update_vectors", "write", models.UpdateVectors,
+        lambda s, p, b: _updated(s.update_vectors(p["collection_name"], b.points)),
+    ),
+    Route(
         "POST", f"{C}/points/vectors/delete", "delete_vectors", "write", models.DeleteVectors,
         lambda s, p, b: _updated(s.delete_vectors(p["collection_name"], b.points or [], b.vector)),
     ),

@@ -233,6 +233,39 @@ class _Points(qdrant.PointsServicer):
 
         return self._door.let_in("set_payload", request, context, act, right="write")
 
+    def CreateVectorName(  # noqa: N802
+        self, request: qdrant.CreateVectorNameRequest, context: grpc.ServicerContext
+    ) -> Any:
+        def act() -> Any:
+            config = models.SparseVectorConfig(
+                modifier=GrpcToRest.convert_modifier(request.sparse_config.modifier),
+                datatype=models.VectorStorageDatatype.FLOAT16,
+            )
+            done = self._store.create_vector_name(request.collection_name, request.vector_name, config)
+            return _updated(done)
+
+        return self._door.let_in("create_vector_name", request, context, act, right="manage")
+
+    def UpdateVectors(self, request: qdrant.UpdatePointVectors, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            points = [
+                models.PointVectors(
+                    id=GrpcToRest.convert_point_id(point.id), vector=GrpcToRest.convert_vectors(point.vectors)
+                )
+                for point in request.points
+            ]
+            return _updated(self._store.update_vectors(request.collection_name, points))
+
+        return self._door.let_in("update_vectors", request, context, act, right="write")
+
+    def DeleteVectors(self, request: qdrant.DeletePointVectors, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            ids = [GrpcToRest.convert_point_id(point_id) for point_id in request.points_selector.points.ids]
+            done = self._store.delete_vectors(request.collection_name, ids, list(request.vectors.names))
+            return _updated(done)
+
+        return self._door.let_in("delete_vectors", request, context, act, right="write")
+
     def CreateFieldIndex(  # noqa: N802
         self, request: qdrant.CreateFieldIndexCollection, context: grpc.ServicerContext
     ) -> Any:
@@ -330,6 +363,7 @@ def _create_collection(request: Any) -> models.CreateCollection:
 
     return models.CreateCollection(
         vectors=given("vectors_config", GrpcToRest.convert_vectors_config),
+        sparse_vectors=given("sparse_vectors_config", GrpcToRest.convert_sparse_vector_config),
         hnsw_config=given("hnsw_config", GrpcToRest.convert_hnsw_config_diff),
         quantization_config=given("quantization_config", GrpcToRest.convert_quantization_config),
         strict_mode_config=given("strict_mode_config", GrpcToRest.convert_strict_mode_config),

@@ -41,6 +41,7 @@ CHANGES = frozenset(
     {
         *("create_collection", "update_collection", "delete_collection", "create_index", "change_aliases"),
         *("upsert", "delete", "set_payload", "clear_payload", "delete_vectors"),
+        *("create_vector_name", "update_vectors"),
     }
 )
 """Operations that a journal keeps."""
@@ -156,7 +157,9 @@ class Store:
         unknown = [value for value in NEWER_THAN_1_19 if f'"{value}"' in text]
         if unknown or config.id_tracker is not None:
             raise Refusal(400, f"Format error in JSON body: unknown variant `{(*unknown, 'id_tracker')[0]}`")
-        self._client.create_collection(name, vectors_config=config.vectors or {})
+        self._client.create_collection(
+            name, vectors_config=config.vectors or {}, sparse_vectors_config=config.sparse_vectors
+        )
         self._made[name] = _Made(config, metadata=dict(config.metadata or {}))
         return True
 
@@ -229,6 +232,35 @@ class Store:
             points=0,
         )
         return made.count_operation(steps=2)
+
+    @_one_at_a_time
+    def create_vector_name(self, name: str, vector: str, sparse: models.SparseVectorConfig) -> int:
+        """Add an empty sparse vector; harmless where it is there. The change's number."""
+        made = self._find(name)
+        kept = self._client.scroll(name, limit=1_000_000, with_payload=True, with_vectors=True)[0]
+        params = models.SparseVectorParams(modifier=sparse.modifier)
+        made.config = made.config.model_copy(
+            update={"sparse_vectors": {**(made.config.sparse_vectors or {}), vector: params}}
+        )
+        meant = next(each for each, of in self._made.items() if of is made)
+        self._client.delete_collection(meant)  # which takes no new vector
+        self._client.create_collection(
+            meant, vectors_config=made.config.vectors or {}, sparse_vectors_config=made.config.sparse_vectors
+        )
+        found = [models.PointStruct(id=each.id, vector=each.vector or {}, payload=each.payload) for each in kept]
+        if found:
+            self._client.upsert(meant, found)
+        return made.count_operation()
+
+    @_one_at_a_time
+    def update_vectors(self, name: str, points: Sequence[models.PointVectors]) -> int:
+        """Replace these vectors of points, and no other; the change's number. 404 for a missing point."""
+        made = self._find(name)
+        for point in points:
+            _check_id(point.id)
+            _check_vectors(point.vector, made.config)
+        self._client.update_vectors(name, list(points))
+        return made.count_operation(point.id for point in points)
 
     @_one_at_a_time
     def change_aliases(self, actions: Sequence[models.AliasOperations]) -> bool:
@@ -411,7 +443,15 @@ def _value_at(payload: Mapping[str, Any], key: str) -> bool:
 def _check_vectors(vectors: Any, config: models.CreateCollection) -> None:
     known = config.vectors if isinstance(config.vectors, dict) else {}
     for name, values in (vectors if isinstance(vectors, dict) else {"": vectors}).items():
-        _check_vector(values, name=name, known=known)
+        if isinstance(values, models.SparseVector):
+            _check_sparse(name, config)
+        else:
+            _check_vector(values, name=name, known=known)
+
+
+def _check_sparse(name: str, config: models.CreateCollection) -> None:
+    if name not in (config.sparse_vectors or {}):
+        raise Refusal(400, f"Wrong input: Not existing vector name error: {name}")
 
 
 def _check_vector(values: Any, *, name: str, known: Mapping[str, models.VectorParams]) -> None:
@@ -430,6 +470,8 @@ def _check_question(request: models.QueryRequest, made: _Made) -> None:
     match request.query:
         case models.OrderByQuery(order_by=order):
             check_order(order if isinstance(order, str) else order.key, indexes=made.indexes)
+        case models.NearestQuery(nearest=models.SparseVector()):
+            _check_sparse(request.using or "", made.config)
         case models.NearestQuery(nearest=list() as values):
             _check_vector(values, name=request.using or "", known=known)
 
@@ -471,6 +513,7 @@ def _config_of(made: _Made) -> models.CollectionConfig:
     return models.CollectionConfig(
         params=models.CollectionParams(
             vectors=config.vectors,
+            sparse_vectors=config.sparse_vectors,
             shard_number=config.shard_number or 1,
             replication_factor=config.replication_factor or 1,
             write_consistency_factor=config.write_consistency_factor or 1,

@@ -50,7 +50,7 @@ def plan(
     loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
     wanted = find_space(loaded.model.space)
     fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
-    schema = schema_for(fingerprint, loaded.qdrant)
+    schema = schema_for(fingerprint, loaded)
     found = planning.plan(
         int(images),
         collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),

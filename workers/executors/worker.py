@@ -75,7 +75,7 @@ class Worker:
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to it that the collection is there, and empty where it is to be made anew."""
-        schema = schema_for(self._tower.fingerprint, self._settings.qdrant)
+        schema = schema_for(self._tower.fingerprint, self._settings)
         if recreate:
             self._engine.recreate(schema)
         else:

@@ -255,7 +255,7 @@ def _scratch(settings: Settings, *, tower: ImageTower) -> Iterator[Engine]:
     """A collection like the one that is set, on the same engine, which is gone afterwards."""
     name = f"polyglance-tune-{uuid.uuid4().hex[:8]}"
     with open_scratch(settings.qdrant, collection=name) as engine:
-        engine.create(schema_for(tower.fingerprint, settings.qdrant))
+        engine.create(schema_for(tower.fingerprint, settings))
         yield engine
 
 

@@ -16,6 +16,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,14 +25,16 @@ import qdrant_edge as edge
 from connector.errors import StoreError, StoreRefused
 from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
+from connector.store.edge import requests as ask
 from connector.store.edge.backup import write_backup
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
-from connector.store.edge.requests import edge_condition, nearest_request, payload_of, payload_selector, stored_point
-from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page
+from connector.store.edge.requests import edge_condition, payload_of, stored_point
+from connector.store.edge.words import add_words, edge_points, index_words, requests_of
+from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import (
     as_stored,
     check_facet,
@@ -39,10 +42,10 @@ from connector.store.points import (
     check_order,
     check_payload,
     check_points,
-    check_query_vectors,
     sent_id,
 )
-from connector.store.schema import CollectionSchema
+from connector.store.schema import CollectionSchema, Words
+from connector.store.words import Wording, no_words, wording_of
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -72,6 +75,7 @@ class EmbeddedEngine(FolderEngine):
         self._leaving = False
         self._shard: edge.EdgeShard | None = None
         self._schema: CollectionSchema | None = None
+        self._wording: Wording | None = None
         self._unsealed = 0
         self._sealed_size = 0
         self._closed = False
@@ -123,10 +127,9 @@ class EmbeddedEngine(FolderEngine):
             with self._use() as (_, schema):
                 check_points(points, dims=schema.fingerprint.dims)
                 self._folder.require_room()
-            name = schema.vector_name
             for first in range(0, len(points), TURN):
                 some = points[first : first + TURN]
-                records = [edge.Point(sent_id(p.id), {name: p.vector.tolist()}, as_stored(p.payload)) for p in some]
+                records = edge_points(some, schema=schema, wording=self._wording)
                 with self._use() as (shard, _):
                     shard.update(edge.UpdateOperation.upsert_points(records))
                     self._unsealed += len(some)
@@ -143,6 +146,25 @@ class EmbeddedEngine(FolderEngine):
         with self._writing, self._use() as (shard, _):
             self._folder.require_room()
             shard.update(edge.UpdateOperation.set_payload([*map(sent_id, ids)], as_stored(payload)))
+            if self._wording is not None and self._wording.reads(payload):
+                index_words(shard, ids, wording=self._wording)
+
+    def set_words(self, words: Words) -> None:
+        """Let the collection have words, weighted so."""
+        with self._writing, self._use() as (shard, schema):
+            self._folder.require_room()
+            add_words(shard)
+            shard.flush()
+            self._adopt(replace(schema, words=words))
+
+    def index_words(self, ids: Sequence[str]) -> int:
+        """Compute the words of stored points anew, from their payloads; how many had others or none."""
+        check_ids(ids)
+        with self._writing, self._use() as (shard, _):
+            if self._wording is None:
+                raise no_words(self.collection)
+            self._folder.require_room()
+            return index_words(shard, ids, wording=self._wording)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -157,16 +179,17 @@ class EmbeddedEngine(FolderEngine):
         """The points of these ids that exist."""
         check_ids(ids)
         with self._use() as (shard, schema):
-            records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), vectors)
+            wanted = [schema.vector_name] if vectors else False
+            records = shard.retrieve([*map(sent_id, ids)], ask.payload_selector(fields), wanted)
             return [stored_point(record, schema=schema) for record in records]
 
-    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
+    def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
         with self._use() as (shard, schema):
-            check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-            requests = [nearest_request(query, shard=shard, schema=schema) for query in queries]
-            answers = shard.query_batch(edge.QueryBatchRequest(requests))
-            return [[Hit(id=str(p.id), score=p.score, payload=payload_of(p)) for p in answer] for answer in answers]
+            requests = requests_of(queries, shard=shard, schema=schema, collection=self.collection)
+            answers = iter(shard.query_batch(edge.QueryBatchRequest([each for each in requests if each is not None])))
+            found = [[] if request is None else next(answers) for request in requests]
+            return [[Hit(id=str(p.id), score=p.score, payload=payload_of(p)) for p in answer] for answer in found]
 
     def scroll(
         self,
@@ -179,14 +202,9 @@ class EmbeddedEngine(FolderEngine):
     ) -> Page:
         """Walk the collection in id order."""
         check_ids([] if start is None else [start])
-        request = edge.ScrollRequest(
-            offset=None if start is None else sent_id(start),
-            limit=limit,
-            filter=edge_condition(where),
-            with_payload=payload_selector(fields),
-            with_vector=vectors,
-        )
         with self._use() as (shard, schema):
+            wanted = [schema.vector_name] if vectors else False
+            request = ask.scroll_request(limit=limit, start=start, where=where, fields=fields, vectors=wanted)
             records, following = shard.scroll(request)
             points = [stored_point(record, schema=schema) for record in records]
             return Page(points=points, next=None if following is None else str(following))
@@ -218,11 +236,7 @@ class EmbeddedEngine(FolderEngine):
         """Points in the order of an indexed number or date."""
         with self._use() as (_, schema):
             check_order(key, indexes=schema.indexes)
-        direction = edge.Direction.Desc if descending else edge.Direction.Asc
-        order = edge.OrderBy(key, direction)
-        return self._picked(
-            edge.QueryRequest(limit=limit, offset=offset, query=order, filter=edge_condition(where), with_payload=True)
-        )
+        return self._picked(ask.order_request(key, descending=descending, limit=limit, offset=offset, where=where))
 
     def optimize(self) -> None:
         """Build the search graph in a child process, in a copy: meanwhile questions are answered, and writers wait.
@@ -320,6 +334,7 @@ class EmbeddedEngine(FolderEngine):
             self._folder.acquire()
             try:
                 self._schema = self._folder.read_schema()
+                self._wording = wording_of(self._schema)
                 self._sealed_size = self._folder.size()
                 self._shard = self._folder.load()
             except BaseException:
@@ -373,8 +388,12 @@ class EmbeddedEngine(FolderEngine):
             add_indexes(shard, joined)
             shard.flush()
         if joined != stored:
-            self._folder.write_schema(joined)
-            self._schema = joined
+            self._adopt(joined)
+
+    def _adopt(self, schema: CollectionSchema) -> None:
+        """Write down another schema of the same collection."""
+        self._folder.write_schema(schema)
+        self._schema, self._wording = schema, wording_of(schema)
 
     def _refuse_when_closed(self) -> None:
         if self._closed or self._leaving:

@@ -34,6 +34,7 @@ from connector.store.edge.read_only import copied, copies_of
 from connector.store.edge.sums import note, set_aside
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
+from connector.store.words import WORDS
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""
@@ -329,6 +330,7 @@ def _config(
                 memory=edge.Memory.Cold,
             )
         },
+        sparse_vectors=None if schema.words is None else {WORDS: WORDS_PARAMS},
         hnsw_config=graph,
         quantization_config=edge.TurboQuantQuantizationConfig(
             bits=edge.TurboQuantBitSize.Bits4, memory=edge.Memory.Pinned
@@ -336,6 +338,11 @@ def _config(
         wal_enabled=True,  # without it a crash loses points, and the folder loses its lock
         optimizers=optimizers,
     )
+
+
+WORDS_PARAMS = edge.EdgeSparseVectorParams(
+    modifier=edge.Modifier.Idf, datatype=edge.VectorStorageDatatype.Float16, memory=edge.Memory.Cold
+)
 
 
 def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:

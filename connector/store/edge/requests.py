@@ -9,7 +9,7 @@ import qdrant_edge as edge
 from connector.records import Payload, StoredPoint, Vector
 from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
-from connector.store.points import as_read
+from connector.store.points import as_read, sent_id
 from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
@@ -54,6 +54,25 @@ def _approximate(
     if share < ACORN_UP_TO:  # a few are scanned, whatever is asked for
         return edge.SearchParams(hnsw_ef=ACORN_EF, quantization=rescored, acorn=_ACORN)
     return edge.SearchParams(hnsw_ef=walk.ef(share), quantization=rescored)
+
+
+def scroll_request(
+    *, limit: int, start: str | None, where: "Filter | None", fields: Sequence[str] | None, vectors: list[str] | bool
+) -> edge.ScrollRequest:
+    """A page of a walk in id order as Edge takes it."""
+    return edge.ScrollRequest(
+        offset=None if start is None else sent_id(start),
+        limit=limit,
+        filter=edge_condition(where),
+        with_payload=payload_selector(fields),
+        with_vector=vectors,
+    )
+
+
+def order_request(key: str, *, descending: bool, limit: int, offset: int, where: "Filter | None") -> edge.QueryRequest:
+    """Points in the order of a field, as Edge takes it."""
+    order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
+    return edge.QueryRequest(limit=limit, offset=offset, query=order, filter=edge_condition(where), with_payload=True)
 
 
 def edge_condition(where: "Filter | None") -> edge.Filter | None:

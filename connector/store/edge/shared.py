@@ -27,9 +27,9 @@ from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.guest import Guest
 from connector.store.edge.host import Host
 from connector.store.edge.wire import HostGone
-from connector.store.engine import CollectionInfo, NearestQuery, Page
+from connector.store.engine import CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import check_payload, check_points
-from connector.store.schema import CollectionSchema
+from connector.store.schema import CollectionSchema, Words
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -146,7 +146,7 @@ class SharedEngine(FolderEngine):
         """The points of these ids that exist."""
         return self._call("retrieve", list(ids), fields=fields, vectors=vectors)  # type: ignore[no-any-return]
 
-    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
+    def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
         return self._call("query", list(queries))  # type: ignore[no-any-return]
 
@@ -179,6 +179,14 @@ class SharedEngine(FolderEngine):
     ) -> list[StoredPoint]:
         """Points in the order of an indexed number or date."""
         return self._call("ordered", key, descending=descending, limit=limit, offset=offset, where=where)  # type: ignore[no-any-return]
+
+    def set_words(self, words: Words) -> None:
+        """Let the collection have words, weighted so."""
+        self._call("set_words", words)
+
+    def index_words(self, ids: Sequence[str]) -> int:
+        """Compute the words of stored points anew; how many had others or none."""
+        return self._call("index_words", list(ids))  # type: ignore[no-any-return]
 
     def optimize(self) -> None:
         """Build the search graph in a child process of the host, while questions are answered and writers wait."""

@@ -19,15 +19,15 @@ import numpy as np
 from connector import errors
 from connector.errors import PolyglanceError, StoreRefused
 from connector.records import FacetCount, Hit, Point, StoredPoint
-from connector.store.engine import CollectionInfo, NearestQuery, Page
-from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.engine import CollectionInfo, NearestQuery, Page, WordsQuery
+from connector.store.schema import CollectionSchema, Fingerprint, Words
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
 CALLS = (
     *("create", "info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll"),
-    *("count", "facet", "sample", "ordered", "optimize", "drop", "backup"),
+    *("count", "facet", "sample", "ordered", "optimize", "drop", "backup", "set_words", "index_words"),
 )
 """What may be asked of the process that has the collection open."""
 
@@ -40,8 +40,8 @@ _HEAD = struct.Struct(">II")
 _RECORDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        *(Point, StoredPoint, Hit, FacetCount, NearestQuery, Page),
-        *(CollectionInfo, CollectionSchema, Fingerprint),
+        *(Point, StoredPoint, Hit, FacetCount, NearestQuery, WordsQuery, Page),
+        *(CollectionInfo, CollectionSchema, Fingerprint, Words),
     )
 }
 

@@ -8,25 +8,16 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, Self, TypeVar
 
 from qdrant_client import QdrantClient, models
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_result,
-    stop_after_delay,
-    stop_any,
-    stop_when_event_set,
-    wait_exponential,
-)
-from tenacity.nap import sleep_using_event
 
-from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, StoreRefused, StoreUnavailable
+from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, StoreRefused
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
-from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page
+from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import walk_of
 from connector.store.points import (
@@ -40,11 +31,14 @@ from connector.store.points import (
     check_query_vectors,
     sent_id,
 )
-from connector.store.schema import CollectionSchema
+from connector.store.schema import CollectionSchema, Words
 from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
-from connector.store.server.points import batches, payload_selector, request, stored, struct
+from connector.store.server.optimize import build_graph
+from connector.store.server.points import batches, payload_selector, request, stored, struct, words_request
+from connector.store.server.words import index_words, set_words
+from connector.store.words import no_words, wording_of
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +109,10 @@ class ServerEngine:
         schema = self._known_schema()
         check_points(points, dims=schema.fingerprint.dims)
         if len(points) <= self._batch:
-            self._upsert(points, vector_name=schema.vector_name)
+            self._upsert(points, schema=schema)
             return
         with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="upsert") as pool:
-            name = schema.vector_name
-            results([pool.submit(self._upsert, each, vector_name=name) for each in batches(points, self._batch)])
+            results([pool.submit(self._upsert, each, schema=schema) for each in batches(points, self._batch)])
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
         """Merge ``payload`` into the payload of points. Raises StoreRefused where there is no such point."""
@@ -131,6 +124,23 @@ class ServerEngine:
             lambda client: client.set_payload(self._collection, change, points=points, wait=True),
             doing=f"changing the payload of {len(ids)} points",
         )
+        wording = wording_of(self._known_schema())
+        if wording is not None and wording.reads(payload):
+            index_words(self._calls, ids, wording=wording)
+
+    def set_words(self, words: Words) -> None:
+        """Let the collection have words, weighted so. Raises NotAllowed."""
+        schema = replace(self._known_schema(), words=words)
+        set_words(self._calls, schema, info=self._info("reading the schema"))
+        self._schema = schema
+
+    def index_words(self, ids: Sequence[str]) -> int:
+        """Compute the words of stored points anew, from their payloads; how many had others or none."""
+        check_ids(ids)
+        wording = wording_of(self._known_schema())
+        if wording is None:
+            raise no_words(self._collection)
+        return index_words(self._calls, ids, wording=wording)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -150,20 +160,37 @@ class ServerEngine:
             found.extend(stored(record, vector_name=name) for record in records)
         return found
 
-    def query(self, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
+    def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer each query with its hits, best first."""
-        if not queries:
-            return []
-        schema = self._known_schema()
-        check_query_vectors([query.vector for query in queries], dims=schema.fingerprint.dims)
-        filters = {id(query.where): query.where for query in queries}  # those of a batch usually share theirs
-        shares = {each: self._share(where, schema=schema) for each, where in filters.items()}
-        requests = [request(query, schema=schema, share=shares[id(query.where)]) for query in queries]
+        schema = self._known_schema() if queries else None
+        requests = [] if schema is None else self._requests(queries, schema=schema)
+        asked = [each for each in requests if each is not None]
+        if not asked:
+            return [[] for _ in queries]
         answers = self._call(
-            lambda client: client.query_batch_points(self._collection, requests),
-            doing=f"answering {len(queries)} queries" if len(queries) > 1 else "answering a query",
+            lambda client: client.query_batch_points(self._collection, asked),
+            doing=f"answering {len(asked)} queries" if len(asked) > 1 else "answering a query",
         )
-        return [[Hit(str(p.id), float(p.score), as_read(p.payload or {})) for p in answer.points] for answer in answers]
+        points = iter([answer.points for answer in answers])
+        found = [[] if request is None else next(points) for request in requests]
+        return [[Hit(str(p.id), float(p.score), as_read(p.payload or {})) for p in answer] for answer in found]
+
+    def _requests(
+        self, queries: Sequence[NearestQuery | WordsQuery], *, schema: CollectionSchema
+    ) -> list[models.QueryRequest | None]:
+        """Queries as the server takes them; None for one by words that holds no word."""
+        seen = [query for query in queries if isinstance(query, NearestQuery)]
+        check_query_vectors([query.vector for query in seen], dims=schema.fingerprint.dims)
+        if schema.words is None and len(seen) < len(queries):
+            raise no_words(self._collection)
+        filters = {id(query.where): query.where for query in seen}  # those of a batch usually share theirs
+        shares = {each: self._share(where, schema=schema) for each, where in filters.items()}
+        return [
+            request(query, schema=schema, share=shares[id(query.where)])
+            if isinstance(query, NearestQuery)
+            else words_request(query)
+            for query in queries
+        ]
 
     def scroll(
         self,
@@ -231,26 +258,7 @@ class ServerEngine:
         Raises StoreRefused where the optimizer failed, StoreUnavailable when it takes longer than
         ``settings.optimize_wait_s``; the server goes on by itself.
         """
-        management.end_bulk_load(self._calls, self._info("reading the schema"))
-        self._trigger_optimizers()
-        info = Retrying(
-            retry=retry_if_result(server_schema.still_optimizing),
-            wait=wait_exponential(multiplier=self._settings.retry_first_s, max=10.0),
-            stop=stop_any(stop_after_delay(self._settings.optimize_wait_s), stop_when_event_set(self._calls.closing)),
-            sleep=sleep_using_event(self._calls.closing),
-            before_sleep=_say_progress,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-        )(self._info, "waiting for the optimizers")
-        if info.status is models.CollectionStatus.RED:
-            raise StoreRefused(
-                f"the optimizer of collection {self._collection!r} failed: {server_schema.optimizer_error(info)}"
-            )
-        if server_schema.still_optimizing(info):
-            raise StoreUnavailable(
-                f"collection {self._collection!r} was still {info.status.value} after "
-                f"{self._settings.optimize_wait_s:g} s, {server_schema.progress(info)}. The server goes on by itself; "
-                "`polyglance collection optimize` waits again."
-            )
+        build_graph(self._calls, settings=self._settings)
 
     @contextmanager
     def bulk_load(self) -> Iterator[None]:
@@ -364,11 +372,12 @@ class ServerEngine:
             doing=f"reading {len(ids)} points",
         )
 
-    def _upsert(self, points: Sequence[Point], *, vector_name: str) -> None:
+    def _upsert(self, points: Sequence[Point], *, schema: CollectionSchema) -> None:
         """Write points in one request, or in smaller ones where the server takes none of this size."""
         if not points:
             return
-        structs = [struct(point, vector_name=vector_name) for point in points]
+        wording = wording_of(schema)
+        structs = [struct(point, vector_name=schema.vector_name, wording=wording) for point in points]
         try:
             self._call(
                 lambda client: client.upsert(self._collection, structs, wait=True),
@@ -381,15 +390,4 @@ class ServerEngine:
             self._batch = min(self._batch, half)
             log.info("batch_split collection=%s points=%d into=%d", self._collection, len(points), half)
             for batch in batches(points, half):
-                self._upsert(batch, vector_name=vector_name)
-
-    def _trigger_optimizers(self) -> None:
-        """A collection that is grey, as after a restart of the server, optimizes only after some update."""
-        if self._info("reading the schema").status is models.CollectionStatus.GREY:
-            management.change(self._calls, doing="starting the optimizers")
-
-
-def _say_progress(state: RetryCallState) -> None:
-    assert state.outcome is not None
-    info = state.outcome.result()
-    log.info("collection_optimizing status=%s progress=%r", info.status.value, server_schema.progress(info))
+                self._upsert(batch, schema=schema)

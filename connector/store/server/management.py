@@ -32,6 +32,7 @@ def make_collection(calls: Calls, schema: CollectionSchema, *, settings: QdrantS
         lambda client: client.create_collection(
             calls.collection,
             vectors_config=server_schema.vectors_config(schema),
+            sparse_vectors_config=server_schema.words_config(schema),
             hnsw_config=server_schema.graph_config(schema),
             quantization_config=server_schema.QUANTIZATION,
             strict_mode_config=server_schema.STRICT_MODE,

@@ -1,17 +1,19 @@
 """Points and queries on their way to a Qdrant server and back, in qdrant-client's models."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import models
 
 from connector.records import Point, StoredPoint, Vector
-from connector.store.engine import NearestQuery
+from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
 from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
+from connector.store.words import WORDS, Wording, asked_words
+from connector.words.index import WordVector
 
 T = TypeVar("T")
 
@@ -29,10 +31,32 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def struct(point: Point, *, vector_name: str) -> models.PointStruct:
-    """A point as the server takes it."""
-    return models.PointStruct(
-        id=sent_id(point.id), vector={vector_name: point.vector}, payload=as_stored(point.payload)
+def struct(point: Point, *, vector_name: str, wording: Wording | None) -> models.PointStruct:
+    """A point as the server takes it, with its words where the collection has any."""
+    vectors: dict[str, Any] = {vector_name: point.vector}
+    words = None if wording is None else wording.vector_of(point.payload)
+    if words is not None:
+        vectors[WORDS] = sparse(words)
+    return models.PointStruct(id=sent_id(point.id), vector=vectors, payload=as_stored(point.payload))
+
+
+def sparse(words: WordVector) -> models.SparseVector:
+    """Words as the server takes them."""
+    return models.SparseVector(indices=words.indices, values=words.values)
+
+
+def words_request(query: WordsQuery) -> models.QueryRequest | None:
+    """A question by words as the server takes it; None for one without a word."""
+    words = asked_words(query.text)
+    if not words.indices:
+        return None
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=sparse(words)),
+        using=WORDS,
+        filter=sound(query.where),
+        limit=query.limit,
+        offset=query.offset or None,
+        with_payload=True,
     )
 
 

@@ -14,6 +14,7 @@ from connector.errors import CollectionMismatch
 from connector.settings import FieldType
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
+from connector.store.words import WORDS
 
 QUANTIZATION = models.TurboQuantization(
     turbo=models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, memory=models.Memory.PINNED)
@@ -75,6 +76,19 @@ def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
         memory=models.Memory.COLD,
     )
     return {schema.vector_name: params}
+
+
+def words_config(schema: CollectionSchema) -> dict[str, models.SparseVectorParams] | None:
+    """The sparse vector of words, weighted by inverse document frequency; None for a collection without words."""
+    if schema.words is None:
+        return None
+    index = models.SparseIndexParams(memory=COLD, datatype=models.Datatype.FLOAT16)
+    return {WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF, index=index)}
+
+
+def has_words(info: models.CollectionInfo) -> bool:
+    """Whether the collection has the sparse vector of words."""
+    return WORDS in (info.config.params.sparse_vectors or {})
 
 
 def index_params(name: str, kind: FieldType, *, linked: bool) -> IndexParams:

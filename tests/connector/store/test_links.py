@@ -5,12 +5,12 @@ from qdrant_client import models
 
 from connector.errors import ConfigError
 from connector.filters.parse import parse_filter
-from connector.settings import QdrantSettings
+from connector.settings import Settings
 from connector.store.links import HALF_EF, LINKED_EF, WIDE_EF, walk_of
 from connector.store.schema import CollectionSchema, Fingerprint, schema_for
 
 FINGERPRINT = Fingerprint("mini", dims=128, image_size=64)
-SCHEMA = schema_for(FINGERPRINT, QdrantSettings())
+SCHEMA = schema_for(FINGERPRINT, Settings())
 
 
 @pytest.mark.parametrize(

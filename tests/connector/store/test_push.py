@@ -71,6 +71,7 @@ class Breaking:
         self.optimize, self.drop, self.close = engine.optimize, engine.drop, engine.close
         self.bulk_load, self.point_alias = engine.bulk_load, engine.point_alias
         self.resolved, self.recreate = engine.resolved, engine.recreate
+        self.set_words, self.index_words = engine.set_words, engine.index_words
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._left -= len(points)

@@ -1,0 +1,92 @@
+"""Words in Qdrant Edge: points with their sparse vector, questions by words, and words computed anew in place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import qdrant_edge as edge
+
+from connector.records import Point
+from connector.store.edge.requests import edge_condition, nearest_request
+from connector.store.engine import NearestQuery, WordsQuery
+from connector.store.points import as_read, as_stored, check_query_vectors, sent_id
+from connector.store.schema import CollectionSchema
+from connector.store.words import WORDS, Wording, asked_words, no_words
+from connector.words.index import WordVector
+
+
+def edge_points(points: Sequence[Point], *, schema: CollectionSchema, wording: Wording | None) -> list[edge.Point]:
+    """Points as Edge takes them, with their words where the collection has any."""
+    return [_edge_point(point, name=schema.vector_name, wording=wording) for point in points]
+
+
+def _edge_point(point: Point, *, name: str, wording: Wording | None) -> edge.Point:
+    vectors: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {name: point.vector.tolist()}
+    words = None if wording is None else wording.vector_of(point.payload)
+    if words is not None:
+        vectors[WORDS] = _sparse(words)
+    return edge.Point(sent_id(point.id), vectors, as_stored(point.payload))
+
+
+def requests_of(
+    queries: Sequence[NearestQuery | WordsQuery], *, shard: edge.EdgeShard, schema: CollectionSchema, collection: str
+) -> list[edge.QueryRequest | None]:
+    """Questions as Edge takes them; None for one by words that holds no word. Raises InvalidQuery, StoreRefused."""
+    seen = [query.vector for query in queries if isinstance(query, NearestQuery)]
+    check_query_vectors(seen, dims=schema.fingerprint.dims)
+    if schema.words is None and len(seen) < len(queries):
+        raise no_words(collection)
+    return [
+        nearest_request(query, shard=shard, schema=schema) if isinstance(query, NearestQuery) else _words_request(query)
+        for query in queries
+    ]
+
+
+def _words_request(query: WordsQuery) -> edge.QueryRequest | None:
+    words = asked_words(query.text)
+    if not words.indices:
+        return None
+    return edge.QueryRequest(
+        limit=query.limit,
+        offset=query.offset,
+        query=edge.Query.Nearest(_sparse(words), WORDS),
+        with_payload=True,
+        with_vector=False,
+        filter=edge_condition(query.where),
+    )
+
+
+def add_words(shard: edge.EdgeShard) -> None:
+    """Give a shard the sparse vector, empty; harmless where it is there."""
+    try:
+        shard.count(edge.CountRequest(exact=False, filter=edge.Filter(must=[edge.HasVectorCondition(WORDS)])))
+        probe = edge.Query.Nearest(edge.SparseVector([0], [1.0]), WORDS)
+        shard.query(edge.QueryRequest(limit=1, query=probe))
+    except Exception as error:
+        if "vector name" not in str(error):
+            raise
+        shard.update(
+            edge.UpdateOperation.create_sparse_vector(WORDS, edge.Modifier.Idf, edge.VectorStorageDatatype.Float16)
+        )
+
+
+def index_words(shard: edge.EdgeShard, ids: Sequence[str], *, wording: Wording) -> int:
+    """Compute the words of stored points from their payloads; how many had others or none."""
+    records = shard.retrieve([*map(sent_id, ids)], wording.fields, [WORDS])
+    changed, emptied = [], []
+    for record in records:
+        words = wording.vector_of(as_read(record.payload or {}))
+        there: Any = (record.vector or {}).get(WORDS)  # type: ignore[union-attr]  # by name, for it was named
+        stored = dict(zip(there.indices, there.values, strict=True)) if there else {}
+        if words is None:
+            emptied += [record.id] if stored else []
+        elif not words.equals(stored):
+            changed.append(edge.PointVectors(record.id, {WORDS: _sparse(words)}))
+    if changed:
+        shard.update(edge.UpdateOperation.update_vectors(changed))
+    if emptied:
+        shard.update(edge.UpdateOperation.delete_vectors(emptied, [WORDS]))
+    return len(changed) + len(emptied)
+
+
+def _sparse(words: WordVector) -> edge.SparseVector:
+    return edge.SparseVector(words.indices, words.values)

@@ -8,14 +8,15 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from connector.errors import StoreError
-from connector.store.engine import NearestQuery
+from connector.store.engine import NearestQuery, WordsQuery
+from connector.store.schema import Words
 from connector.store.server.engine import ServerEngine
 from tests.qdrant_standin.images import SCHEMA, points
 from tests.qdrant_standin.openapi import VARIABLE, Judge, find_document
 from tests.qdrant_standin.rest import ROUTES
 from tests.qdrant_standin.standin import Standin, running
 
-BY_OTHERS = {"clear_payload", "delete_vectors", "get_collections"}
+BY_OTHERS = {"clear_payload", "get_collections"}
 """Operations that the engine never asks for: tests do, in the place of somebody at the dashboard, or to list all."""
 HOLIDAY = models.Filter(must=[models.FieldCondition(key="folder", match=models.MatchValue(value="holiday"))])
 UNINDEXED = models.Filter(must=[models.FieldCondition(key="exposure", match=models.MatchValue(value="1/60"))])
@@ -65,6 +66,11 @@ def use_everything(engine: ServerEngine, *, alias: str) -> None:
     engine.count(where=HOLIDAY)
     engine.facet("folder", where=HOLIDAY, limit=3)
     engine.set_payload([ids[0]], {"thumbnail_url": "http://localhost:8000/thumbnails/1.webp"})
+    engine.set_words(Words({"tags": 1.0}))
+    assert engine.index_words(ids) == len(ids)
+    engine.query([WordsQuery("dog", limit=3, offset=1, where=HOLIDAY)])
+    engine.set_words(Words({"title": 1.0}))
+    assert engine.index_words(ids) == len(ids)
     engine.delete(ids[:1])
     engine.optimize()
     with engine.bulk_load():

@@ -38,7 +38,8 @@ def takes_search_options(*, before: str, **defaults: Any) -> Callable[[C], C]:
     def with_options(command: C) -> C:
         parameters = {}
         for each in search_options():
-            flags = (f"--{each.name.replace('_', '-')}", *SHORT.get(each.name, ()))
+            name = each.name.replace("_", "-")
+            flags = (f"--{name}/--no-{name}" if each.default is True else f"--{name}", *SHORT.get(each.name, ()))
             kind: Any = Annotated[get_args(each.annotation)[0], typer.Option(*flags, help=each.description)]
             parameters[each.name] = (kind, defaults.get(each.name, each.default))
         return with_parameters(command, parameters, before=before)

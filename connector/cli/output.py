@@ -7,6 +7,7 @@ goes into a pipe is never wrapped.
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,7 +17,9 @@ from connector.printable import printable, printable_json, printable_lines
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from connector.records import FacetCount, Hit, HitGroup, StoredPoint
+    from connector.records import FacetCount, Hit, StoredPoint
+    from connector.search.hits import HitGroups, Hits
+    from connector.understand.question import Chip
 
 NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
 
@@ -51,19 +54,31 @@ def show_paths(found: "Iterable[Hit | StoredPoint]", *, null: bool) -> None:
             typer.echo(os.fsencode(name) + (b"\0" if null else b"\n"), nl=False)
 
 
-def show_hits(hits: Sequence["Hit"], *, query: str, as_json: bool) -> None:
-    """Hits, best first; as JSON ``{"query", "hits": [{"id", "score", "relevance", "uri", "fault", "payload"}]}``."""
+def show_understood(chips: Sequence["Chip"], *, err: bool = False) -> None:
+    """What of a question became a filter, a line each, and how to take it back."""
+    for each in chips:
+        shown, words = printable(each.shown), printable(each.words)
+        say(f"{each.kind}: {shown}, from {words!r} (--no-understand: the words as they stand)", err=err)
+
+
+def show_hits(hits: "Hits", *, query: str, as_json: bool) -> None:
+    """Hits, best first; as JSON ``{"query", "understood", "hits": [{"id", "score", "relevance", "uri", …}]}``."""
     if as_json:
-        say_json({"query": query, "hits": [_plain(hit) for hit in hits]})
+        chips = [asdict(each) for each in hits.understood]
+        say_json({"query": query, "understood": chips, "hits": [_plain(hit) for hit in hits]})
         return
+    show_understood(hits.understood)
     _table(query, ("score", "fits", "image"), [(f"{hit.score:.3f}", _percent(hit), _name(hit)) for hit in hits])
 
 
-def show_groups(groups: Sequence["HitGroup"], *, as_json: bool) -> None:
-    """Groups, best first; as JSON ``{"groups": [{"value", "hits"}]}``."""
+def show_groups(groups: "HitGroups", *, as_json: bool) -> None:
+    """Groups, best first; as JSON ``{"understood", "groups": [{"value", "hits"}]}``."""
     if as_json:
-        say_json({"groups": [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]})
+        chips = [asdict(each) for each in groups.understood]
+        found = [{"value": each.value, "hits": [_plain(hit) for hit in each.hits]} for each in groups]
+        say_json({"understood": chips, "groups": found})
         return
+    show_understood(groups.understood)
     rows = [(str(each.value), f"{hit.score:.3f}", _percent(hit), _name(hit)) for each in groups for hit in each.hits]
     _table("", ("group", "score", "fits", "image"), rows)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from connector.cli import options
-from connector.cli.output import show_counts, show_groups, show_hits, show_paths, show_points
+from connector.cli.output import show_counts, show_groups, show_hits, show_paths, show_points, show_understood
 from connector.errors import InvalidQuery
 from connector.search.options import SearchArguments, SearchOptions
 
@@ -51,6 +51,8 @@ def search(
 
     polyglance search "a beach" --image mine.jpg --without people --diversity 0.4
 
+    polyglance search "am Strand im Juli 2023"
+
     polyglance search "a beach" --group-by folder
 
     polyglance search "a zebra" --relevant
@@ -81,12 +83,14 @@ def search(
         elif query is not None and group_by is not None:
             groups = opened.groups(query, by=group_by, **given)
             if paths:
+                show_understood(groups.understood, err=True)
                 show_paths((hit for group in groups for hit in group.hits), null=null)
             else:
                 show_groups(groups, as_json=as_json)
         elif query is not None:
             hits = opened.query(query, **given)
             if paths:
+                show_understood(hits.understood, err=True)
                 show_paths(hits, null=null)
             else:
                 show_hits(hits, query=text or image or like or "", as_json=as_json)

@@ -6,7 +6,7 @@ ones of an answer come along small, for the agent to look at.
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar, Unpack
@@ -21,6 +21,7 @@ from connector.images.shrink import shrink
 from connector.records import Hit
 from connector.search.classify import classify
 from connector.search.client import ImageSearch
+from connector.search.hits import Hits
 from connector.search.options import SearchArguments, search_options, with_parameters
 from connector.search.query import point
 from connector.service.originals import Originals
@@ -164,9 +165,13 @@ def _instructions(search: ImageSearch) -> str:
     )
 
 
-def _answer(hits: Sequence[Hit], *, show: int, small: SmallImages) -> CallToolResult:
+def _answer(hits: Hits, *, show: int, small: SmallImages) -> CallToolResult:
     found = [asdict(_result(hit)) for hit in hits]
     content: list[ContentBlock] = [TextContent(text=json.dumps(found, ensure_ascii=False))]
+    for chip in hits.understood:
+        content.append(
+            TextContent(text=f"{chip.words!r} was read as {chip.where}; literal={chip.words!r} takes it back.")
+        )
     for hit in hits[:show]:
         content += small.of(hit)
     return CallToolResult(content=content, structured_content={"result": found})

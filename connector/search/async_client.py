@@ -14,7 +14,7 @@ from connector.records import FacetCount, Vectors
 from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
 from connector.search.hits import HitGroups, Hits
-from connector.search.options import SearchArguments
+from connector.search.options import SearchArguments, SearchOptions
 from connector.search.query import Query, TextPart, WeightedPart
 from connector.search.text_encoder import REMEMBERED
 from connector.settings import Settings
@@ -105,7 +105,8 @@ class AsyncImageSearch(Awaited[ImageSearch]):
     async def _embed_together(self, queries: Sequence[Query | str], options: SearchArguments) -> None:
         """Have the texts of queries embedded with those of other callers. Raises InvalidQuery before that."""
         check = partial(self._inner.check, queries, **options)
-        quick = self._inner.retriever.is_quick(options.get("where"))
-        checked = check() if quick else await asyncio.to_thread(check)  # the store may be asked for a filter's fields
+        inner, wanted = self._inner, SearchOptions(**options)
+        quick = inner.retriever.is_quick(wanted.where) and inner.reader.is_quick(queries, options=wanted)
+        checked = check() if quick else await asyncio.to_thread(check)  # the store may be asked for its fields
         parts = [one.part for each in checked for one in each.parts if isinstance(one.part, TextPart)]
         await asyncio.gather(*map(self._batcher.vector_of, parts))

@@ -37,8 +37,9 @@ from connector.search.query import image as image_query
 from connector.search.query import point as point_query
 from connector.search.query import text as text_query
 from connector.search.relevance import RelevanceModel
-from connector.search.retrieval import Retriever, counted, grouped
+from connector.search.retrieval import Retriever, counted, grouped, narrowed
 from connector.search.text_encoder import TextEncoder
+from connector.search.understanding import QuestionReader, ReadQuery, where_of
 from connector.settings import Settings
 from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo, Engine, NearestQuery
@@ -59,6 +60,7 @@ class ImageSearch:
         self._relevance = RelevanceModel(engine, text_encoder=self._text_encoder)
         self._encoder = QueryEncoder(settings, engine=engine, text_encoder=self._text_encoder)
         self.retriever = Retriever(engine, relevance=self._relevance)
+        self.reader = QuestionReader(engine)
 
     @classmethod
     def open(
@@ -125,25 +127,34 @@ class ImageSearch:
         All their texts go through the model together. ``language`` is that of the texts that name none.
         """
         wanted = SearchOptions(**options)
-        made = self._checked(queries, language=wanted.language)
+        made = self._read(queries, options=wanted)
         condition = self.retriever.condition(wanted.where)
-        vectors = self._encoder.queries(made)
-        return self.retriever.nearest(
-            vectors,
-            options=wanted,
-            where=[self.retriever.excluding_parts(each, where=condition) for each in made],
-            calibrations=[self._relevance.calibration_for(each) for each in made],
+        where = [narrowed(condition, self.retriever.condition(where_of(each.chips))) for each in made]
+        compared = [(each.query, by) for each, by in zip(made, where, strict=True) if each.query is not None]
+        nearest = iter(
+            self.retriever.nearest(
+                self._encoder.queries([query for query, _ in compared]),
+                options=wanted,
+                where=[self.retriever.excluding_parts(query, where=by) for query, by in compared],
+                calibrations=[self._relevance.calibration_for(query) for query, _ in compared],
+            )
         )
+        answers = []
+        for each, by in zip(made, where, strict=True):
+            hits = Hits(self.retriever.newest(by, options=wanted)) if each.query is None else next(nearest)
+            hits.understood = each.chips
+            answers.append(hits)
+        return answers
 
     def check(self, queries: Sequence[Query | str], **options: Unpack[SearchArguments]) -> list[Query]:
-        """The queries that ``queries`` would answer, each text with its language. Raises InvalidQuery as it would.
+        """The queries that ``queries`` would compare, each text with its language. Raises InvalidQuery as it would.
 
-        No model is asked, and the store only for the fields of a filter that it was not asked for before.
+        No model is asked, and the store only for the fields that it was not asked for before.
         """
         wanted = SearchOptions(**options)
-        made = self._checked(queries, language=wanted.language)
+        made = self._read(queries, options=wanted)
         self.retriever.condition(wanted.where)
-        return made
+        return [each.query for each in made if each.query is not None]
 
     def nearest(
         self, vectors: Vectors, *, modality: Modality | None = None, **options: Unpack[SearchArguments]
@@ -217,10 +228,13 @@ class ImageSearch:
         wanted = SearchOptions(**options)
         check_between("size", size, 1, MAX_LIMIT)
         check_facet(by, indexes=self._engine.info().schema.indexes)
-        hits: Sequence[Hit] = self._grouped_hits(query, options=wanted)
+        found = self._grouped_hits(query, options=wanted)
+        hits: Sequence[Hit] = found
         if wanted.diversity:
-            hits = self.retriever.diverse(hits, diversity=wanted.diversity, count=len(hits))
-        return grouped(hits, by=by, size=size)[wanted.offset : wanted.offset + wanted.limit]
+            hits = self.retriever.diverse(found, diversity=wanted.diversity, count=len(found))
+        groups = HitGroups(grouped(hits, by=by, size=size)[wanted.offset : wanted.offset + wanted.limit])
+        groups.understood = found.understood
+        return groups
 
     def facets(
         self, field: str, *, of: Query | str | None = None, **options: Unpack[SearchArguments]
@@ -342,6 +356,10 @@ class ImageSearch:
         made = [as_query(each, language=language) for each in queries]
         check_queries(made)
         return made
+
+    def _read(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[ReadQuery]:
+        made = self._checked(queries, language=options.language)
+        return [self.reader.read(each, options=options) for each in made]
 
     def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
         """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""

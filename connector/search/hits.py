@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from connector.errors import InvalidQuery
 from connector.printable import printable
 from connector.records import Hit, HitGroup, local_path, masked_uri
+from connector.understand.question import Chip
 
 THUMBNAIL_PX = 160
 """The longer side of a thumbnail."""
@@ -23,21 +24,29 @@ MAX_THUMBNAILS = 60
 
 
 class Hits(list[Hit]):
-    """The hits of one question, best first."""
+    """The hits of one question, best first; ``understood`` is what of its text became a filter."""
+
+    understood: tuple[Chip, ...] = ()
 
     @overload
     def __getitem__(self, at: SupportsIndex, /) -> Hit: ...
     @overload
     def __getitem__(self, at: slice, /) -> "Hits": ...
     def __getitem__(self, at: "SupportsIndex | slice", /) -> "Hit | Hits":
-        return Hits(super().__getitem__(at)) if isinstance(at, slice) else super().__getitem__(at)
+        if not isinstance(at, slice):
+            return super().__getitem__(at)
+        part = Hits(super().__getitem__(at))
+        part.understood = self.understood
+        return part
 
     def _repr_html_(self) -> str:
         return _page([("", self)])
 
 
 class HitGroups(list[HitGroup]):
-    """The groups of one question's hits, the group with the best hit first."""
+    """The groups of one question's hits, the group with the best hit first; ``understood`` as in ``Hits``."""
+
+    understood: tuple[Chip, ...] = ()
 
     @overload
     def __getitem__(self, at: SupportsIndex, /) -> HitGroup: ...

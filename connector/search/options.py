@@ -66,6 +66,8 @@ class SearchArguments(PageArguments, total=False):
     diversity: float
     relevant: bool
     language: str | None
+    understand: bool
+    literal: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,17 @@ class SearchOptions(PageOptions):
         str | None,
         Field(max_length=35, description="Language of the text, such as en, where it is known.", examples=["de"]),
     ] = None
+    understand: Annotated[
+        bool, Field(description="Read dates and places in the text as a filter; what is left of it is compared.")
+    ] = True
+    literal: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_TEXT,
+            description="Words of the text in which no date or place is read, such as 'Juli 2023'.",
+            examples=["im Juli 2023"],
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         PageOptions.__post_init__(self)  # slots give the class anew, and super() would look for the old one
@@ -112,6 +125,10 @@ class SearchOptions(PageOptions):
             raise InvalidQuery(f"diversity is {shown(self.diversity)}; it must be between 0 and 1.")
         if not isinstance(self.relevant, bool):
             raise InvalidQuery(f"relevant is {shown(self.relevant)}; True or False is wanted.")
+        if not isinstance(self.understand, bool):
+            raise InvalidQuery(f"understand is {shown(self.understand)}; True or False is wanted.")
+        if self.literal is not None and not (isinstance(self.literal, str) and len(self.literal) <= MAX_TEXT):
+            raise InvalidQuery(f"literal is {shown(self.literal)}; words of the question are wanted.")
         check_language(self.language)
 
     def arguments(self) -> SearchArguments:

@@ -96,6 +96,19 @@ class Retriever:
         diverse = (self.diverse(hits, diversity=options.diversity, count=count) for hits in answers)
         return [Hits(hits[options.offset :]) for hits in diverse]
 
+    def newest(self, where: "Filter | None", *, options: SearchOptions) -> list[Hit]:
+        """Images that match, the latest first, those without a date last; nothing is compared, so the score is 0."""
+        start, limit = options.offset, options.limit
+        found = self._engine.ordered("taken_at", descending=True, limit=limit, offset=start, where=where)
+        if missing := limit - len(found):
+            dated, undated = self.condition("exists(taken_at)"), self.condition("not exists(taken_at)")
+            passed = max(0, start - self._engine.count(where=narrowed(where, dated)))
+            found = [
+                *found,
+                *self._engine.scroll(limit=passed + missing, where=narrowed(where, undated)).points[passed:],
+            ]
+        return [Hit(each.id, 0.0, each.payload) for each in found]
+
     def answers(self, query: NearestQuery, vectors: Vectors, *, where: "Sequence[Filter | None]") -> list[list[Hit]]:
         """What the store answers to ``query`` with each vector under its own condition."""
         if not len(vectors):
@@ -117,6 +130,15 @@ class Retriever:
             count=count,
         )
         return [left[row] for row in order]
+
+
+def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
+    """Both conditions together."""
+    if where is None or by is None:
+        return where or by
+    from qdrant_client.models import Filter
+
+    return Filter(must=[where, by])
 
 
 def _candidates(options: SearchOptions) -> int:

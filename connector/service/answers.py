@@ -1,7 +1,7 @@
 """What goes over the wire: requests and answers of the REST interface, as documented in its OpenAPI page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from connector.records import Hit, StoredPoint
 from connector.search.options import MAX_TEXT, SearchOptions
 from connector.search.pages import LONGEST, MOST
+from connector.understand.question import Chip, ChipKind
 
 Scalar = str | int | float | bool
 Sign = Callable[[str], str]
@@ -217,11 +218,29 @@ class GroupAnswer(BaseModel):
     hits: list[HitAnswer]
 
 
+class ChipAnswer(BaseModel):
+    """A date or a place that was read in the text: its words and where they stand, how it is shown, its filter."""
+
+    kind: ChipKind
+    words: str
+    start: int
+    end: int
+    shown: str
+    where: str
+
+    @classmethod
+    def of(cls, chip: Chip) -> "ChipAnswer":
+        """The answer for a chip."""
+        return cls(**asdict(chip))
+
+
 class SearchAnswer(BaseModel):
     """Hits, best first; or groups, where they were asked for."""
 
     hits: list[HitAnswer]
     groups: list[GroupAnswer] | None = None
+    understood: list[ChipAnswer] = []
+    """What of the text became a filter; its words given as ``literal`` take it back."""
     took_ms: float
 
 

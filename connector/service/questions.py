@@ -22,6 +22,7 @@ from connector.search.options import SearchOptions
 from connector.search.query import PointPart, Query, TextPart, WeightedPart, point, text
 from connector.service.admission import AdmissionQueue, ImageAdmission, Slot
 from connector.service.answers import (
+    ChipAnswer,
     Classification,
     ClassifyAnswer,
     ClassifyRequest,
@@ -70,9 +71,11 @@ class Questions:
         if request.group_by is not None:
             groups = await self._search.groups(query, by=request.group_by, size=request.group_size, **options)
             answers = [GroupAnswer(value=each.value, hits=self._hits(each.hits)) for each in groups]
-            return SearchAnswer(hits=[], groups=answers, took_ms=_since(started))
+            chips = [*map(ChipAnswer.of, groups.understood)]
+            return SearchAnswer(hits=[], groups=answers, understood=chips, took_ms=_since(started))
         hits = await self._search.query(query, **options)
-        return SearchAnswer(hits=self._hits(hits), took_ms=_since(started))
+        chips = [*map(ChipAnswer.of, hits.understood)]
+        return SearchAnswer(hits=self._hits(hits), understood=chips, took_ms=_since(started))
 
     async def search_by_image(
         self, file: Annotated[UploadFile, File()], options: Annotated[str, Form(examples=['{"limit": 5}'])] = "{}"

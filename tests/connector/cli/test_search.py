@@ -30,7 +30,7 @@ def test_words_in_json(cli: CommandLine) -> None:
 
     assert ran.code == 0
     assert ran.err == ""
-    assert ran.json.keys() == {"query", "hits"}
+    assert ran.json.keys() == {"query", "understood", "hits"}
     assert ran.json["query"] == "собака"
     assert "собака" in ran.out
     assert len(ran.json["hits"]) == 3

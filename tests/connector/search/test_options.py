@@ -38,7 +38,7 @@ def test_every_option_is_documented() -> None:
 def test_every_method_that_takes_a_question_takes_every_option(search: ImageSearch) -> None:
     options: SearchArguments = {
         "limit": 2, "offset": 1, "where": "width > 10", "min_score": -1.0, "diversity": 0.3, "relevant": False,
-        "language": "de",
+        "language": "de", "understand": True, "literal": "2023",
     }  # fmt: skip
     assert list(options) == NAMES
     boat = search.text("Segelboot", limit=1)[0].id
@@ -69,7 +69,7 @@ def test_groups_and_counts_are_paged_like_hits(search: ImageSearch) -> None:
     [
         {"limit": 0}, {"limit": 10_001}, {"limit": 1.5}, {"offset": -1}, {"min_score": 2}, {"min_score": "x"},
         {"diversity": None}, {"diversity": 1.1}, {"relevant": "yes"}, {"relevant": 1}, {"language": ""},
-        {"language": "no tag"}, {"language": 5},
+        {"language": "no tag"}, {"language": 5}, {"understand": "no"}, {"understand": None}, {"literal": 5},
     ],
     ids=str,
 )  # fmt: skip

@@ -1,0 +1,83 @@
+"""The words of dates in all languages, looked up: a question's tokens -> what each may mean, the longest phrase first.
+
+``dates.json`` beside this is made by ``demo.dates`` from CLDR and a table of our own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from connector.understand.tokens import Token
+
+LONGEST, LONGEST_UNSPACED = 7, 24
+"""Tokens of a phrase; of one in a script without spaces, whose tokens are characters."""
+_MEANS_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Tokens from ``first`` to before ``last``, and what they may mean, by kind; ``number`` is the one in them."""
+
+    first: int
+    last: int
+    key: str
+    kinds: Mapping[str, Any]
+    number: int | None = None
+
+    def of(self, kind: str) -> Any:
+        """What it means as one of this kind, None where it cannot be one."""
+        return self.kinds.get(kind)
+
+    def is_any(self, kinds: frozenset[str]) -> bool:
+        """Whether it can be one of these."""
+        return not kinds.isdisjoint(self.kinds)
+
+
+def items(tokens: Sequence[Token], *, words: Mapping[str, Mapping[str, Any]]) -> list[Item]:
+    """The tokens as phrases we know, the longest first, and as what they are where we know none."""
+    found, at = [], 0
+    while at < len(tokens):
+        item = _phrase(tokens, at, words) or Item(at, at + 1, tokens[at].key, _MEANS_NOTHING, tokens[at].number)
+        found.append(item)
+        at = item.last
+    return found
+
+
+def _phrase(tokens: Sequence[Token], at: int, words: Mapping[str, Mapping[str, Any]]) -> Item | None:
+    if tokens[at].is_hangul and at and tokens[at - 1].is_hangul and tokens[at - 1].end == tokens[at].start:
+        return None  # within a word
+    longest = LONGEST_UNSPACED if tokens[at].is_unspaced else LONGEST
+    for end in range(min(len(tokens), at + longest), at, -1):
+        some = tokens[at:end]
+        numbers = [each.number for each in some if each.number is not None]
+        if len(numbers) > 1:
+            continue
+        key = " ".join("#" if each.number is not None else each.key for each in some)
+        if key in words and key != "#":
+            return Item(at, end, key, words[key], numbers[0] if numbers else None)
+        if not numbers and (counted := _counted(some, words)):
+            return Item(at, end, counted[0], words[counted[0]], counted[1])
+    return None
+
+
+def _counted(some: Sequence[Token], words: Mapping[str, Mapping[str, Any]]) -> tuple[str, int] | None:
+    """The phrase with its number written as a word, such as "two years ago"."""
+    for number, each in enumerate(some):
+        value = words.get(each.key, _MEANS_NOTHING).get("num")
+        if value and len(some) > 1:
+            key = " ".join("#" if number == other else one.key for other, one in enumerate(some))
+            if "ago" in words.get(key, _MEANS_NOTHING):
+                return key, value
+    return None
+
+
+@cache
+def known_words() -> Mapping[str, Mapping[str, Any]]:
+    """The kinds and values of every phrase; read once."""
+    found: Mapping[str, Mapping[str, Any]] = json.loads(
+        files("connector.understand").joinpath("dates.json").read_text(encoding="utf-8")
+    )
+    return found

@@ -1,0 +1,113 @@
+"""What a question says beside what the image shows: dates and places in it, as conditions that can be taken back.
+
+The rule: only what is surely a date or a place is one; a doubtful word stays what the image shows. Nothing is asked of
+the store or of a model here, and a question without such words costs a look at its words.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Literal, TypeAlias
+
+from connector.understand.lexicon import known_words
+
+ChipKind: TypeAlias = Literal["date", "place"]
+FIELDS: dict[ChipKind, str] = {"date": "taken_on", "place": "place"}
+"""The field of the payload that each kind asks."""
+LONGEST = 400
+"""Characters of a question that is looked at; a longer one is prose."""
+# fmt: off
+_DECISIVE = frozenset({
+    "month", "month_in", "season", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in", "today", "last_season",
+})
+_SILENT = frozenset({"in", "glue", "photo"})
+# fmt: on
+_WORD = re.compile(r"[^\W\d_][\w\u0300-\u036f\u0900-\u0d7f]*")
+_NOT_PLAIN = re.compile(r"\d|[\u0590-\u10ff\u1780-\u17ff\u3040-\ud7a3]")
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A date or a place that was understood: from which ``words`` of the question, how it is shown, and its condition.
+
+    ``start`` and ``end`` are where the words stand in the question, in characters.
+    """
+
+    kind: ChipKind
+    words: str
+    start: int
+    end: int
+    shown: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A question taken apart: the ``text`` that is left to be seen, empty where it is all chips, and the chips."""
+
+    text: str
+    chips: tuple[Chip, ...] = ()
+
+
+def understand(
+    text: str,
+    *,
+    today: date,
+    language: str | None = None,
+    kinds: Collection[ChipKind] = ("date", "place"),
+    literal: str = "",
+) -> Understood:
+    """Take a question apart.
+
+    ``kinds`` says what is looked for; chips whose words occur in ``literal`` are left in the text as they stand.
+    """
+    if len(text) > LONGEST or not may_hold(text):
+        return Understood(text)
+    from connector.understand.tokens import tokens
+
+    found = tokens(text)
+    chips: list[Chip] = []
+    if "date" in kinds:
+        from connector.understand.dates import find_dates
+
+        chips += [
+            Chip("date", text[each.start : each.end], each.start, each.end, each.shown, each.where)
+            for each in find_dates(text, found, today=today, language=language)
+        ]
+    as_it_stands = literal.casefold()
+    kept = [each for each in chips if each.words.casefold() not in as_it_stands]
+    return Understood(_left(text, kept), tuple(kept)) if kept else Understood(text)
+
+
+def may_hold(text: str) -> bool:
+    """Whether any word of the text may belong to a date or a place."""
+    return bool(_NOT_PLAIN.search(text)) or not _triggers().isdisjoint(_WORD.findall(text.casefold()))
+
+
+@cache
+def _triggers() -> frozenset[str]:
+    """Words without which nothing is a date: the longest of each phrase."""
+    phrases = (key for key, kinds in known_words().items() if not _DECISIVE.isdisjoint(kinds))
+    return frozenset(max(key.split(), key=len) for key in phrases)
+
+
+def _left(text: str, chips: Sequence[Chip]) -> str:
+    """What is left to be seen: empty where nothing says more than that photos are wanted."""
+    pieces, at = [], 0
+    for chip in sorted(chips, key=lambda each: each.start):
+        pieces.append(text[at : chip.start])
+        at = chip.end
+    pieces.append(text[at:])
+    left = re.sub(r"\s+", " ", " ".join(pieces)).strip(" ,;:-–—、。・.")
+    return left if _says_something(left) else ""
+
+
+def _says_something(text: str) -> bool:
+    from connector.understand.lexicon import items
+    from connector.understand.tokens import tokens
+
+    found = tokens(text)
+    left = [each for each in items(found, words=known_words()) if not each.is_any(_SILENT)]
+    return any(token.is_word for each in left for token in found[each.first : each.last])

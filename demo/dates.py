@@ -1,0 +1,157 @@
+"""Make ``connector/understand/dates.json``: the words of dates in many languages, from CLDR and ``demo.date_words``.
+
+    pip install babel==2.19.0 dateparser==1.5.0
+    python -m demo.dates
+
+Months and weekdays are CLDR's, by Babel; whole phrases such as "last year" CLDR's, by the data of dateparser.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from babel import Locale  # type: ignore[import-not-found,unused-ignore]  # of the making only
+
+from connector.understand.tokens import folded, key_of
+from demo.date_words import BOUNDS, LANGUAGES, PHOTOS, Table
+
+FILE = Path(__file__).parents[1] / "connector" / "understand" / "dates.json"
+SEASONS = ("spring", "summer", "autumn", "winter")
+UNITS = ("year", "month", "week", "weekend", "day")
+PLURALS = {"days": "day", "weeks": "week", "months": "month", "years": "year"}
+FIXED = {
+    "last_year": ("year", -1), "this_year": ("year", 0), "year_before": ("year", -2), "last_month": ("month", -1),
+    "this_month": ("month", 0), "last_week": ("week", -1), "this_week": ("week", 0), "last_weekend": ("weekend", -1),
+    "this_weekend": ("weekend", 0), "yesterday": ("day", -1), "before": ("day", -2),
+}  # fmt: skip
+RELATIVE = {
+    "1 year ago": ("year", -1), "0 year ago": ("year", 0), "1 month ago": ("month", -1), "0 month ago": ("month", 0),
+    "1 week ago": ("week", -1), "0 week ago": ("week", 0),
+}  # fmt: skip
+MARKS = {
+    "ymark": "年 년 năm ปี พ.ศ. ค.ศ.", "mmark": "月 월 tháng", "dmark": "日 号 號 일 ngày",
+    "era": "令和 平成 昭和 民國 民国",
+}  # fmt: skip
+NO_ABBREVIATION = ("set", "out", "may", "mart", "maa", "dis")
+"""Words of other languages, and of every day."""
+HAN = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
+
+Entries = dict[str, dict[str, Any]]
+
+
+def main() -> None:
+    """Write the file."""
+    entries: Entries = {}
+    for language, table in LANGUAGES.items():
+        for phrase, kind, value in phrases(language, table):
+            for key in {phrase, folded(phrase)}:
+                if key == phrase or len(key) > 3 or kind not in ("season", "unit", "last", "this", "month"):
+                    add(entries, key, kind, value, language=language)
+    for kind, text in {**BOUNDS, "photo": PHOTOS}.items():
+        for each in text.split():
+            add(entries, key_of(each.replace("_", " ")), kind, True, language="")
+    FILE.write_text(
+        json.dumps(entries, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
+def add(entries: Entries, key: str, kind: str, value: Any, *, language: str) -> None:
+    """One meaning of a phrase; where another language means something else, both are kept, by language."""
+    if not key:
+        return
+    kinds = entries.setdefault(key, {})
+    if kind in ("last", "this"):
+        kinds[kind] = " ".join([*dict.fromkeys([*kinds.get(kind, "").split(), language])])
+    elif kind in ("unit", "season"):
+        known = kinds.setdefault(kind, {})
+        known[value] = " ".join([*dict.fromkeys([*known.get(value, "").split(), language])])
+    elif kind in ("month", "month_in") and kinds.get(kind, value) != value:
+        kinds.setdefault(f"{kind}@", {})[language] = value
+    else:
+        kinds.setdefault(kind, value)
+
+
+def phrases(language: str, table: Table) -> Iterator[tuple[str, str, Any]]:
+    """Every phrase of a language: its key, what kind it is, its value."""
+    words = {name: [key_of(each.replace("_", " ")) for each in text.split()] for name, text in table.items()}
+    for kind in ("last", "this", "in", "glue", "ordinal", "evening", "today"):
+        yield from ((each, kind, True) for each in words.get(kind, ()))
+    yield from ((each, "unit", unit) for unit in UNITS for each in words.get(unit, ()))
+    yield from ((each, "unit", unit) for plural, unit in PLURALS.items() for each in words.get(plural, ()))
+    yield from ((each, "season", season) for season in SEASONS for each in words.get(season, ()))
+    yield from ((each, "rel", value) for name, value in FIXED.items() for each in words.get(name, ()))
+    yield from ((each, "num", number) for number, each in enumerate(words.get("numbers", ()), 1))
+    yield from ((each, "num", 1 if language != "pl" and language != "ru" else 2) for each in words.get("one", ()))
+    yield from ((each, "decade", True) for each in words.get("decade", ()))
+    yield from ((each, "year_in", True) for each in words.get("year_in", ()))
+    for name in ("ago", "last_season"):
+        for each in table.get(name, "").split():
+            phrase, _, value = each.rpartition(":")
+            yield key_of(phrase.replace("_", " ")), name, value
+    yield from _named(language, table)
+    yield from _relative(language)
+    for kind, text in MARKS.items():
+        yield from ((key_of(each), kind, each) for each in text.split())
+
+
+def _named(language: str, table: Table) -> Iterator[tuple[str, str, Any]]:
+    """Months and weekdays, as CLDR has them and as they stand after a preposition."""
+    locale = Locale.parse(language)
+    nominative = {m: locale.months["stand-alone"]["wide"][m] for m in range(1, 13)}
+    genitive = {m: locale.months["format"]["wide"][m] for m in range(1, 13)}
+    names: dict[str, dict[int, str]] = {"nom": nominative, "gen": genitive}
+    for case in ("loc", "acc"):
+        if forms := table.get(case, "").split():
+            names[case] = dict(enumerate(forms, 1))
+    others = table.get("extra_months", "").replace("_", "\u00a0").split(" ")
+    extra = {number: each.replace("\u00a0", " ") for number, each in enumerate(others, 1) if each}
+    if extra:
+        names["extra"] = extra
+    numbered = language in ("ja", "zh", "ko", "vi")
+    for number in range(1, 13):
+        cases = {case: each[number] for case, each in names.items()}
+        for form in cases.values():
+            if not re.search(r"\d", form):
+                yield key_of(form), "month", number
+        plain = [cases["nom"], cases["gen"], *([cases["extra"]] if extra else [])]
+        for template in table.get("month_in", "").split():
+            for form in plain if "{m}" in template else [""]:
+                filled = template.replace("_", " ").format(m=form.casefold(), **cases)
+                if not re.search(r"\d", filled):
+                    yield key_of(filled), "month_in", number
+        if numbered:
+            continue
+        for width in ("format", "stand-alone"):
+            short = locale.months[width]["abbreviated"][number].strip(".")
+            key = key_of(short)
+            if len(short) >= 3 and not re.search(r"\d", short) and key not in NO_ABBREVIATION:
+                yield key, "month", number
+    days = table.get("weekdays", "").split() or [locale.days["stand-alone"]["wide"][day] for day in range(7)]
+    for day, name in enumerate(map(str.casefold, days)):
+        yield key_of(name), "weekday", day
+        for template in table.get("weekday_in", "").split():
+            yield key_of(template.replace("_", " ").format(d=name)), "weekday_in", day
+    yield from ((key_of(each.replace("_", " ")), "weekend_in", True) for each in table.get("weekend_in", "").split())
+    if language == "zh":
+        yield from ((f"{' '.join(han)} 月", "month", number) for number, han in enumerate(HAN, 1))
+
+
+def _relative(language: str) -> Iterator[tuple[str, str, Any]]:
+    """Whole phrases of CLDR, such as "last year"; of several words, or in scripts without spaces."""
+    data = importlib.import_module(f"dateparser.data.date_translation_data.{language}").info
+    for name, value in RELATIVE.items():
+        for phrase in data.get("relative-type", {}).get(name, ()):
+            key = key_of(phrase)
+            if (
+                len(key.split()) > 1
+                and len(key) >= 7
+                and all(len(word) != 2 or not word.isascii() for word in key.split())
+            ):
+                yield key, "rel", value
+
+
+if __name__ == "__main__":
+    main()

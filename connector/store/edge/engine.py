@@ -33,7 +33,7 @@ from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
 from connector.store.edge.requests import edge_condition, payload_of, stored_point
-from connector.store.edge.words import add_words, edge_points, index_words, requests_of
+from connector.store.edge.words import add_words, edge_points, index_words, points_with_words, requests_of
 from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import (
     as_stored,
@@ -118,8 +118,8 @@ class EmbeddedEngine(FolderEngine):
         """Schema and size. Raises CollectionMissing."""
         with self._use() as (shard, schema):
             numbers = shard.info()
-            covered = max(0, numbers.indexed_vectors_count - self._folder.sealed)  # Edge counts sealed points too
-            return CollectionInfo(schema=schema, points=numbers.points_count, indexed=covered)
+            others = self._folder.sealed + points_with_words(shard, schema=schema)  # which Edge counts too
+            return CollectionInfo(schema, numbers.points_count, max(0, numbers.indexed_vectors_count - others))
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id. Raises ValueError, StoreFull; then nothing was written."""

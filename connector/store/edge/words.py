@@ -90,3 +90,11 @@ def index_words(shard: edge.EdgeShard, ids: Sequence[str], *, wording: Wording) 
 
 def _sparse(words: WordVector) -> edge.SparseVector:
     return edge.SparseVector(words.indices, words.values)
+
+
+def points_with_words(shard: edge.EdgeShard, *, schema: CollectionSchema) -> int:
+    """How many points have words: Edge counts their sparse vectors among those that are indexed."""
+    if schema.words is None:
+        return 0
+    there = edge.Filter(must=[edge.HasVectorCondition(WORDS)])
+    return shard.count(edge.CountRequest(exact=True, filter=there))

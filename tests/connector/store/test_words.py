@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,3 +211,15 @@ def test_every_setting_of_a_weight_is_one_of_the_collection() -> None:
 
     assert "folder" not in weights
     assert (weights["meta.album"], weights["tags"]) == (4.0, 3.0)
+
+
+def test_words_do_not_count_as_covered_by_the_search_graph(tmp_path: Path) -> None:
+    random = np.random.default_rng(19)
+    vectors = random.standard_normal((300, DIMS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with closing(SharedEngine.open(tmp_path / "data", collection="images")) as engine:
+        engine.create(SCHEMA)
+        engine.upsert([Point(str(uuid.uuid4()), each, {"title": "a dog"}) for each in vectors])
+        assert engine.info().indexed == 0
+        engine.optimize()
+        assert (engine.info().points, engine.info().indexed) == (300, 300)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InvalidQuery,
         ItemsLost,
         ModelError,
+        OriginalCutShort,
         OriginalError,
         OriginalMissing,
         OriginalUnavailable,
@@ -51,11 +52,13 @@ if TYPE_CHECKING:
     from workers.collection.client import Added, Collection
     from workers.duplicates.find import DuplicateReport
     from workers.duplicates.groups import Duplicate, DuplicateGroup
+    from workers.run.check import CheckReport, Finding
 
 __all__ = [
     "Added",
     "AsyncCollection",
     "AsyncImageSearch",
+    "CheckReport",
     "Collection",
     "CollectionMismatch",
     "CollectionMissing",
@@ -64,6 +67,7 @@ __all__ = [
     "DuplicateGroup",
     "DuplicateReport",
     "FacetCount",
+    "Finding",
     "Hit",
     "HitGroup",
     "ImageSearch",
@@ -71,6 +75,7 @@ __all__ = [
     "InvalidQuery",
     "ItemsLost",
     "ModelError",
+    "OriginalCutShort",
     "OriginalError",
     "OriginalMissing",
     "OriginalUnavailable",
@@ -101,11 +106,13 @@ _LAZY = {
     "Added": "workers.collection.client",
     "AsyncCollection": "workers.collection.async_client",
     "AsyncImageSearch": "connector.search.async_client",
+    "CheckReport": "workers.run.check",
     "Collection": "workers.collection.client",
     "Duplicate": "workers.duplicates.groups",
     "DuplicateGroup": "workers.duplicates.groups",
     "DuplicateReport": "workers.duplicates.find",
     "FacetCount": "connector.records",
+    "Finding": "workers.run.check",
     "Hit": "connector.records",
     "HitGroup": "connector.records",
     "ImageSearch": "connector.search.client",

@@ -16,6 +16,7 @@
     ├── OriginalError
     │   ├── OriginalMissing         no longer there, or not handed out            HTTP 404
     │   └── OriginalUnavailable     its source gave no answer (retryable)         HTTP 502
+    │       └── OriginalCutShort    it ended before its end
     ├── ModelError                  weights missing, or out of device memory
     └── IngestError                 a run that did not come to its end             CLI exit 1
         ├── SourceError             the source as a whole cannot be listed or read
@@ -160,6 +161,10 @@ class OriginalUnavailable(OriginalError):
     """The store or the server that holds the file gave no answer, or refused; the same call may work later."""
 
     retryable = True
+
+
+class OriginalCutShort(OriginalUnavailable):
+    """The file ended before its end: its disk or its store gave fewer bytes than it had told."""
 
 
 class ModelError(PolyglanceError):

@@ -21,7 +21,14 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from connector.errors import CannotRead, OriginalMissing, OriginalUnavailable, Overloaded, UnreadableImage
+from connector.errors import (
+    CannotRead,
+    OriginalCutShort,
+    OriginalMissing,
+    OriginalUnavailable,
+    Overloaded,
+    UnreadableImage,
+)
 from connector.images.formats import recognise
 from connector.images.parquet import Cell, ParquetImages
 from connector.records import Payload, path_of
@@ -78,7 +85,7 @@ class Original:
             check()
             read += block
         if len(read) != self.size:
-            raise OriginalUnavailable("the file ended before its end; ask again.")
+            raise OriginalCutShort(f"the file ended after {len(read):,} of {self.size:,} bytes; ask again.")
         return bytes(read)
 
 

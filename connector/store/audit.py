@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ALWAYS = ("uri", "source", "version", "width", "height", "bytes", "content_hash", "ingested_at")
 """Fields that every ingestion writes."""
+NUMBERS = 20
+"""Ids looked at together for numbers: a sound collection has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,25 @@ def find_damage(engine: Engine, *, examples: int = 20) -> Damage:
     schema = engine.info().schema
     where = _damaged(schema)
     found: dict[str, str] = {}
-    first = engine.scroll(limit=examples, fields=[]).points  # numbers come before UUIDs in the order of the ids
-    numbers = [point.id for point in first if point.id.isdigit()]
+    numbers = _numbers(engine, most=examples)
     some = engine.scroll(limit=examples, where=where, fields=[*EXPECTED], vectors=True).points
     for point in [*engine.retrieve(numbers, fields=[*EXPECTED], vectors=True), *some]:
         fault = point.fault or (NO_VECTOR if point.vector is None else None)
         if fault is not None and len(found) < examples:
             found[point.id] = fault
     return Damage(count=max(engine.count(where=where), len(found)) if found else 0, examples=found)
+
+
+def _numbers(engine: Engine, *, most: int) -> list[str]:
+    """The ids that are numbers, which come before UUIDs in the order of the ids."""
+    found: list[str] = []
+    start: str | None = None
+    while len(found) < most:
+        page = engine.scroll(limit=NUMBERS, start=start, fields=[])
+        found += [point.id for point in page.points if point.id.isdigit()]
+        if (start := page.next) is None or not start.isdigit():
+            break
+    return found[:most]
 
 
 def _damaged(schema: CollectionSchema) -> models.Filter:
@@ -99,6 +112,7 @@ def _fits(name: str, kind: FieldType) -> models.Condition:
             return models.FieldCondition(key=name, match=models.MatchPrefix(prefix=""))
 
 
+_KINDS = {field.name: field.index for field in PAYLOAD_FIELDS}
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")
 """Ends of sources that may name an id of their own for each image."""
 UNIT = 2e-3
@@ -134,14 +148,13 @@ def _field_faults(payload: Payload) -> Iterator[str]:
             yield f"{name} is missing: another program changed the payload"
     for name in payload.keys() - EXPECTED.keys():
         yield f"{name!r:.100} is no field that an ingestion writes"
-    for field in PAYLOAD_FIELDS:
-        value = payload.get(field.name)
-        if value is None:
+    for name, kind in _KINDS.items():
+        if (value := payload.get(name)) is None:
             continue
-        if field.index is not None and not fits(value, kind=field.index):
-            yield f"{field.name} is {value!r:.100}: no {field.index}"
-        elif field.name in POSSIBLE and not POSSIBLE[field.name](value):
-            yield f"{field.name} is {value!r:.100}, which cannot be"
+        if kind is not None and not fits(value, kind=kind):
+            yield f"{name} is {value!r:.100}: no {kind}"
+        elif name in POSSIBLE and not POSSIBLE[name](value):
+            yield f"{name} is {value!r:.100}, which cannot be"
 
 
 def _address_faults(payload: Payload) -> Iterator[str]:

@@ -6,6 +6,7 @@ The one rule: which engine the settings mean is decided here and nowhere else.
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -68,6 +69,23 @@ def copied_apart(settings: QdrantSettings, *, collection: str) -> Iterator[Qdran
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=settings.path) as folder:
         shutil.copytree(settings.path / collection, Path(folder) / collection, ignore=shutil.ignore_patterns("*.sock"))
         yield settings.model_copy(update={"path": Path(folder)})
+
+
+def set_apart(settings: QdrantSettings, *, collection: str) -> Path:
+    """Move an embedded collection out of the way, whole; returns where it lies then. Raises StoreUnavailable.
+
+    Nobody may have it open. Its name is free afterwards.
+    """
+    from connector.store.edge.errors import edge_errors
+    from connector.store.edge.folder import CollectionFolder
+
+    folder = CollectionFolder(settings.path, collection=collection)
+    with edge_errors(folder.path):
+        folder.acquire()
+        try:
+            return folder.path.rename(folder.root / f".damaged-{collection}-{time.strftime('%Y%m%dT%H%M%S')}")
+        finally:
+            folder.release()
 
 
 def back_up(settings: QdrantSettings, *, collection: str, file: Path) -> None:

@@ -77,7 +77,8 @@ def check_changes(changes: Payload, *, indexes: Mapping[str, FieldType]) -> None
 
 def fits(value: object, *, kind: FieldType) -> bool:
     """Whether an index of this kind keeps a value, or each of several."""
-    return all(map(_TYPES[kind], value if isinstance(value, list | tuple) else [value]))
+    is_kept = _TYPES[kind]
+    return all(map(is_kept, value)) if isinstance(value, list | tuple) else is_kept(value)
 
 
 def _check_type(name: str, value: object, *, kind: FieldType) -> None:

@@ -29,7 +29,7 @@ def check(
     ] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Embed again what has its image; remove damaged files of runs."),
+        typer.Option("--repair", help="Embed again what has its image; make a damaged collection again."),
     ] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="With --repair: remove points that are wrong and have no image.")
@@ -78,6 +78,8 @@ def check(
                 f"repaired: {mended.embedded:,} images embedded again, {mended.files:,} damaged files of runs and "
                 f"{mended.removed:,} points removed; {mended.left:,} points stay wrong"
             )
+            if mended.apart is not None:
+                say(f"the damaged collection lies in {printable(mended.apart)}: remove it when nothing of it is missed")
         _show(found)
     raise typer.Exit(0 if found.sound else 1)
 
@@ -100,6 +102,10 @@ def _show(found: "CheckReport") -> None:
             say(f"{kind:8} {printable(each.where)}: {printable(each.what)}")
         if (more := found.counts[kind] - min(len(some), SHOWN)) > 0:
             say(f"{kind:8} and {more:,} more; --json has them")
+    if found.counts.get("file"):
+        say("damaged files: restore a backup, or bring all images in again" + (" by" if found.renew else ""))
+        for command in found.renew:
+            say(f"    {printable(command)}")
     say(
         f"collection {printable(found.collection)}: {found.points:,} points, {found.read:,} of them read, "
         f"{found.embedded:,} images embedded again, in {found.seconds:,.1f} s: "

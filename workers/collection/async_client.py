@@ -53,6 +53,7 @@ class AsyncCollection(Awaited[Collection]):
     count = awaited(Collection.count)
     facets = awaited(Collection.facets)
     info = awaited(Collection.info)
+    check = awaited(Collection.check)
     update = awaited(Collection.update)
     duplicates = awaited(Collection.duplicates)
     decide_not_same = awaited(Collection.decide_not_same)

@@ -11,7 +11,7 @@ loads no model; the first image that is added loads the image tower, which stays
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
@@ -27,15 +27,15 @@ from connector.settings import Settings
 from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo
 from connector.store.open import open_engine
-from workers.collection.given import GivenImage, GivenImages
+from workers.collection.given import GivenImage, GivenImages, checked_id, checked_meta, in_turn, is_one
 from workers.pipeline.counters import Counters
-from workers.plain_json import clean, plain_text
 from workers.records import Counts, Ref, Reject
 
 if TYPE_CHECKING:
     from workers.duplicates.find import DuplicateReport
     from workers.duplicates.groups import DuplicateKind
     from workers.executors.worker import Worker
+    from workers.run.check import CheckReport
 
 TOGETHER = 1_000
 """Images that go through the pipeline together, and points that are read or removed at a time."""
@@ -137,13 +137,13 @@ class Collection:
         Raises InvalidQuery for one image that cannot be read and UnreadableImage for what is none; of many, these
         become rejects. Raises InvalidQuery for ids that are given twice, StoreError, ModelError and IngestError.
         """
-        if _is_one(image):
+        if is_one(image):
             added = self._add([cast("GivenImage", image)], meta=[meta], ids=[id])
             if added.rejects:
                 raise _error_of(added.rejects[0])
             return cast("str", added.ids[0])
         images = iter(cast("Iterable[GivenImage]", image))
-        metas, ids = _in_turn(meta, "meta", for_all=True), _in_turn(id, "id", for_all=False)
+        metas, ids = in_turn(meta, "meta", for_all=True), in_turn(id, "id", for_all=False)
         parts: list[Added] = []
         while some := [*islice(images, TOGETHER)]:
             parts.append(self._add(some, meta=metas(len(some)), ids=ids(len(some))))
@@ -224,6 +224,15 @@ class Collection:
 
         decide_not_same(self._engine, first, second)
 
+    def check(self, *, read_data: float = 0.0) -> "CheckReport":
+        """Whether the collection, its files and its runs are as they should be; nothing is changed.
+
+        ``read_data`` is the share of its points and images, 0 to 1, that is read too. Raises InvalidQuery, StoreError.
+        """
+        from workers.run.check import check
+
+        return check(self.settings, read_data=read_data)
+
     def update(self, id: str, meta: Mapping[str, Any]) -> None:
         """Change the user's own metadata of an image, key by key; None takes a key away. Its vector stays.
 
@@ -262,7 +271,7 @@ class Collection:
 
     def _add(self, images: Sequence[GivenImage], *, meta: Sequence[Any], ids: Sequence[Any]) -> Added:
         """A shard of images, in the order given."""
-        ids = [_checked_id(each) for each in ids]
+        ids = [checked_id(each) for each in ids]
         often = Counter(each for each in ids if each is not None).most_common(1)
         if often and often[0][1] > 1:
             raise InvalidQuery(f"the id {shown(often[0][0])} is given {often[0][1]} times; each image has its own.")
@@ -271,7 +280,7 @@ class Collection:
             try:
                 rows = zip(images, meta, ids, strict=True)
                 made = [
-                    self._given.ref(image, position=number, meta=_checked(about), identity=identity)
+                    self._given.ref(image, position=number, meta=checked_meta(about), identity=identity)
                     for number, (image, about, identity) in enumerate(rows)
                 ]
                 refs = [each for each in made if isinstance(each, Ref)]
@@ -328,49 +337,6 @@ class Collection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _is_one(image: object) -> bool:
-    """Whether this is an image, or anything but many of them."""
-    single = isinstance(image, str | bytes | bytearray | memoryview | Path) or hasattr(image, "shape")
-    return single or not isinstance(image, Iterable)
-
-
-def _in_turn(value: object, name: str, *, for_all: bool) -> Callable[[int | None], list[Any]]:
-    """Takes so many of what was given, one for each image, in turn; None asks whether some were left over."""
-    if value is None or (for_all and isinstance(value, Mapping)):
-        return lambda count: [value] * (count or 0)
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidQuery(f"{name} is {shown(value)}; one for each image is wanted, in a list.")
-    rest = iter(value)
-
-    def take(count: int | None) -> list[Any]:
-        taken = [*islice(rest, 1 if count is None else count)]
-        if len(taken) != (count or 0):
-            raise InvalidQuery(f"{name} has {'more' if count is None else 'fewer'} entries than there are images.")
-        return taken
-
-    return take
-
-
-def _checked_id(given: object) -> str | None:
-    """An id, a UUID in its one form."""
-    if given is None or isinstance(given, uuid.UUID):
-        return None if given is None else str(given)
-    if not isinstance(given, str) or not given.strip():
-        raise InvalidQuery(f"an id is {shown(given)}; a text is wanted, such as a UUID or 'album 7, page 3'.")
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
-        return plain_text(given)
-
-
-def _checked(meta: object) -> dict[str, Any] | None:
-    if meta is None:
-        return None
-    if isinstance(meta, Mapping):
-        return cast("dict[str, Any]", clean(meta))
-    raise InvalidQuery(f"meta is {shown(meta)}; a mapping such as {{'album': 'Norderney'}} is wanted.")
 
 
 def _status(id: str | None, *, before: Mapping[str, Payload], after: Mapping[str, Payload]) -> AddStatus:

@@ -6,17 +6,21 @@ the same bytes are the same point.
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connector.errors import InvalidQuery, UnreadableImage
+from connector.search.options import shown
 from connector.settings import Settings
 from connector.version import Version
+from workers.plain_json import clean, plain_text
 from workers.records import Blob, Outcome, Ref, Reject
 from workers.sources.addresses import Addresses
 from workers.sources.source import scheme_of
@@ -140,3 +144,47 @@ def _png(image: "Image") -> bytes:
     except Exception as error:
         raise UnreadableImage(f"the PIL image cannot be read: {error!r}", reason="decoder_error") from error
     return buffer.getvalue()
+
+
+def is_one(image: object) -> bool:
+    """Whether this is an image, or anything but many of them."""
+    single = isinstance(image, str | bytes | bytearray | memoryview | Path) or hasattr(image, "shape")
+    return single or not isinstance(image, Iterable)
+
+
+def in_turn(value: object, name: str, *, for_all: bool) -> Callable[[int | None], list[Any]]:
+    """Takes so many of what was given, one for each image, in turn; None asks whether some were left over."""
+    if value is None or (for_all and isinstance(value, Mapping)):
+        return lambda count: [value] * (count or 0)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidQuery(f"{name} is {shown(value)}; one for each image is wanted, in a list.")
+    rest = iter(value)
+
+    def take(count: int | None) -> list[Any]:
+        taken = [*islice(rest, 1 if count is None else count)]
+        if len(taken) != (count or 0):
+            raise InvalidQuery(f"{name} has {'more' if count is None else 'fewer'} entries than there are images.")
+        return taken
+
+    return take
+
+
+def checked_id(given: object) -> str | None:
+    """An id, a UUID in its one form. Raises InvalidQuery."""
+    if given is None or isinstance(given, uuid.UUID):
+        return None if given is None else str(given)
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidQuery(f"an id is {shown(given)}; a text is wanted, such as a UUID or 'album 7, page 3'.")
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        return plain_text(given)
+
+
+def checked_meta(meta: object) -> dict[str, Any] | None:
+    """The user's own metadata as plain JSON. Raises InvalidQuery."""
+    if meta is None:
+        return None
+    if isinstance(meta, Mapping):
+        return cast("dict[str, Any]", clean(meta))
+    raise InvalidQuery(f"meta is {shown(meta)}; a mapping such as {{'album': 'Norderney'}} is wanted.")

@@ -25,7 +25,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from connector.errors import ModelError, OriginalError, StoreError, UnreadableImage
+from connector.errors import (
+    InvalidQuery,
+    ModelError,
+    OriginalCutShort,
+    OriginalMissing,
+    OriginalUnavailable,
+    Overloaded,
+    StoreError,
+    UnreadableImage,
+)
 from connector.extras import require
 from connector.records import StoredPoint
 from connector.run_status import RunStatus
@@ -36,6 +45,7 @@ from connector.store.open import copied_apart, open_engine, verify_files
 from connector.store.schema import CollectionSchema
 from workers.run.check_files import file_faults
 from workers.run.prune import of_source, pages
+from workers.run.renew import commands_to_renew
 from workers.run.shards import RunFolder, run_folders
 
 if TYPE_CHECKING:
@@ -54,8 +64,10 @@ ALIKE = 0.98
 """Least cosine between a stored vector and the image embedded again: another kernel turns it by less than 1e-3."""
 MOST = 10_000
 """Findings of a kind that are kept one by one; more are counted."""
-WINDOWS, WINDOW = 10, 500
-"""Points that are read whatever the share: so many in a row, so often, or all of a collection that has no more."""
+SMALL = 5_000
+"""Points of the largest collection that is read wholly, whatever the share."""
+WINDOWS, WINDOW = 10, 200
+"""Points that are read of any other: so many in a row, so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,8 @@ class CheckReport:
 
     ``counts`` has the findings by kind, also those above the ``MOST`` that are kept. ``repairs`` says how many findings
     each way of repairing mends; ``repair_s`` how many seconds that takes by the rate of earlier runs, None where there
-    was none.
+    was none. ``renew`` has the commands that bring everything back from its sources, where files are damaged and runs
+    tell of sources.
     """
 
     collection: str
@@ -86,6 +99,7 @@ class CheckReport:
     counts: dict[str, int]
     repairs: dict[str, int]
     repair_s: float | None
+    renew: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -128,8 +142,10 @@ class _Notes:
 def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
     """Look through the settings' collection; ``read_data`` is the share of its points and files, 0 to 1, that is read.
 
-    Raises CollectionMissing, and StoreUnavailable where a server gives no answer.
+    Raises CollectionMissing, InvalidQuery for what is no share, and StoreUnavailable where a server gives no answer.
     """
+    if not 0 <= read_data <= 1:
+        raise InvalidQuery(f"read_data is {read_data!r:.100}; a share from 0 to 1 is wanted, such as 0.01.")
     started = time.perf_counter()
     notes = _Notes()
     verified = verify_files(settings.qdrant, collection=settings.collection, share=read_data)
@@ -145,7 +161,8 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
         with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
             look_at_points(engine, settings=settings, share=read_data, notes=notes)
             rate = _look_at_runs(engine, settings=settings, notes=notes)
-    work = notes.repairs["embed"]
+    lost = bool(notes.counts["file"])
+    work = notes.points if lost else notes.repairs["embed"]
     return CheckReport(
         collection=settings.collection,
         points=notes.points,
@@ -156,6 +173,7 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
         counts=dict(notes.counts),
         repairs={kind: count for kind, count in notes.repairs.items() if kind != "none"},
         repair_s=round(work / rate, 1) if rate else None,
+        renew=commands_to_renew(settings) if lost else (),
     )
 
 
@@ -179,7 +197,7 @@ def look_at_points(engine: Engine, *, settings: Settings, share: float, notes: _
 
 def _windows(engine: Engine, *, points: int) -> Iterator[Sequence[StoredPoint]]:
     """Some points with all that they hold: all of a small collection, and of a large one what follows chance ids."""
-    if points <= WINDOWS * WINDOW:
+    if points <= SMALL:
         yield from pages(engine, where=None, fields=None, vectors=True)
         return
     for _ in range(WINDOWS):
@@ -249,11 +267,16 @@ class _Images:
     def _bytes_of(self, point: StoredPoint) -> bytes | None:
         """The bytes that a point was made of; None where they are not to be had any more, which is noted."""
         try:
-            original = self._originals.find(point.payload)
-            data = b"".join(original.blocks(0, original.size))
-        except OriginalError as error:
+            data = self._originals.find(point.payload).whole()
+        except OriginalCutShort as error:
+            self._notes.add("image", point.id, f"{point.uri}: {error}")
+            return None
+        except OriginalMissing as error:
             if not point.uri.startswith("memory:"):
                 self._notes.add("stale", point.id, f"{point.uri}: {error}")
+            return None
+        except (OriginalUnavailable, Overloaded) as error:
+            self._notes.add("unknown", point.id, f"{point.uri}: {error}")
             return None
         if hashlib.blake2b(data, digest_size=16).hexdigest() == point.payload.get("content_hash"):
             return data

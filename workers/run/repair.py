@@ -4,6 +4,7 @@
     a point that is wrong       is embedded again from the image that its source lists under its id
     a point that is missing     likewise, where the source lists an image without one
     what no source lists        stays, or goes where the caller says so
+    a damaged file of a shard   the whole collection is made again from its sources (``workers.run.renew``)
 
 The rule: nothing is written that an ingestion would not write.
 """
@@ -21,6 +22,7 @@ from workers.records import Ref, Reject
 from workers.run.check import CheckReport
 from workers.run.check_files import file_faults
 from workers.run.ingestion import Ingestion, Show, Wait, manifest_of, remembered
+from workers.run.renew import renew
 from workers.run.shards import VERIFY, Manifest, RunFolder, run_folders
 from workers.sources.open import open_source
 
@@ -30,21 +32,26 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair did. ``left`` points are wrong still: no source lists an image of their id that can be read."""
+    """What a repair did. ``left`` points are wrong still: no source lists an image of their id that can be read.
+
+    ``apart`` is the folder where a damaged collection lies, which was made again from its sources.
+    """
 
     files: int = 0
     embedded: int = 0
     removed: int = 0
     left: int = 0
+    apart: str | None = None
 
 
 def repair(settings: Settings, found: CheckReport, *, remove: bool, show: Show, wait: Wait) -> Repaired:
     """Mend what ``found`` names. ``remove`` takes away the points that stay wrong. Raises what an ingestion raises.
 
-    Damaged files of an embedded collection are not mended: a backup has them.
+    A collection with damaged files is made again from its sources; without a run that tells of any, it stays as it is.
     """
     if found.counts.get("file"):
-        return Repaired()
+        renewed = renew(settings, show=show, wait=wait)
+        return Repaired() if renewed is None else Repaired(embedded=renewed.stored, apart=str(renewed.apart))
     wrong = {each.where for each in found.findings if each.repair == "embed"}
     places = [folder.manifest() for folder in run_folders(settings)]
     files = _take_away_damaged_files(settings)

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from connector import ImageSearch
-from connector.errors import OriginalMissing, Overloaded
+from connector.errors import OriginalCutShort, OriginalMissing, Overloaded
 from connector.service.app import create_app
 from connector.service.originals import Originals
 from connector.service.thumbnails import BoundedFolder
@@ -190,6 +190,15 @@ def test_a_tar_that_was_changed_since_gives_no_images(place: Place, tmp_path: Pa
     payload = {"uri": f"{tar.as_uri()}#in/tar.png", "version": "1-1@512", "bytes": 5}
     with pytest.raises(OriginalMissing, match="changed"):
         Originals(Settings()).find(payload)
+
+
+def test_a_file_that_ends_early_is_no_image_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "dog.png"
+    path.write_bytes(image(1) + bytes(200_000))
+    original = Originals(Settings()).find({"uri": path.as_uri()})
+    os.truncate(path, 150_000)
+    with pytest.raises(OriginalCutShort, match=r"ended after 150,000 of 20\d,\d+ bytes"):
+        original.whole()
 
 
 def test_files_above_the_limit_are_not_handed_out(tmp_path: Path) -> None:

@@ -1,28 +1,36 @@
 """Check finds what is damaged in a collection, its files and its runs, names it, and finds nothing in a sound one."""
 
+import asyncio
 import json
 import os
 import random
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from connector.errors import InvalidQuery
 from connector.records import Point, StoredPoint
-from connector.settings import Settings
+from connector.settings import Settings, WebSettings
 from connector.store.edge.sums import verify
 from connector.store.open import open_engine
 from connector.store.server.engine import ServerEngine
 from connector.sums import with_sum, without_sum
 from tests.conftest import CommandLine
 from tests.connector.service.conftest import copied
+from tests.doubles import Answer, WebServer
 from tests.qdrant_standin.standin import Standin, running
 from tests.scratch import scratch_folder
+from workers.collection.async_client import AsyncCollection
+from workers.collection.client import Collection
 from workers.demo import tour
 from workers.pipeline.counters import RunReport, ShardReport
 from workers.records import Counts, Ref
@@ -402,7 +410,7 @@ def test_a_repair_embeds_what_has_its_image_and_removes_the_rest_only_when_told(
     (run,) = run_folders(settings)
     run.files.write("status.json", b"{}")
     ran = cli("check", *where, "--read-data", "100%", "--repair")
-    assert ran.json["repaired"] == {"files": 1, "embedded": 3, "removed": 0, "left": 1}
+    assert ran.json["repaired"] == {"files": 1, "embedded": 3, "removed": 0, "left": 1, "apart": None}
     assert (ran.code, [each["where"] for each in ran.json["findings"]]) == (1, [stray])
     with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
         after = {each.id: each for each in _points(engine.scroll(limit=1000, vectors=True).points)}
@@ -413,3 +421,72 @@ def test_a_repair_embeds_what_has_its_image_and_removes_the_rest_only_when_told(
     assert (ran.code, ran.json["repaired"]["removed"]) == (0, 1)
     assert cli("check", *where, "--read-data", "100%").code == 0
     assert cli("check", *where, "--remove").code == 2
+
+
+def _flipped(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+@pytest.mark.parametrize("by", ["--repair", pytest.param("the command that is named", marks=pytest.mark.slow)])
+def test_a_collection_with_damaged_files_comes_back_from_its_sources(
+    cli: CommandLine, settings: Settings, by: str
+) -> None:
+    where = ("--set", f"qdrant.path={settings.qdrant.path}", "--set", "ingest.workers=0")
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        before = {each.id for each in engine.scroll(limit=1000).points}
+    matrix = next(_shard(settings).rglob("vector_storage-mini/matrix.dat")).relative_to(settings.qdrant.path)
+    _flipped(settings.qdrant.path / matrix)
+    found = cli("check", *where, "--space", "mini", "--json")
+    (command,) = found.json["renew"]
+    assert found.code == 1
+    assert command.endswith("--space mini --collection images-mini --recreate")
+    if by == "--repair":
+        ran = cli("check", *where, "--space", "mini", "--repair")
+        assert f"    {command}\n" in ran.out
+        (apart,) = settings.qdrant.path.glob(".damaged-images-mini-*")
+        assert f"the damaged collection lies in {apart}: " in ran.out
+        assert (apart / matrix.relative_to(settings.collection)).is_file(), "nothing is thrown away"
+    else:
+        ran = cli(*shlex.split(command)[1:], *where)
+    assert ran.code == 0, ran.err
+    assert check(settings, read_data=1).sound
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        assert {each.id for each in engine.scroll(limit=1000).points} == before
+
+
+def test_a_damaged_collection_stays_where_a_source_is_away_or_none_is_known(
+    cli: CommandLine, settings: Settings
+) -> None:
+    where = ("--set", f"qdrant.path={settings.qdrant.path}", "--space", "mini", "--set", "ingest.workers=0")
+    (run,) = run_folders(settings)
+    manifest = run.manifest()
+    assert manifest is not None
+    _flipped(next(_shard(settings).rglob("vector_storage-mini/matrix.dat")))
+    run.files.write("run.json", with_sum({**asdict(manifest), "place": "/nowhere/at/all"}))
+    ran = cli("check", *where, "--repair")
+    assert (ran.code, "/nowhere/at/all" in ran.err) == (1, True), ran.err
+    run.remove()
+    ran = cli("check", *where, "--repair", "--json")
+    assert (ran.code, ran.json["renew"], ran.json["repaired"]["apart"]) == (1, [], None)
+    assert not [*settings.qdrant.path.glob(".damaged-*")]
+
+
+def test_an_image_of_the_web_that_gives_no_answer_is_told_from_one_that_is_gone(library: Settings) -> None:
+    data = next(Path(str(tour.IMAGES)).glob("*/*.png")).read_bytes()
+    here = WebSettings(allow_networks=(ip_network("127.0.0.0/8"),), attempts=1)
+    with (
+        WebServer(lambda *_: Answer(200, data)) as web,
+        copied(library) as copy,
+        Collection.open(settings=copy.model_copy(update={"web": here})) as photos,
+    ):
+        added = photos.add([f"{web.url}/{name}.png" for name in ("silent", "gone")])
+        web.script("silent", Answer(503))
+        web.script("gone", Answer(404))
+        report = photos.check(read_data=1)
+        again = asyncio.run(AsyncCollection(photos).check(read_data=1))
+    assert {each.where: each.kind for each in report.findings} == {added.ids[0]: "unknown", added.ids[1]: "stale"}
+    assert report.sound
+    assert again.findings == ()
+    with pytest.raises(InvalidQuery, match=r"read_data is 1\.5"):
+        photos.check(read_data=1.5)

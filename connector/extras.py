@@ -12,14 +12,28 @@ from typing import Literal, TypeAlias
 from connector.errors import ConfigError
 
 Extra: TypeAlias = Literal[
-    "heic", "jxl", "langchain", "mcp", "obstore", "onnx", "parquet", "plot", "ray", "serve", "speed"
+    "haystack",
+    "heic",
+    "jxl",
+    "langchain",
+    "llamaindex",
+    "mcp",
+    "obstore",
+    "onnx",
+    "parquet",
+    "plot",
+    "ray",
+    "serve",
+    "speed",
 ]
 
 MODULES: Mapping[Extra, tuple[str, ...]] = MappingProxyType(
     {
+        "haystack": ("haystack",),
         "heic": ("pillow_heif",),
         "jxl": ("pillow_jxl",),
         "langchain": ("langchain_core",),
+        "llamaindex": ("llama_index",),
         "mcp": ("mcp",),
         "obstore": ("obstore",),
         "onnx": ("onnx", "onnxscript"),

@@ -22,6 +22,7 @@ from workers.demo import tour
 from workers.run.ingestion import ingest
 
 ROOT = Path(__file__).parents[1]
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # or Haystack reports to its makers
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -10,22 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
-
-import numpy as np
-from numpy.typing import NDArray
 
 from connector.printable import mask_credentials
 
-Vector: TypeAlias = NDArray[np.float32]
-"""One embedding: (dims,) float32, L2-normalised."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Vectors: TypeAlias = NDArray[np.float32]
-"""A batch of embeddings: (n, dims) float32, each row L2-normalised."""
+    Vector: TypeAlias = NDArray[np.float32]
+    """One embedding: (dims,) float32, L2-normalised."""
 
-Pixels: TypeAlias = NDArray[np.uint8]
-"""One or many images ready for a tower: (size, size, 3) or (n, size, size, 3) uint8 RGB."""
+    Vectors: TypeAlias = NDArray[np.float32]
+    """A batch of embeddings: (n, dims) float32, each row L2-normalised."""
+
+    Pixels: TypeAlias = NDArray[np.uint8]
+    """One or many images ready for a tower: (size, size, 3) or (n, size, size, 3) uint8 RGB."""
+else:  # an ingestion that finds nothing new sees no array: numpy would be a sixth of its time
+    Vector = Vectors = Pixels = Any
 
 Payload: TypeAlias = Mapping[str, Any]
 """What a point knows about its image: plain JSON values, documented in ``connector.store.schema``."""
@@ -248,11 +251,15 @@ def _shown_uri(payload: Payload) -> str:
 
 
 def _shown_vector(vector: Vector | None) -> str:
+    import numpy as np
+
     return "None" if vector is None else f"<{np.size(vector)} numbers>"
 
 
 def _alike(one: Any, other: Any) -> bool:
     """Equality that arrays take part in, wherever they lie: a payload may hold what its maker put in."""
+    import numpy as np
+
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return bool(np.array_equal(one, other)) if one is not None and other is not None else False
     if isinstance(one, Mapping) and isinstance(other, Mapping):

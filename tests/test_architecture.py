@@ -53,6 +53,7 @@ FLOORS = (
     ("workers.service",),
     ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
+    ("workers.progress_bar",),
     ("workers.duplicates", "workers.run"),
     ("workers.executors", "workers.sizing"),
     ("workers.pipeline",),

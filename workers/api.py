@@ -11,7 +11,6 @@ a terminal is needed.
 import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +78,9 @@ def _settings(
 
 
 def _bars() -> tuple[Callable[[Any], AbstractContextManager[None]], Callable[[str], AbstractContextManager[None]]]:
-    from rich.console import Console
-
     from workers.progress import shown, waiting
 
-    console = Console(stderr=True)
-    return partial(shown, console=console), partial(waiting, console=console)
+    return shown, waiting
 
 
 def _unseen(_: object) -> AbstractContextManager[None]:

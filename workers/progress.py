@@ -1,56 +1,34 @@
 """What a person sees of a run: a bar while it works, the counts at its end."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-from rich.text import Text
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from connector.printable import printable
 from workers.pipeline.counters import RunReport
 from workers.run.loop import Progress
 
-
-@contextmanager
-def shown(progress: Callable[[], Progress], *, console: Console) -> Iterator[None]:
-    """Show a bar on ``console`` for as long as the block runs; nothing where the console is no terminal."""
-    column = _ProgressColumn(progress)
-    bar = Bar(
-        column,
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rejected]} rejected"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    column.bar = bar
-    with bar:
-        bar.add_task("listing", total=None, rejected=0)
-        yield
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-@contextmanager
-def waiting(what: str, *, console: Console) -> Iterator[None]:
+def shown(progress: Callable[[], Progress], *, console: "Console | None" = None) -> AbstractContextManager[None]:
+    """Show a bar on standard error for as long as the block runs; nothing where that is no terminal."""
+    if console is None and not sys.stderr.isatty():
+        return nullcontext()
+    from workers.progress_bar import shown_on  # here: rich takes a tenth of a second to import
+
+    return shown_on(progress, console=console)
+
+
+def waiting(what: str, *, console: "Console | None" = None) -> AbstractContextManager[None]:
     """Show that something long is under way whose length nobody knows."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        bar.add_task(escape(printable(what)), total=None)
-        yield
+    if console is None and not sys.stderr.isatty():
+        return nullcontext()
+    from workers.progress_bar import waiting_on
+
+    return waiting_on(printable(what), console=console)
 
 
 def summary(report: RunReport) -> str:
@@ -91,27 +69,3 @@ def passed_over_line(counts: Mapping[str, int]) -> str:
     """What a listing left out, such as ``passed over: 14 (.dng 9, .mp4 5)``."""
     kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in counts.items())
     return f"passed over: {sum(counts.values()):,} ({kinds})"
-
-
-class _ProgressColumn(ProgressColumn):
-    """Says what goes on, and fetches the numbers for the other columns whenever the bar is drawn."""
-
-    bar: Bar
-
-    def __init__(self, progress: Callable[[], Progress]) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def render(self, task: Task) -> Text:
-        now = self._progress()
-        counts = now.report.counts
-        done = counts.stored + counts.unchanged + counts.rejected
-        self.bar.update(task.id, completed=done, total=now.total or None, rejected=counts.rejected)
-        return Text("ingesting" if now.listed_all else "ingesting, still listing")
-
-
-class _Rate(ProgressColumn):
-    """Images per second, over the last moments."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.1f} images/s" if task.speed else "")

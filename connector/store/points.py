@@ -10,9 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from connector.errors import InvalidQuery
 from connector.records import EXPECTED, Payload, Point, Vector
 from connector.settings import FieldType
@@ -41,7 +38,7 @@ def check_points(points: Sequence[Point], *, dims: int | None) -> None:
             )
         _check_json(dict(point.payload), at=f"payload of point {point.id}")
     if points and dims is not None:
-        _check_finite(np.stack([point.vector for point in points]), names=[f"point {point.id}" for point in points])
+        _check_finite([point.vector for point in points], names=[f"point {point.id}" for point in points])
 
 
 def check_payload(payload: Payload, *, ids: Sequence[str]) -> None:
@@ -125,13 +122,15 @@ _EXAMPLES: Mapping[FieldType, str] = {
 
 def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:
     """Raise InvalidQuery for the first query vector that no search can use."""
+    import numpy as np
+
     for number, vector in enumerate(vectors):
         if np.shape(vector) != (dims,):
             raise InvalidQuery(f"vector of query {number} has shape {np.shape(vector)}; the collection holds ({dims},)")
     if not len(vectors):
         return
     try:
-        _check_finite(np.stack(vectors), names=[f"query {number}" for number in range(len(vectors))])
+        _check_finite(vectors, names=[f"query {number}" for number in range(len(vectors))])
     except ValueError as error:
         raise InvalidQuery(str(error)) from error
 
@@ -164,9 +163,11 @@ def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, 
     raise InvalidQuery(f"{what.format(named)}: it {seen}. Fields that can be: {able}.")
 
 
-def _check_finite(matrix: NDArray[np.floating[Any]], *, names: Sequence[str]) -> None:
-    """``matrix`` is (n, dims)."""
-    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
+def _check_finite(vectors: Sequence[Vector], *, names: Sequence[str]) -> None:
+    """All vectors have the same dims."""
+    import numpy as np
+
+    lengths = np.linalg.norm(np.stack(vectors).astype(np.float64), axis=1)
     for row in np.flatnonzero(~np.isfinite(lengths)).tolist():
         raise ValueError(f"vector of {names[row]} holds NaN or infinity; embed the image again")
     for row in np.flatnonzero(lengths < SHORTEST).tolist():

@@ -1,7 +1,6 @@
 """``polyglance check``: whether a collection, its files and its runs are as they should be, and what mends them."""
 
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,8 +43,6 @@ def check(
 
     polyglance check --read-data 1%
     """
-    from rich.console import Console
-
     from connector.settings import Settings
     from workers import progress
     from workers.run.check import check as look
@@ -55,9 +52,7 @@ def check(
         raise ConfigError("--remove goes with --repair.")
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     loaded = Settings.load({**given, **at_runs(runs)})
-    console = Console(stderr=True)
-    waiting = partial(progress.waiting, console=console)
-    with waiting(f"checking {loaded.collection}"):
+    with progress.waiting(f"checking {loaded.collection}"):
         found = look(loaded, read_data=share)
     mended = None
     if repair and not found.sound:
@@ -65,10 +60,9 @@ def check(
 
         if not as_json:
             _show(found)
-        shown = partial(progress.shown, console=console)
         with terminated_like_interrupted():
-            mended = mend(loaded, found, remove=remove, show=shown, wait=waiting)
-        with waiting(f"checking {loaded.collection} again"):
+            mended = mend(loaded, found, remove=remove, show=progress.shown, wait=progress.waiting)
+        with progress.waiting(f"checking {loaded.collection} again"):
             found = look(loaded, read_data=share)
     if as_json:
         say_json({**asdict(found), "sound": found.sound, "repaired": None if mended is None else asdict(mended)})

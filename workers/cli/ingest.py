@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,19 +189,14 @@ def demo(
 
 
 def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":
-    from rich.console import Console
-
     from connector.errors import RunIncomplete
     from workers import progress
 
-    console = Console(stderr=True)
-    show = partial(progress.shown, console=console)
-    wait = partial(progress.waiting, console=console)
-    with terminated_like_interrupted(), measured(settings, also=show) as seen:
+    with terminated_like_interrupted(), measured(settings, also=progress.shown) as seen:
         from workers.run.ingestion import ingest  # takes seconds, in which one may be told to stop
 
         try:
-            done = ingest(sources, settings=settings, recreate=recreate, show=seen, wait=wait, prune=prune)
+            done = ingest(sources, settings=settings, recreate=recreate, show=seen, wait=progress.waiting, prune=prune)
         except RunIncomplete:
             remember(settings)
             raise

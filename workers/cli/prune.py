@@ -40,8 +40,6 @@ def prune(
 
     polyglance prune ~/Pictures
     """
-    from rich.console import Console
-
     from connector.errors import RunIncomplete
     from connector.settings import Settings
     from workers import progress
@@ -52,22 +50,21 @@ def prune(
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     share = {} if max_prune is None else {"ingest.max_prune": str(max_prune)}
     loaded = Settings.load({**given, **share, **at_runs(runs)})
-    with ListedIds() as listed_ids:
-        wait = partial(progress.waiting, console=Console(stderr=True))
-        with (
-            closing(_call(listed_ids, source, settings=loaded, wait=wait)) as place,
-            closing(_find(listed_ids, source=place, settings=loaded, vanished=vanished)) as gone,
-        ):
-            pruned = gone.found(max_prune=loaded.ingest.max_prune)
+    with (
+        ListedIds() as listed_ids,
+        closing(_call(listed_ids, source, settings=loaded, wait=progress.waiting)) as place,
+        closing(_find(listed_ids, source=place, settings=loaded, vanished=vanished)) as gone,
+    ):
+        pruned = gone.found(max_prune=loaded.ingest.max_prune)
+        if not as_json:
+            say(missing_line(pruned))
+        willing = yes or (not dry_run and pruned.gone and pruned.refusal is None and typer.confirm("Remove them?"))
+        if willing and pruned.refusal is None:
+            pruned = _remove(gone, source=place, settings=loaded, vanished=vanished)
             if not as_json:
-                say(missing_line(pruned))
-            willing = yes or (not dry_run and pruned.gone and pruned.refusal is None and typer.confirm("Remove them?"))
-            if willing and pruned.refusal is None:
-                pruned = _remove(gone, source=place, settings=loaded, vanished=vanished)
-                if not as_json:
-                    say(f"removed {pruned.removed:,} points")
-            if as_json:
-                say_json({**asdict(pruned), "uris": list(gone.uris())})
+                say(f"removed {pruned.removed:,} points")
+        if as_json:
+            say_json({**asdict(pruned), "uris": list(gone.uris())})
     if pruned.refusal is not None and not dry_run:
         raise RunIncomplete(pruned.refusal)
 

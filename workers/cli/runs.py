@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,21 +91,18 @@ def retry(
 
     polyglance retry --reason timeout
     """
-    from rich.console import Console
-
     import workers.run.retry
     from connector.settings import Settings
     from workers import progress
 
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     loaded = Settings.load({**given, **at_runs(runs)})
-    console = Console(stderr=True)
     with terminated_like_interrupted():
         done = workers.run.retry.retry(
             loaded,
             reason=reason,
-            show=partial(progress.shown, console=console),
-            wait=partial(progress.waiting, console=console),
+            show=progress.shown,
+            wait=progress.waiting,
         )
     if as_json:
         say_json({**counts_of(done.report, collection=loaded.collection), "hopeless": done.hopeless})

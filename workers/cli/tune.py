@@ -38,8 +38,6 @@ def tune(
 
     polyglance tune ~/Pictures --images 1e6 --price-per-hour 2.5
     """
-    from rich.console import Console
-
     from connector.settings import Settings
     from workers import progress
     from workers.sizing.advice import advice, pooled, predict, proposals
@@ -48,7 +46,7 @@ def tune(
     if not images.is_integer():
         raise ConfigError(f"--images {images} is no whole number of images.")
     loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
-    with progress.waiting("measuring each stage alone", console=Console(stderr=True)):
+    with progress.waiting("measuring each stage alone"):
         found = measure(place, settings=loaded, seconds=seconds, sample=sample)
     predicted = predict(found, images=int(images), price_per_hour=price_per_hour)
     wanted, hints = proposals(found, settings=loaded), list(advice(found, place=place))

@@ -1,7 +1,6 @@
 """``polyglance watch``: a service that keeps a collection in step with a place until it is told to stop."""
 
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,8 +76,6 @@ def watch(
 
 
 def _watch(place: str, *, settings: "Settings") -> None:
-    from rich.console import Console
-
     from workers import progress
     from workers.run.ingestion import Ingestion
     from workers.run.status_server import serving
@@ -86,7 +83,6 @@ def _watch(place: str, *, settings: "Settings") -> None:
     from workers.watch.probe import Probe
     from workers.watch.watch import Watcher
 
-    wait = partial(progress.waiting, console=Console(stderr=True))
     with closing(open_source(place, settings=settings)) as source:
         remember(settings)
         feed = _feed(source, settings=settings)
@@ -95,8 +91,8 @@ def _watch(place: str, *, settings: "Settings") -> None:
             place=place,
             settings=settings,
             feed=feed,
-            workers=lambda show: Ingestion.open(settings, recreate=False, show=show, wait=wait),
-            wait=wait,
+            workers=lambda show: Ingestion.open(settings, recreate=False, show=show, wait=progress.waiting),
+            wait=progress.waiting,
         )
         told = "by its events" if feed else "which tells no changes"
         say(f"watching {printable(source.root)}, {told}; a full pass every {settings.watch.every_s:g} s", err=True)

@@ -17,9 +17,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from connector.errors import RunIncomplete
 from connector.records import StoredPoint, id_of
 from connector.store.engine import Engine
@@ -27,6 +24,8 @@ from workers.records import Places, Ref, Reject
 from workers.sources.source import Whereabouts, is_image_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qdrant_client.models import Filter
 
 log = logging.getLogger(__name__)
@@ -80,8 +79,10 @@ class ListedIds:
 
         return noting
 
-    def names(self, point_ids: Sequence[str]) -> NDArray[np.bool_]:
+    def names(self, point_ids: Sequence[str]) -> "NDArray[np.bool_]":
         """For each point, whether the listing named it."""
+        import numpy as np  # here: most ingestions prune nothing
+
         digests = np.frombuffer(b"".join(map(_digest, point_ids)), dtype=np.uint64)
         there = self._digests()
         if not len(there):
@@ -132,8 +133,10 @@ class ListedIds:
                 "image), or set TMPDIR to another folder; then give the same command again."
             ) from error
 
-    def _digests(self) -> NDArray[np.uint64]:
+    def _digests(self) -> "NDArray[np.uint64]":
         """All that was noted, in order; sorted in its file, so that memory stays flat."""
+        import numpy as np
+
         if self._sorted is None:
             self._file.flush()
             size = self._file.seek(0, 2)

@@ -33,7 +33,7 @@ from connector.store.edge.folder import CollectionFolder, add_indexes
 from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
 from connector.store.edge.requests import edge_condition, payload_of, stored_point
-from connector.store.edge.words import add_words, edge_points, index_words, points_with_words, requests_of
+from connector.store.edge.words import add_words, answers_of, edge_points, index_words, points_with_words
 from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import (
     as_stored,
@@ -186,10 +186,7 @@ class EmbeddedEngine(FolderEngine):
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
         with self._use() as (shard, schema):
-            requests = requests_of(queries, shard=shard, schema=schema, collection=self.collection)
-            answers = iter(shard.query_batch(edge.QueryBatchRequest([each for each in requests if each is not None])))
-            found = [[] if request is None else next(answers) for request in requests]
-            return [[Hit(id=str(p.id), score=p.score, payload=payload_of(p)) for p in answer] for answer in found]
+            return answers_of(queries, shard=shard, schema=schema, collection=self.collection)
 
     def scroll(
         self,

@@ -346,7 +346,11 @@ WORDS_PARAMS = edge.EdgeSparseVectorParams(
 
 
 def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
-    """Create the payload indexes that the shard lacks."""
+    """Create the payload indexes that the shard lacks: those of linked fields in memory, some 100 bytes an image each.
+
+    There a condition is checked in a third of the time. Of all others a sealed segment reads from disk what it needs:
+    in memory they would take 2 to 5 KB an image.
+    """
     there = shard.info().payload_schema
     for key, kind in schema.indexes.items():
         if key not in there:
@@ -355,14 +359,12 @@ def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
 
 
 def _index_params(key: str, kind: FieldType, *, linked: bool) -> "IndexParams":
+    memory = edge.Memory.Pinned if linked else edge.Memory.Cold
     if kind == "keyword":
         tenant = True if key == TENANT_FIELD else None
-        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=COLD, enable_hnsw=linked)
-    return _OTHER_INDEXES[kind](memory=COLD, enable_hnsw=linked)
+        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=memory, enable_hnsw=linked)
+    return _OTHER_INDEXES[kind](memory=memory, enable_hnsw=linked)
 
-
-COLD = edge.Memory.Cold
-"""Indexes of a sealed segment are read from disk as they are needed: in memory they would take 2 to 5 KB an image."""
 
 IndexParams: TypeAlias = (
     edge.KeywordIndexParams

@@ -14,8 +14,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from connector import errors
 from connector.errors import PolyglanceError, StoreRefused
 from connector.records import FacetCount, Hit, Point, StoredPoint
@@ -24,6 +22,8 @@ from connector.store.schema import CollectionSchema, Fingerprint, Words
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
+
+    from connector.records import Vector
 
 CALLS = (
     *("create", "info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll"),
@@ -130,11 +130,6 @@ def _plain(value: object, arrays: list[bytes]) -> Any:
     match value:
         case None | bool() | int() | float() | str():
             return value
-        case np.ndarray():
-            arrays.append(np.ascontiguousarray(value, dtype=np.float32).tobytes())
-            return {"is": "array", "shape": value.shape}
-        case np.generic():
-            return value.item()
         case Mapping():  # a payload, in which keys may be anything
             return {"is": "json", "json": dict(value)}
         case Sequence():
@@ -143,6 +138,13 @@ def _plain(value: object, arrays: list[bytes]) -> Any:
     if _RECORDS.get(name) is type(value):
         fields = {each.name: _plain(getattr(value, each.name), arrays) for each in dataclasses.fields(_RECORDS[name])}
         return {"is": name, "fields": fields}
+    import numpy as np
+
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value, dtype=np.float32).tobytes())
+        return {"is": "array", "shape": value.shape}
+    if isinstance(value, np.generic):
+        return value.item()
     from qdrant_client.models import Filter
 
     if isinstance(value, Filter):
@@ -173,7 +175,9 @@ class _Reader:
             case name:
                 return _RECORDS[name](**{key: self.read(each) for key, each in value["fields"].items()})
 
-    def _array(self, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _array(self, shape: tuple[int, ...]) -> "Vector":
+        import numpy as np
+
         count = int(np.prod(shape, dtype=np.int64))
         found = np.frombuffer(self._arrays, np.float32, count=count, offset=self._at).reshape(shape).copy()
         self._at += found.nbytes

@@ -5,8 +5,8 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from connector.records import Point
-from connector.store.edge.requests import edge_condition, nearest_request
+from connector.records import Hit, Point
+from connector.store.edge.requests import among_nearest, edge_condition, hits_of, nearest_request
 from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.points import as_read, as_stored, check_query_vectors, sent_id
 from connector.store.schema import CollectionSchema
@@ -27,18 +27,33 @@ def _edge_point(point: Point, *, name: str, wording: Wording | None) -> edge.Poi
     return edge.Point(sent_id(point.id), vectors, as_stored(point.payload))
 
 
-def requests_of(
+def answers_of(
     queries: Sequence[NearestQuery | WordsQuery], *, shard: edge.EdgeShard, schema: CollectionSchema, collection: str
-) -> list[edge.QueryRequest | None]:
-    """Questions as Edge takes them; None for one by words that holds no word. Raises InvalidQuery, StoreRefused."""
+) -> list[list[Hit]]:
+    """The hits of each question, those that are asked as they are in one planned batch.
+
+    Raises InvalidQuery, StoreRefused.
+    """
     seen = [query.vector for query in queries if isinstance(query, NearestQuery)]
     check_query_vectors(seen, dims=schema.fingerprint.dims)
     if schema.words is None and len(seen) < len(queries):
         raise no_words(collection)
-    return [
-        nearest_request(query, shard=shard, schema=schema) if isinstance(query, NearestQuery) else _words_request(query)
-        for query in queries
-    ]
+    answers: dict[int, list[Hit]] = {}
+    requests: dict[int, edge.QueryRequest] = {}
+    for at, query in enumerate(queries):
+        if isinstance(query, WordsQuery):
+            request = _words_request(query)
+            answers[at] = []
+        elif (hits := among_nearest(query, shard=shard, schema=schema)) is not None:
+            request = None
+            answers[at] = hits
+        else:
+            request = nearest_request(query, shard=shard, schema=schema)
+        if request is not None:
+            requests[at] = request
+    found = shard.query_batch(edge.QueryBatchRequest([*requests.values()])) if requests else []
+    answers.update(zip(requests, map(hits_of, found), strict=True))
+    return [answers[at] for at in range(len(queries))]
 
 
 def _words_request(query: WordsQuery) -> edge.QueryRequest | None:

@@ -42,7 +42,7 @@ def test_settings_tell_the_memory(cli: CommandLine) -> None:
     told = cli("settings").out
 
     assert "An ingestion takes about 1." in told
-    assert "Each million points of the embedded collection add 0.3 GiB." in told
+    assert "Each million points of the embedded collection add 0.6 GiB." in told
     assert "embedded collection" not in cli("settings", "--set", "qdrant.url=http://localhost:6333").out
 
 

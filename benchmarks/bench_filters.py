@@ -1,6 +1,6 @@
 """What a filter costs and keeps: recall@10 and time against an unfiltered question, by the share that matches.
 
-    python -m benchmarks.bench_filters [--points 100000] [--questions 100]
+    python -m benchmarks.bench_filters [--points 100000] [--questions 100] [--keep FOLDER]
 
 Conditions on fields that the graph is linked along and on others, on values drawn at random and on values that go with
 the vectors, alone and two together. Every question is asked without a filter and with each, in turn; ratios are of
@@ -57,12 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--keep", type=Path, help="make the collection there, or measure the one that is there")
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="polyglance-bench-") as work,
-        closing(EmbeddedEngine.open(Path(work), collection="filters")) as engine,
+        closing(EmbeddedEngine.open(given.keep or Path(work), collection="filters")) as engine,
     ):
-        graph_s = fill(engine, count=given.points)
+        there = given.keep is not None and (given.keep / "filters").is_dir()
+        graph_s = None if there else fill(engine, count=given.points)
         rows = measure(engine, questions=structured_vectors(given.questions, dims=DIMS, seed=1))
     results = {"points": given.points, "dims": DIMS, "graph_s": graph_s, "filters": rows}
     print(json.dumps(results, indent=1))

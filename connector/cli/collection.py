@@ -113,6 +113,43 @@ def optimize(
 
 
 @app.command()
+def words(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Index the words of every image anew, from what is stored: for a collection of before, and after other weights.
+
+    No image is read and none embedded. Others search and ingest meanwhile; stopped, the same command goes on.
+
+    polyglance collection words --set 'words.weights={"folder": 0, "ocr_text": 3}'
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from connector.store.add_words import add_words
+    from connector.store.schema import Words
+
+    loaded = _load(space, collection, settings, as_json=as_json)
+    console = Console(stderr=True)
+    with (
+        closing(_open(loaded)) as engine,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
+        meant = _meant(engine)
+        task = bar.add_task("indexing words", total=engine.info().points)
+        wanted = Words(loaded.words.all_weights)
+        done = add_words(engine, wanted, on_progress=lambda count: bar.update(task, completed=count))
+    if as_json:
+        say_json(asdict(done))
+        return
+    say(f"collection {meant} has the words of its {done.points:,} points; {done.changed:,} of them were written.")
+    if done.changed:
+        say("`polyglance collection optimize` builds the search graph over what was written.", err=True)
+
+
+@app.command()
 def alias(
     name: Annotated[str, typer.Argument(help="The name that is to mean this collection from now on.")],
     space: options.Space = None,
@@ -288,5 +325,15 @@ def _plain(engine: "Engine", info: "CollectionInfo") -> dict[str, Any]:
         "image_size": fingerprint.image_size,
         "weights": fingerprint.weights,
         "linked_fields": ", ".join(info.schema.linked_fields) or "none",
+        "words": _words_of(info),
         "fields": info.schema.indexes,
     }
+
+
+def _words_of(info: "CollectionInfo") -> str:
+    """By which fields images are found by their words."""
+    words = info.schema.words
+    if words is None:
+        return "none: made before they were indexed; `polyglance collection words` adds them"
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in words.weights.items())
+    return weights if words.complete else f"{weights} (not of all points: run `polyglance collection words` again)"

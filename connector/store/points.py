@@ -15,6 +15,9 @@ from connector.records import EXPECTED, Payload, Point, Vector
 from connector.settings import FieldType
 from connector.store.schema import FIXED_FIELDS, PAYLOAD_FIELDS
 
+TEXTS = "words"
+"""The payload's key for what the store derives from its texts (``connector.store.texts``); nobody else sees it."""
+
 SHORTEST = 1e-6
 """A vector shorter than this has no direction worth keeping."""
 
@@ -198,12 +201,21 @@ def as_stored(payload: Payload) -> dict[str, Any]:
     Qdrant's dashboard draws every text that is such an address, and no browser opens those of files and buckets. An
     index holds the values of a list as it holds a single one.
     """
-    return {name: [value] if _would_be_drawn(name, value) else value for name, value in payload.items()}
+    return {
+        name: [value] if _would_be_drawn(name, value) else value for name, value in payload.items() if name != TEXTS
+    }
 
 
 def as_read(payload: Payload) -> Payload:
-    """A payload as everybody but the store knows it: what ``as_stored`` put into a list is a text again."""
-    return {name: value[0] if name in _TEXTS and _is_one_text(value) else value for name, value in payload.items()}
+    """A payload as everybody but the store knows it: what ``as_stored`` put into a list is a text again.
+
+    What the store derived from it for its own use is left out.
+    """
+    return {
+        name: value[0] if name in _TEXTS and _is_one_text(value) else value
+        for name, value in payload.items()
+        if name != TEXTS
+    }
 
 
 def _would_be_drawn(name: str, value: object) -> bool:

@@ -63,7 +63,7 @@ def _without(endings: str, *, least: int, before: str = "") -> Callable[[str], s
     return stem
 
 
-_GREEK = _without("ους ων ος οι ου ες ας ης εις εων ια ιου ιων α η ο ι ε υ", least=3)
+_GREEK = _without("ουσ ων οσ οι ου εσ ασ ησ εισ εων ια ιου ιων α η ο ι ε υ", least=3)
 _CYRILLIC = _without(
     "ами ями ого его ому ему ыми ими ах ях ам ям ом ем ов ев еи ои ии ыи ая яя ое ее ие ые ую юю их ых "
     "ою ею ів ью а я о е и ы у ю ь і є",

@@ -89,7 +89,7 @@ def _terms_of_name(name: str) -> Terms:
         elif few and len(word) <= LONGEST_CODE and not _COUNTED.fullmatch(word):
             _add(found, _code_terms(word))
         else:
-            _add(found, {number_of(each): weight for each, weight in _groups_of(word)})
+            _add(found, {number_of(each): weight for each, weight in groups_of(word)})
     if few:
         for code in joined_codes(name, words=()):
             _add(found, _code_terms(code))
@@ -148,7 +148,7 @@ def is_code(word: str) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _code_terms(code: str) -> Terms:
     """The whole, its groups of letters and of digits, and every part of three characters or more."""
-    found = {number_of(part): weight for part, weight in _groups_of(code)}
+    found = {number_of(part): weight for part, weight in groups_of(code)}
     if len(code) <= LONGEST_CODE:
         parts = (code[at : at + size] for size in range(3, len(code)) for at in range(len(code) - size + 1))
         for part in parts:
@@ -156,7 +156,8 @@ def _code_terms(code: str) -> Terms:
     return found
 
 
-def _groups_of(code: str) -> Iterator[tuple[str, float]]:
+def groups_of(code: str) -> Iterator[tuple[str, float]]:
+    """A code and its groups of letters and of digits, with what each counts."""
     groups = {code: 1.0}
     for group in _GROUPS.findall(code):
         groups.setdefault(group, PART)

@@ -120,8 +120,8 @@ ROUTES: tuple[Route, ...] = (
         lambda s, p, b: _updated(s.create_vector_name(p["collection_name"], p["vector_name"], b.sparse)),
     ),
     Route(
-        "PUT", f"{C}/points/vectors", "update_vectors", "write", models.UpdateVectors,
-        lambda s, p, b: _updated(s.update_vectors(p["collection_name"], b.points)),
+        "POST", f"{C}/points/batch", "update_batch", "write", models.UpdateOperations,
+        lambda s, p, b: [*map(_updated, s.update_batch(p["collection_name"], b.operations))],
     ),
     Route(
         "POST", f"{C}/points/vectors/delete", "delete_vectors", "write", models.DeleteVectors,

@@ -246,25 +246,15 @@ class _Points(qdrant.PointsServicer):
 
         return self._door.let_in("create_vector_name", request, context, act, right="manage")
 
-    def UpdateVectors(self, request: qdrant.UpdatePointVectors, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def UpdateBatch(self, request: qdrant.UpdateBatchPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:
-            points = [
-                models.PointVectors(
-                    id=GrpcToRest.convert_point_id(point.id), vector=GrpcToRest.convert_vectors(point.vectors)
-                )
-                for point in request.points
-            ]
-            return _updated(self._store.update_vectors(request.collection_name, points))
+            changes = [GrpcToRest.convert_points_update_operation(each) for each in request.operations]
+            numbers = self._store.update_batch(request.collection_name, changes)
+            completed = qdrant.UpdateStatus.Completed
+            results = [qdrant.UpdateResult(operation_id=number, status=completed) for number in numbers]
+            return qdrant.UpdateBatchResponse(result=results)
 
-        return self._door.let_in("update_vectors", request, context, act, right="write")
-
-    def DeleteVectors(self, request: qdrant.DeletePointVectors, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        def act() -> Any:
-            ids = [GrpcToRest.convert_point_id(point_id) for point_id in request.points_selector.points.ids]
-            done = self._store.delete_vectors(request.collection_name, ids, list(request.vectors.names))
-            return _updated(done)
-
-        return self._door.let_in("delete_vectors", request, context, act, right="write")
+        return self._door.let_in("update_batch", request, context, act, right="write")
 
     def CreateFieldIndex(  # noqa: N802
         self, request: qdrant.CreateFieldIndexCollection, context: grpc.ServicerContext

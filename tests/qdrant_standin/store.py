@@ -15,11 +15,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient, models
+from qdrant_client.local.payload_value_extractor import value_by_key
 
 from tests.qdrant_standin.journal import Journal, read_journal
 from tests.qdrant_standin.limits import RateLimiter, Room, check_room
 from tests.qdrant_standin.strict import (
     Refusal,
+    Tokens,
     as_served,
     check_facet,
     check_filter,
@@ -262,6 +264,20 @@ class Store:
         self._client.update_vectors(name, list(points))
         return made.count_operation(point.id for point in points)
 
+    def update_batch(self, name: str, changes: Sequence[models.UpdateOperation]) -> list[int]:
+        """Several changes one after the other; the numbers of each."""
+        return [self._changed(name, change) for change in changes]
+
+    def _changed(self, name: str, change: models.UpdateOperation) -> int:
+        match change:
+            case models.SetPayloadOperation(set_payload=set_payload):
+                return self.set_payload(name, set_payload.points or [], set_payload.payload, set_payload.key)
+            case models.UpdateVectorsOperation(update_vectors=update_vectors):
+                return self.update_vectors(name, update_vectors.points)
+            case models.DeleteVectorsOperation(delete_vectors=delete_vectors):
+                return self.delete_vectors(name, delete_vectors.points or [], delete_vectors.vector)
+        raise Refusal(501, f"{type(change).__name__} in a batch is unknown to the stand-in")
+
     @_one_at_a_time
     def change_aliases(self, actions: Sequence[models.AliasOperations]) -> bool:
         """Apply alias operations, all or none."""
@@ -346,7 +362,7 @@ class Store:
             check_order(key, indexes=made.indexes)
         points, following = self._client.scroll(
             name,
-            scroll_filter=as_served(request.filter),
+            scroll_filter=as_served(request.filter, tokens=self._tokens(name, made)),
             limit=request.limit or 10,
             offset=request.offset,
             with_payload=True if request.with_payload is None else request.with_payload,
@@ -359,7 +375,7 @@ class Store:
         """How many points match."""
         made = self._find_to_read(name)
         check_filter(request.filter, indexes=made.indexes, strict=made.strict)
-        return self._client.count(name, count_filter=as_served(request.filter)).count
+        return self._client.count(name, count_filter=as_served(request.filter, tokens=self._tokens(name, made))).count
 
     @_one_at_a_time
     def facet(self, name: str, request: models.FacetRequest) -> models.FacetResponse:
@@ -368,7 +384,12 @@ class Store:
         check_limit(request.limit, asked_of="facet_request", strict=made.strict)
         check_filter(request.filter, indexes=made.indexes, strict=made.strict)
         check_facet(request.key, indexes=made.indexes)
-        return self._client.facet(name, request.key, facet_filter=as_served(request.filter), limit=request.limit or 10)
+        return self._client.facet(
+            name,
+            request.key,
+            facet_filter=as_served(request.filter, tokens=self._tokens(name, made)),
+            limit=request.limit or 10,
+        )
 
     @_one_at_a_time
     def query(self, name: str, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
@@ -381,7 +402,11 @@ class Store:
             check_filter(request.filter, indexes=made.indexes, strict=made.strict)
             _check_question(request, made)
         answers = self._client.query_batch_points(
-            name, [each.model_copy(update={"filter": as_served(each.filter)}) for each in requests]
+            name,
+            [
+                each.model_copy(update={"filter": as_served(each.filter, tokens=self._tokens(name, made))})
+                for each in requests
+            ],
         )
         for answer in answers:
             answer.points = [
@@ -411,6 +436,21 @@ class Store:
         made = self._find(name)
         made.rates.take("Read", 1, strict=made.strict)
         return made
+
+    def _tokens(self, name: str, made: _Made) -> Tokens:
+        """What the indexes hold that part a text at its spaces."""
+
+        def tokens(key: str) -> dict[models.ExtendedPointId, list[str]] | None:
+            params = made.indexes[key].params if key in made.indexes else None
+            if not isinstance(params, models.TextIndexParams) or params.tokenizer != models.TokenizerType.WHITESPACE:
+                return None
+            points, _ = self._client.scroll(name, limit=1_000_000, with_payload=True)
+            found = {point.id: value_by_key(point.payload or {}, key) for point in points}
+            return {
+                point_id: " ".join(map(str, values)).lower().split() for point_id, values in found.items() if values
+            }
+
+        return tokens
 
     def _with_counts(
         self, name: str, indexes: Mapping[str, models.PayloadIndexInfo]

@@ -3,7 +3,7 @@
 Also what strict mode limits, and the refusal itself, as both transports carry it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,25 +148,44 @@ def _types_for_match(match: Any) -> frozenset[str]:
     return frozenset({"keyword", "uuid"})
 
 
-def as_served(where: models.Filter | None) -> models.Filter | None:
+Tokens = Callable[[str], Mapping[models.ExtendedPointId, list[str]] | None]
+"""By a key whose index takes tokens between spaces, those of every point; None for any other key."""
+
+
+def as_served(where: models.Filter | None, *, tokens: Tokens) -> models.Filter | None:
     """The filter as a server means it: a box that touches ±180 or ±90 degrees matches nothing.
 
-    Recorded: nothing, or, between ±180 alone, only what lies at the meridian itself.
+    Recorded: nothing, or, between ±180 alone, only what lies at the meridian itself. The in-memory client knows one
+    tokenizer, so what is asked of an index by ``tokens`` is answered here.
     """
     return (
         None
         if where is None
-        else models.Filter.model_validate(_as_served(where.model_dump(exclude_none=True, by_alias=True)))
+        else models.Filter.model_validate(_as_served(where.model_dump(exclude_none=True, by_alias=True), tokens))
     )
 
 
-def _as_served(node: Any) -> Any:
+def _as_served(node: Any, tokens: Tokens) -> Any:
     if isinstance(node, list):
-        return [_as_served(each) for each in node]
+        return [_as_served(each, tokens) for each in node]
     if not isinstance(node, dict):
         return node
+    match = node.get("match") or {}
+    there = tokens(node["key"]) if {"text", "phrase"} & match.keys() else None
+    if there is not None:
+        wanted = (match.get("text") or match["phrase"]).split()
+        holds = _holds_row if "phrase" in match else _holds_all
+        return {"has_id": [point_id for point_id, held in there.items() if holds(held, wanted)]}
     box = node.get("geo_bounding_box")
     corners = [] if box is None else [box["top_left"], box["bottom_right"]]
     if any(abs(corner["lon"]) == 180 or abs(corner["lat"]) == 90 for corner in corners):
         return {"has_id": []}
-    return {name: _as_served(part) for name, part in node.items()}
+    return {name: _as_served(part, tokens) for name, part in node.items()}
+
+
+def _holds_all(held: list[str], wanted: list[str]) -> bool:
+    return set(wanted) <= set(held)
+
+
+def _holds_row(held: list[str], wanted: list[str]) -> bool:
+    return any(held[at : at + len(wanted)] == wanted for at in range(len(held) - len(wanted) + 1))

@@ -27,12 +27,12 @@ from connector.process import give_back, private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.store.edge import requests as ask
 from connector.store.edge.backup import write_backup
+from connector.store.edge.config import add_indexes
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
-from connector.store.edge.folder import CollectionFolder, add_indexes
+from connector.store.edge.folder import CollectionFolder
 from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
-from connector.store.edge.requests import edge_condition, payload_of, stored_point
 from connector.store.edge.words import add_words, answers_of, edge_points, index_words, points_with_words
 from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import (
@@ -133,11 +133,7 @@ class EmbeddedEngine(FolderEngine):
                 with self._use() as (shard, _):
                     shard.update(edge.UpdateOperation.upsert_points(records))
                     self._unsealed += len(some)
-            with self._use() as (shard, _):
-                unsealed = self._unsealed
-                due = unsealed >= SEAL_LEAST and unsealed >= seal_at(shard.info().points_count - unsealed)
-            if due:
-                self._seal()
+            self._seal_if_due()
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
         """Merge ``payload`` by its keys into the payload of points."""
@@ -147,24 +143,29 @@ class EmbeddedEngine(FolderEngine):
             self._folder.require_room()
             shard.update(edge.UpdateOperation.set_payload([*map(sent_id, ids)], as_stored(payload)))
             if self._wording is not None and self._wording.reads(payload):
-                index_words(shard, ids, wording=self._wording)
+                self._unsealed += index_words(shard, ids, wording=self._wording)
 
     def set_words(self, words: Words) -> None:
         """Let the collection have words, weighted so."""
         with self._writing, self._use() as (shard, schema):
             self._folder.require_room()
             add_words(shard)
+            worded = replace(schema, words=words)
+            add_indexes(shard, worded)
             shard.flush()
-            self._adopt(replace(schema, words=words))
+            self._adopt(worded)
 
     def index_words(self, ids: Sequence[str]) -> int:
         """Compute the words of stored points anew, from their payloads; how many had others or none."""
         check_ids(ids)
-        with self._writing, self._use() as (shard, _):
-            if self._wording is None:
-                raise no_words(self.collection)
-            self._folder.require_room()
-            return index_words(shard, ids, wording=self._wording)
+        with self._writing:
+            with self._use() as (shard, _):
+                if self._wording is None:
+                    raise no_words(self.collection)
+                self._folder.require_room()
+                self._unsealed += (changed := index_words(shard, ids, wording=self._wording))  # sealed ones too
+            self._seal_if_due()
+            return changed
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -181,7 +182,7 @@ class EmbeddedEngine(FolderEngine):
         with self._use() as (shard, schema):
             wanted = [schema.vector_name] if vectors else False
             records = shard.retrieve([*map(sent_id, ids)], ask.payload_selector(fields), wanted)
-            return [stored_point(record, schema=schema) for record in records]
+            return [ask.stored_point(record, schema=schema) for record in records]
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
@@ -200,40 +201,42 @@ class EmbeddedEngine(FolderEngine):
         """Walk the collection in id order."""
         check_ids([] if start is None else [start])
         with self._use() as (shard, schema):
-            wanted = [schema.vector_name] if vectors else False
-            request = ask.scroll_request(limit=limit, start=start, where=where, fields=fields, vectors=wanted)
+            request = ask.scroll_request(
+                limit=limit, start=start, where=where, fields=fields, vectors=vectors, schema=schema
+            )
             records, following = shard.scroll(request)
-            points = [stored_point(record, schema=schema) for record in records]
+            points = [ask.stored_point(record, schema=schema) for record in records]
             return Page(points=points, next=None if following is None else str(following))
 
     def count(self, *, where: "Filter | None" = None) -> int:
         """How many points match, exactly."""
-        request = edge.CountRequest(exact=True, filter=edge_condition(where))
-        with self._use() as (shard, _):
-            return shard.count(request)
+        with self._use() as (shard, schema):
+            return shard.count(edge.CountRequest(exact=True, filter=ask.edge_condition(where, schema=schema)))
 
     def facet(self, key: str, *, where: "Filter | None" = None, limit: int = 10) -> list[FacetCount]:
         """The field's most frequent values and their exact counts."""
         with self._use() as (shard, schema):
             check_facet(key, indexes=schema.indexes)
-            answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=edge_condition(where)))
-            counts = [FacetCount(value=hit.value, count=hit.count) for hit in answer.hits]
+            condition = ask.edge_condition(where, schema=schema)
+            answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=condition))
+            counts = (FacetCount(value=hit.value, count=hit.count) for hit in answer.hits)
             return sorted(counts, key=lambda each: (-each.count, each.value))
 
     def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
         """Points picked at random."""
-        picked = edge.Sample.Random
-        return self._picked(
-            edge.QueryRequest(limit=limit, query=picked, filter=edge_condition(where), with_payload=True)
-        )
+        with self._use() as (shard, schema):
+            request = ask.picking_request(edge.Sample.Random, limit=limit, where=where, schema=schema)
+            return [StoredPoint(str(point.id), ask.payload_of(point)) for point in shard.query(request)]
 
     def ordered(
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
     ) -> list[StoredPoint]:
         """Points in the order of an indexed number or date."""
-        with self._use() as (_, schema):
+        order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
+        with self._use() as (shard, schema):
             check_order(key, indexes=schema.indexes)
-        return self._picked(ask.order_request(key, descending=descending, limit=limit, offset=offset, where=where))
+            request = ask.picking_request(order, limit=limit, offset=offset, where=where, schema=schema)
+            return [StoredPoint(str(point.id), ask.payload_of(point)) for point in shard.query(request)]
 
     def optimize(self) -> None:
         """Build the search graph in a child process, in a copy: meanwhile questions are answered, and writers wait.
@@ -346,6 +349,13 @@ class EmbeddedEngine(FolderEngine):
             shard.flush()
             shard.close()
 
+    def _seal_if_due(self) -> None:
+        with self._use() as (shard, _):
+            new = self._unsealed
+            due = new >= SEAL_LEAST and new >= seal_at(shard.info().points_count - new)
+        if due:
+            self._seal()
+
     def _seal(self) -> None:
         """Move what was written last out of memory. Where that cannot be done now, the next time comes as well.
 
@@ -374,16 +384,9 @@ class EmbeddedEngine(FolderEngine):
         self._unsealed = 0
         give_back()
 
-    def _picked(self, request: edge.QueryRequest) -> list[StoredPoint]:
-        with self._use() as (shard, _):
-            return [StoredPoint(str(point.id), payload_of(point)) for point in shard.query(request)]
-
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
         joined = stored.joined(asked, collection=self.collection)
-        if joined.indexes.keys() - shard.info().payload_schema.keys():
-            self._folder.require_room()
-            add_indexes(shard, joined)
-            shard.flush()
+        add_indexes(shard, joined, before=self._folder.require_room)
         if joined != stored:
             self._adopt(joined)
 

@@ -18,29 +18,23 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
-from connector.settings import FieldType
+from connector.store.edge.config import add_indexes, sealing_config, shard_config
 from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
 from connector.store.edge.read_only import copied, copies_of
 from connector.store.edge.sums import note, set_aside
-from connector.store.links import scanned_kilobytes
-from connector.store.schema import TENANT_FIELD, CollectionSchema
-from connector.store.words import WORDS
+from connector.store.schema import CollectionSchema
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""
-
-ANY_SIZE = 1
-"""KB of vectors from which optimizing turns to a segment; Edge's own 20 MB would leave 40,000 small vectors be."""
 
 _MIB = 1024 * 1024
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -294,96 +288,6 @@ class CollectionFolder:
         if pid == os.getpid():
             return f"another engine of this very process ({pid})"
         return f"another polyglance process ({pid})"
-
-
-def shard_config(schema: CollectionSchema) -> edge.EdgeConfig:
-    """How Edge keeps the vectors: float16 on disk, 4-bit TurboQuant in memory to search by, HNSW over it.
-
-    The figures behind it: recall@10 of .944 from the 4-bit codes alone, 1.0 when rescored from float16 with twofold
-    oversampling (Qdrant's published LAION figures, and our own on low-rank data). float16 turns a cosine by 5e-5.
-    """
-    scanned = scanned_kilobytes(schema)
-    graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=scanned, memory=edge.Memory.Cached)
-    return _config(schema, graph=graph, optimizers=edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE))
-
-
-def sealing_config(schema: CollectionSchema) -> edge.EdgeConfig:
-    """The same, but optimizing only moves what was written last into a segment of its own, on disk.
-
-    No graph is built, which would take as long again, and no segments are merged: a large collection adds no more
-    than the opening of its segments.
-    """
-    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=scanned_kilobytes(schema))
-    apart = edge.EdgeOptimizersConfig(indexing_threshold=ANY_SIZE, default_segment_number=10_000)
-    return _config(schema, graph=no_graph, optimizers=apart)
-
-
-def _config(
-    schema: CollectionSchema, *, graph: edge.HnswIndexConfig, optimizers: edge.EdgeOptimizersConfig
-) -> edge.EdgeConfig:
-    return edge.EdgeConfig(
-        vectors={
-            schema.vector_name: edge.EdgeVectorParams(
-                size=schema.fingerprint.dims,
-                distance=edge.Distance.Cosine,
-                datatype=edge.VectorStorageDatatype.Float16,
-                memory=edge.Memory.Cold,
-            )
-        },
-        sparse_vectors=None if schema.words is None else {WORDS: WORDS_PARAMS},
-        hnsw_config=graph,
-        quantization_config=edge.TurboQuantQuantizationConfig(
-            bits=edge.TurboQuantBitSize.Bits4, memory=edge.Memory.Pinned
-        ),
-        wal_enabled=True,  # without it a crash loses points, and the folder loses its lock
-        optimizers=optimizers,
-    )
-
-
-WORDS_PARAMS = edge.EdgeSparseVectorParams(
-    modifier=edge.Modifier.Idf, datatype=edge.VectorStorageDatatype.Float16, memory=edge.Memory.Cold
-)
-
-
-def add_indexes(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
-    """Create the payload indexes that the shard lacks: those of linked fields in memory, some 100 bytes an image each.
-
-    There a condition is checked in a third of the time. Of all others a sealed segment reads from disk what it needs:
-    in memory they would take 2 to 5 KB an image.
-    """
-    there = shard.info().payload_schema
-    for key, kind in schema.indexes.items():
-        if key not in there:
-            params = _index_params(key, kind, linked=schema.is_linked(key))
-            shard.update(edge.UpdateOperation.create_field_index(key, params))
-
-
-def _index_params(key: str, kind: FieldType, *, linked: bool) -> "IndexParams":
-    memory = edge.Memory.Pinned if linked else edge.Memory.Cold
-    if kind == "keyword":
-        tenant = True if key == TENANT_FIELD else None
-        return edge.KeywordIndexParams(prefix=True, is_tenant=tenant, memory=memory, enable_hnsw=linked)
-    return _OTHER_INDEXES[kind](memory=memory, enable_hnsw=linked)
-
-
-IndexParams: TypeAlias = (
-    edge.KeywordIndexParams
-    | edge.IntegerIndexParams
-    | edge.FloatIndexParams
-    | edge.BoolIndexParams
-    | edge.GeoIndexParams
-    | edge.DatetimeIndexParams
-    | edge.TextIndexParams
-)
-
-_OTHER_INDEXES: "Mapping[FieldType, Callable[..., IndexParams]]" = {
-    "integer": edge.IntegerIndexParams,
-    "float": edge.FloatIndexParams,
-    "bool": edge.BoolIndexParams,
-    "geo": edge.GeoIndexParams,
-    "datetime": edge.DatetimeIndexParams,
-    "text": edge.TextIndexParams,
-}
 
 
 def _sync_folder(path: Path) -> None:

@@ -45,7 +45,7 @@ def among_nearest(query: NearestQuery, *, shard: edge.EdgeShard, schema: Collect
 
     No match beyond the candidates is nearer than one among them, whatever the filter has to do with the vectors.
     """
-    if query.exact or (where := edge_condition(query.where)) is None:
+    if query.exact or (where := edge_condition(query.where, schema=schema)) is None:
         return None
     wanted = query.offset + query.limit
     matches = _estimated(shard, where)
@@ -110,7 +110,7 @@ def hits_of(found: Sequence[edge.ScoredPoint]) -> list[Hit]:
 
 def nearest_request(query: NearestQuery, *, shard: edge.EdgeShard, schema: CollectionSchema) -> edge.QueryRequest:
     """A nearest-neighbour question as Edge takes it; ``shard`` is asked how many points a filter leaves."""
-    where = edge_condition(query.where)
+    where = edge_condition(query.where, schema=schema)
     return edge.QueryRequest(
         limit=query.limit,
         offset=query.offset,
@@ -140,31 +140,45 @@ def _approximate(
 
 
 def scroll_request(
-    *, limit: int, start: str | None, where: "Filter | None", fields: Sequence[str] | None, vectors: list[str] | bool
+    *,
+    limit: int,
+    start: str | None,
+    where: "Filter | None",
+    fields: Sequence[str] | None,
+    vectors: bool,
+    schema: CollectionSchema,
 ) -> edge.ScrollRequest:
     """A page of a walk in id order as Edge takes it."""
     return edge.ScrollRequest(
         offset=None if start is None else sent_id(start),
         limit=limit,
-        filter=edge_condition(where),
+        filter=edge_condition(where, schema=schema),
         with_payload=payload_selector(fields),
-        with_vector=vectors,
+        with_vector=[schema.vector_name] if vectors else False,
     )
 
 
-def order_request(key: str, *, descending: bool, limit: int, offset: int, where: "Filter | None") -> edge.QueryRequest:
-    """Points in the order of a field, as Edge takes it."""
-    order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
-    return edge.QueryRequest(limit=limit, offset=offset, query=order, filter=edge_condition(where), with_payload=True)
+def picking_request(
+    query: edge.OrderBy | edge.Sample,
+    *,
+    limit: int,
+    offset: int = 0,
+    where: "Filter | None",
+    schema: CollectionSchema,
+) -> edge.QueryRequest:
+    """Points in the order of a field, or at random, as Edge takes it."""
+    condition = edge_condition(where, schema=schema)
+    return edge.QueryRequest(limit=limit, offset=offset, query=query, filter=condition, with_payload=True)
 
 
-def edge_condition(where: "Filter | None") -> edge.Filter | None:
-    """A filter as Edge takes it."""
+def edge_condition(where: "Filter | None", *, schema: CollectionSchema) -> edge.Filter | None:
+    """A filter as Edge takes it, what it asks of prose asked of the derived texts."""
     if where is None:
         return None
-    from connector.store.edge.filters import edge_filter  # here: qdrant_client takes a second to import
+    from connector.store.edge.filters import edge_filter  # both here: qdrant_client takes a second to import
+    from connector.store.texts import as_derived
 
-    return edge_filter(where)
+    return edge_filter(as_derived(where, schema=schema) or where)
 
 
 def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:

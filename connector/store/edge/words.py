@@ -8,7 +8,7 @@ import qdrant_edge as edge
 from connector.records import Hit, Point
 from connector.store.edge.requests import among_nearest, edge_condition, hits_of, nearest_request
 from connector.store.engine import NearestQuery, WordsQuery
-from connector.store.points import as_read, as_stored, check_query_vectors, sent_id
+from connector.store.points import TEXTS, as_read, as_stored, check_query_vectors, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.words import WORDS, Wording, asked_words, no_words
 from connector.words.index import WordVector
@@ -21,10 +21,14 @@ def edge_points(points: Sequence[Point], *, schema: CollectionSchema, wording: W
 
 def _edge_point(point: Point, *, name: str, wording: Wording | None) -> edge.Point:
     vectors: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {name: point.vector.tolist()}
-    words = None if wording is None else wording.vector_of(point.payload)
-    if words is not None:
-        vectors[WORDS] = _sparse(words)
-    return edge.Point(sent_id(point.id), vectors, as_stored(point.payload))
+    payload = as_stored(point.payload)
+    if wording is not None:
+        derived = wording.of(point.payload)
+        if derived.vector is not None:
+            vectors[WORDS] = _sparse(derived.vector)
+        if derived.texts:
+            payload[TEXTS] = derived.texts
+    return edge.Point(sent_id(point.id), vectors, payload)
 
 
 def answers_of(
@@ -42,7 +46,7 @@ def answers_of(
     requests: dict[int, edge.QueryRequest] = {}
     for at, query in enumerate(queries):
         if isinstance(query, WordsQuery):
-            request = _words_request(query)
+            request = _words_request(query, schema=schema)
             answers[at] = []
         elif (hits := among_nearest(query, shard=shard, schema=schema)) is not None:
             request = None
@@ -56,7 +60,7 @@ def answers_of(
     return [answers[at] for at in range(len(queries))]
 
 
-def _words_request(query: WordsQuery) -> edge.QueryRequest | None:
+def _words_request(query: WordsQuery, *, schema: CollectionSchema) -> edge.QueryRequest | None:
     words = asked_words(query.text)
     if not words.indices:
         return None
@@ -66,7 +70,7 @@ def _words_request(query: WordsQuery) -> edge.QueryRequest | None:
         query=edge.Query.Nearest(_sparse(words), WORDS),
         with_payload=True,
         with_vector=False,
-        filter=edge_condition(query.where),
+        filter=edge_condition(query.where, schema=schema),
     )
 
 
@@ -86,21 +90,26 @@ def add_words(shard: edge.EdgeShard) -> None:
 
 def index_words(shard: edge.EdgeShard, ids: Sequence[str], *, wording: Wording) -> int:
     """Compute the words of stored points from their payloads; how many had others or none."""
-    records = shard.retrieve([*map(sent_id, ids)], wording.fields, [WORDS])
-    changed, emptied = [], []
+    records = shard.retrieve([*map(sent_id, ids)], [*wording.fields, TEXTS], [WORDS])
+    vectors, emptied, texts = [], [], {}
     for record in records:
-        words = wording.vector_of(as_read(record.payload or {}))
+        payload = record.payload or {}
+        derived = wording.of(as_read(payload))
         there: Any = (record.vector or {}).get(WORDS)  # type: ignore[union-attr]  # by name, for it was named
         stored = dict(zip(there.indices, there.values, strict=True)) if there else {}
-        if words is None:
+        if derived.vector is None:
             emptied += [record.id] if stored else []
-        elif not words.equals(stored):
-            changed.append(edge.PointVectors(record.id, {WORDS: _sparse(words)}))
-    if changed:
-        shard.update(edge.UpdateOperation.update_vectors(changed))
+        elif not derived.vector.equals(stored):
+            vectors.append(edge.PointVectors(record.id, {WORDS: _sparse(derived.vector)}))
+        if derived.texts != payload.get(TEXTS, {}):
+            texts[record.id] = derived.texts
+    if vectors:
+        shard.update(edge.UpdateOperation.update_vectors(vectors))
     if emptied:
         shard.update(edge.UpdateOperation.delete_vectors(emptied, [WORDS]))
-    return len(changed) + len(emptied)
+    for point_id, of_point in texts.items():
+        shard.update(edge.UpdateOperation.set_payload([point_id], {TEXTS: of_point}))
+    return len({*(each.id for each in vectors), *emptied, *texts})
 
 
 def _sparse(words: WordVector) -> edge.SparseVector:

@@ -18,7 +18,6 @@ from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, Store
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
 from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page, WordsQuery
-from connector.store.geo import sound
 from connector.store.links import walk_of
 from connector.store.points import (
     as_read,
@@ -36,7 +35,7 @@ from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
 from connector.store.server.optimize import build_graph
-from connector.store.server.points import batches, payload_selector, request, stored, struct, words_request
+from connector.store.server.points import batches, meant, payload_selector, request, stored, struct, words_request
 from connector.store.server.words import index_words, set_words
 from connector.store.words import no_words, wording_of
 
@@ -188,7 +187,7 @@ class ServerEngine:
         return [
             request(query, schema=schema, share=shares[id(query.where)])
             if isinstance(query, NearestQuery)
-            else words_request(query)
+            else words_request(query, schema=schema)
             for query in queries
         ]
 
@@ -202,11 +201,11 @@ class ServerEngine:
         vectors: bool = False,
     ) -> Page:
         """Walk the collection in id order, at most ``limit`` points at a time."""
-        name = self._known_schema().vector_name
+        name, condition = self._known_schema().vector_name, self._meant(where)
         records, following = self._call(
             lambda client: client.scroll(
                 self._collection,
-                scroll_filter=sound(where),
+                scroll_filter=condition,
                 limit=min(limit, server_schema.MAX_QUERY_LIMIT),
                 offset=None if start is None else sent_id(start),
                 with_payload=payload_selector(fields),
@@ -219,10 +218,7 @@ class ServerEngine:
 
     def count(self, *, where: models.Filter | None = None) -> int:
         """How many points match, exactly."""
-        answer = self._call(
-            lambda client: client.count(self._collection, count_filter=sound(where), exact=True), doing="counting"
-        )
-        return answer.count
+        return self._counted(where, exact=True, doing="counting")
 
     def facet(self, key: str, *, where: models.Filter | None = None, limit: int = 10) -> list[FacetCount]:
         """The field's most frequent values and their exact counts, largest first; equal counts in order of the value.
@@ -231,15 +227,16 @@ class ServerEngine:
         """
         check_facet(key, indexes=self._known_schema().indexes)
         answer = self._call(
-            lambda client: client.facet(self._collection, key, facet_filter=sound(where), limit=limit, exact=True),
+            lambda client: client.facet(
+                self._collection, key, facet_filter=self._meant(where), limit=limit, exact=True
+            ),
             doing=f"counting values of {key}",
         )
         return [FacetCount(hit.value, hit.count) for hit in answer.hits]
 
     def sample(self, limit: int, *, where: models.Filter | None = None) -> list[StoredPoint]:
         """Points picked at random."""
-        picked = models.SampleQuery(sample=models.Sample.RANDOM)
-        return self._picked(models.QueryRequest(query=picked, filter=sound(where), limit=limit, with_payload=True))
+        return self._picked(models.SampleQuery(sample=models.Sample.RANDOM), limit=limit, where=where)
 
     def ordered(
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: models.Filter | None = None
@@ -248,9 +245,7 @@ class ServerEngine:
         check_order(key, indexes=self._known_schema().indexes)
         direction = models.Direction.DESC if descending else models.Direction.ASC
         order = models.OrderByQuery(order_by=models.OrderBy(key=key, direction=direction))
-        return self._picked(
-            models.QueryRequest(query=order, filter=sound(where), limit=limit, offset=offset or None, with_payload=True)
-        )
+        return self._picked(order, limit=limit, offset=offset, where=where)
 
     def optimize(self) -> None:
         """Switch indexing on and wait until the server has built its graph; progress goes to the log.
@@ -329,19 +324,28 @@ class ServerEngine:
             self._schema = None  # what comes to stand there next may be another
             raise
 
+    def _meant(self, where: models.Filter | None) -> models.Filter | None:
+        return None if where is None else meant(where, schema=self._known_schema())
+
     def _share(self, where: models.Filter | None, *, schema: CollectionSchema) -> float:
         """Which part of the points matches a filter without links, as the indexes estimate it; 1 for all others."""
         if where is None or walk_of(where, schema=schema).linked:
             return 1.0
-        return self._estimate(where) / max(1, self._estimate(None))
+        matching, all_ = (self._counted(each, exact=False, doing="estimating matches") for each in (where, None))
+        return matching / max(1, all_)
 
-    def _estimate(self, where: models.Filter | None) -> int:
+    def _counted(self, where: models.Filter | None, *, exact: bool, doing: str) -> int:
+        condition = self._meant(where)
         return self._call(
-            lambda client: client.count(self._collection, count_filter=sound(where), exact=False),
-            doing="estimating matches",
+            lambda client: client.count(self._collection, count_filter=condition, exact=exact), doing=doing
         ).count
 
-    def _picked(self, request: models.QueryRequest) -> list[StoredPoint]:
+    def _picked(
+        self, query: models.Query, *, limit: int, offset: int = 0, where: models.Filter | None
+    ) -> list[StoredPoint]:
+        request = models.QueryRequest(
+            query=query, filter=self._meant(where), limit=limit, offset=offset or None, with_payload=True
+        )
         (answer,) = self._call(
             lambda client: client.query_batch_points(self._collection, requests=[request]), doing="picking points"
         )

@@ -52,7 +52,7 @@ def make_indexes(calls: Calls, schema: CollectionSchema, *, info: models.Collect
     log.info("creating_indexes collection=%s indexes=%d", calls.collection, len(missing))
     with ThreadPoolExecutor(min(INDEXES_AT_ONCE, len(missing)), thread_name_prefix="index") as pool:
         meant = resolved(calls)
-        results([pool.submit(_make_index, calls, name, schema=schema, at=meant) for name in missing])
+        results([pool.submit(_make_index, calls, *each, at=meant) for each in missing.items()])
 
 
 def change_schema(calls: Calls, schema: CollectionSchema) -> None:
@@ -130,8 +130,7 @@ def point_alias(calls: Calls, alias: str, *, at: str) -> None:
     calls.ask(lambda client: client.update_collection_aliases(steps), doing=f"pointing the alias {alias!r}")
 
 
-def _make_index(calls: Calls, name: str, *, schema: CollectionSchema, at: str) -> None:
-    params: Any = server_schema.index_params(name, schema.indexes[name], linked=schema.is_linked(name))
+def _make_index(calls: Calls, name: str, params: Any, *, at: str) -> None:
     calls.ask(
         lambda client: client.create_payload_index(at, name, field_schema=params, wait=True),
         doing=f"creating the index of {name}",

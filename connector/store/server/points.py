@@ -10,8 +10,9 @@ from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
-from connector.store.points import as_read, as_stored, sent_id
+from connector.store.points import TEXTS, as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
+from connector.store.texts import as_derived
 from connector.store.words import WORDS, Wording, asked_words
 from connector.words.index import WordVector
 
@@ -34,10 +35,19 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 def struct(point: Point, *, vector_name: str, wording: Wording | None) -> models.PointStruct:
     """A point as the server takes it, with its words where the collection has any."""
     vectors: dict[str, Any] = {vector_name: point.vector}
-    words = None if wording is None else wording.vector_of(point.payload)
-    if words is not None:
-        vectors[WORDS] = sparse(words)
-    return models.PointStruct(id=sent_id(point.id), vector=vectors, payload=as_stored(point.payload))
+    payload = as_stored(point.payload)
+    if wording is not None:
+        derived = wording.of(point.payload)
+        if derived.vector is not None:
+            vectors[WORDS] = sparse(derived.vector)
+        if derived.texts:
+            payload[TEXTS] = derived.texts
+    return models.PointStruct(id=sent_id(point.id), vector=vectors, payload=payload)
+
+
+def meant(where: models.Filter | None, *, schema: CollectionSchema) -> models.Filter | None:
+    """A filter as a server's indexes understand it: boxes at the limits of the globe, prose by its derived texts."""
+    return sound(as_derived(where, schema=schema))
 
 
 def sparse(words: WordVector) -> models.SparseVector:
@@ -45,7 +55,7 @@ def sparse(words: WordVector) -> models.SparseVector:
     return models.SparseVector(indices=words.indices, values=words.values)
 
 
-def words_request(query: WordsQuery) -> models.QueryRequest | None:
+def words_request(query: WordsQuery, *, schema: CollectionSchema) -> models.QueryRequest | None:
     """A question by words as the server takes it; None for one without a word."""
     words = asked_words(query.text)
     if not words.indices:
@@ -53,7 +63,7 @@ def words_request(query: WordsQuery) -> models.QueryRequest | None:
     return models.QueryRequest(
         query=models.NearestQuery(nearest=sparse(words)),
         using=WORDS,
-        filter=sound(query.where),
+        filter=meant(query.where, schema=schema),
         limit=query.limit,
         offset=query.offset or None,
         with_payload=True,
@@ -75,7 +85,7 @@ def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> m
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
         using=schema.vector_name,
-        filter=sound(query.where),
+        filter=meant(query.where, schema=schema),
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.min_score,

@@ -14,7 +14,7 @@ from connector.errors import CollectionMismatch
 from connector.settings import FieldType
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
-from connector.store.words import WORDS
+from connector.store.words import WORDS, stored_indexes
 
 QUANTIZATION = models.TurboQuantization(
     turbo=models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, memory=models.Memory.PINNED)
@@ -48,6 +48,11 @@ IndexParams: TypeAlias = (
 COLD = models.Memory.COLD
 """Indexes are read from disk, and cached, as they are needed. Pinned, the server's default, they would take 2 to 5 KB
 of memory an image, several times what its vector does (docs/planning.md)."""
+
+DERIVED_TEXT = models.TextIndexParams(
+    type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, memory=COLD
+)
+"""Of texts that ``connector.store.texts`` derived: tokens parted by spaces, and their order."""
 
 _INDEXES: Mapping[FieldType, tuple[Callable[..., IndexParams], Enum]] = MappingProxyType(
     {
@@ -108,9 +113,13 @@ def index_params(name: str, kind: FieldType, *, linked: bool) -> IndexParams:
     )
 
 
-def missing_indexes(schema: CollectionSchema, info: models.CollectionInfo) -> dict[str, FieldType]:
+def missing_indexes(schema: CollectionSchema, info: models.CollectionInfo) -> dict[str, IndexParams]:
     """The indexes of the schema that the collection lacks: new meta fields, or a creation that was interrupted."""
-    return {name: kind for name, kind in schema.indexes.items() if name not in info.payload_schema}
+    return {
+        name: DERIVED_TEXT if kind == "derived" else index_params(name, kind, linked=schema.is_linked(name))
+        for name, kind in stored_indexes(schema).items()
+        if name not in info.payload_schema
+    }
 
 
 def read_schema(info: models.CollectionInfo, *, collection: str) -> CollectionSchema:

@@ -4,16 +4,16 @@ The rule: a payload is written first and read back before its words are computed
 sees what both wrote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qdrant_client import models
 
-from connector.store.points import as_read, sent_id
+from connector.store.points import TEXTS, as_read, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls
-from connector.store.server.management import change_schema, resolved
+from connector.store.server.management import change_schema, make_indexes, resolved
 from connector.store.server.points import batches, sparse
 from connector.store.words import WORDS, Wording
 
@@ -26,6 +26,7 @@ def set_words(calls: Calls, schema: CollectionSchema, *, info: models.Collection
         )
         meant, config = resolved(calls), models.SparseVectorNameConfig(sparse=sparse_config)
         calls.ask(lambda client: client.create_vector_name(meant, WORDS, config), doing="adding the vector of words")
+    make_indexes(calls, schema, info=info)
     change_schema(calls, schema)
 
 
@@ -35,29 +36,37 @@ def index_words(calls: Calls, ids: Sequence[str], *, wording: Wording) -> int:
 
 
 def _index_batch(calls: Calls, ids: Sequence[str], *, wording: Wording) -> int:
-    name = calls.collection
+    name, fields = calls.collection, [*wording.fields, TEXTS]
     records = calls.ask(
-        lambda client: client.retrieve(name, [*map(sent_id, ids)], with_payload=wording.fields, with_vectors=[WORDS]),
+        lambda client: client.retrieve(name, [*map(sent_id, ids)], with_payload=fields, with_vectors=[WORDS]),
         doing=f"reading the texts of {len(ids)} points",
     )
-    changed: list[models.PointVectors] = []
+    vectors: list[models.PointVectors] = []
     emptied: list[models.ExtendedPointId] = []
+    texts: dict[models.ExtendedPointId, Mapping[str, str]] = {}
     for record in records:
-        words = wording.vector_of(as_read(record.payload or {}))
+        payload = record.payload or {}
+        derived = wording.of(as_read(payload))
         there: Any = (record.vector if isinstance(record.vector, dict) else {}).get(WORDS)
         stored = dict(zip(there.indices, there.values, strict=True)) if there else {}
-        if words is None:
+        if derived.vector is None:
             emptied += [record.id] if stored else []
-        elif not words.equals(stored):
-            changed.append(models.PointVectors(id=record.id, vector={WORDS: sparse(words)}))
-    if changed:
-        calls.ask(
-            lambda client: client.update_vectors(name, changed, wait=True),
-            doing=f"writing the words of {len(changed)} points",
-        )
+        elif not derived.vector.equals(stored):
+            vectors.append(models.PointVectors(id=record.id, vector={WORDS: sparse(derived.vector)}))
+        if derived.texts != payload.get(TEXTS, {}):
+            texts[record.id] = derived.texts
+    changes: list[models.UpdateOperation] = [
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload={TEXTS: dict(of_point)}, points=[point_id]))
+        for point_id, of_point in texts.items()
+    ]
+    if vectors:
+        changes.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors)))
     if emptied:
+        emptying = models.DeleteVectors(points=emptied, vector=[WORDS])
+        changes.append(models.DeleteVectorsOperation(delete_vectors=emptying))
+    if changes:
         calls.ask(
-            lambda client: client.delete_vectors(name, [WORDS], models.PointIdsList(points=emptied), wait=True),
-            doing=f"removing the words of {len(emptied)} points",
+            lambda client: client.batch_update_points(name, changes, wait=True),
+            doing=f"writing the words of {len(ids)} points",
         )
-    return len(changed) + len(emptied)
+    return len({*(each.id for each in vectors), *emptied, *texts})

@@ -10,14 +10,17 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from connector import ImageSearch
-from connector.errors import CollectionMismatch
+from connector.errors import CollectionMismatch, StoreRefused
 from connector.settings import Settings
 from connector.store.edge.sums import verify
+from connector.store.engine import WordsQuery
 from connector.store.open import back_up, open_engine, restore
 from connector.store.schema import PIXELS_VERSION
+from tests.conftest import CommandLine
 from tests.scratch import scratch_folder
 from workers.run.check import check
 
@@ -71,3 +74,26 @@ def test_it_is_checked_and_backed_up_like_any_other(older: Settings, tmp_path: P
     back_up(older.qdrant, collection="images-2026", file=tmp_path / "a")
     assert restore(older.qdrant, collection="again", default="", file=tmp_path / "a") == "again"
     assert verify(older.qdrant.path / "again" / "shard", share=1).faults == ()
+
+
+def test_its_words_are_added_in_place(older: Settings, cli: CommandLine) -> None:
+    given = ("--collection", "images-2026", "--space", "mini", "--set", f"qdrant.path={older.qdrant.path}")
+    with closing(open_engine(older.qdrant, collection="images-2026")) as engine:
+        before = {
+            point.id: (dict(point.payload), point.vector) for point in engine.scroll(limit=9, vectors=True).points
+        }
+        with pytest.raises(StoreRefused, match="polyglance collection words"):
+            engine.query([WordsQuery("railway")])
+    assert "made before they were indexed" in cli("collection", "info", *given).out
+
+    assert cli("collection", "words", *given, "--json").json == {"points": 4, "changed": 4}
+    assert "4 points; 0 of them" in cli("collection", "words", *given).out
+
+    with closing(open_engine(older.qdrant, collection="images-2026")) as engine:
+        (hits,) = engine.query([WordsQuery("railway track")])
+        assert [hit.payload["filename"] for hit in hits] == ["railway-track.png"]
+        after = {point.id: (point.payload, point.vector) for point in engine.scroll(limit=9, vectors=True).points}
+    assert before.keys() == after.keys()
+    for name, (payload, vector) in before.items():
+        assert payload == after[name][0]
+        assert np.array_equal(vector, after[name][1])

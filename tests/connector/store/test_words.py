@@ -1,7 +1,7 @@
 """Words: what images are found by that stands in their payload, alike in every engine."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -13,8 +13,9 @@ import pytest
 
 from connector.errors import StoreRefused
 from connector.filters.parse import parse_filter
-from connector.records import Point
+from connector.records import Hit, Point, StoredPoint
 from connector.settings import FieldType, Settings
+from connector.store.add_words import WordsAdded, add_words
 from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine, NearestQuery, WordsQuery
 from connector.store.push import push
@@ -125,6 +126,46 @@ def test_a_filter_and_an_offset_hold_for_words_too(engine: Engine) -> None:
     assert len(rest) == 2
 
 
+def test_a_filter_finds_words_in_prose_of_any_script(engine: Engine) -> None:
+    twice = {"meta": {"caption": ["ein Café", "案内所", "外灘"]}, "title": "Müllers Garten", "ocr_text": "RE16 TGK"}
+    engine.upsert(points(BEACH, STATION, twice, NOTHING))
+
+    def found(where: str) -> list[int]:
+        condition = parse_filter(where, indexes=SCHEMA.indexes)
+        numbers = [uuid.UUID(each.id).int - 1 for each in engine.scroll(limit=9, where=condition).points]
+        assert engine.count(where=condition) == len(numbers)
+        assert sorted(numbers) == sorted(uuid.UUID(each.id).int - 1 for each in engine.sample(9, where=condition))
+        return sorted(numbers)
+
+    assert found('"案内" in meta.caption') == [1, 2]
+    assert found('"京案" in meta.caption') == found('"看東" in meta.caption') == []
+    assert found('"所外" in meta.caption') == [], "texts of a list are apart"
+    assert found('"strand hund" in meta.caption') == [0]
+    assert found('"cafe" in meta.caption and not "strand" in meta.caption') == [2]
+    assert found('not "案内" in meta.caption') == [0, 3]
+    assert found('"garten" in title or "hund" in meta.caption') == [0, 2]
+    assert found("exists(title)") == [2]
+    assert found('"?!" in title') == []
+
+
+def test_nobody_is_shown_what_filters_look_at(engine: Engine) -> None:
+    stored = points(STATION, BEACH)
+    engine.upsert(stored)
+    engine.set_payload([id_of(0)], {"title": "Tokyo", "width": 3})
+    payloads = [{**STATION, "title": "Tokyo", "width": 3}, BEACH]
+
+    def shown(found: Iterable[StoredPoint | Hit]) -> list[Any]:
+        return [dict(each.payload) for each in sorted(found, key=lambda each: each.id)]
+
+    assert shown(engine.retrieve([id_of(0), id_of(1)])) == payloads
+    assert shown(engine.scroll(limit=5).points) == shown(engine.sample(5)) == payloads
+    seen, read = engine.query([NearestQuery(stored[0].vector), WordsQuery("tokyo")])
+    assert shown(seen) == payloads
+    assert shown(read) == shown(engine.ordered("width", descending=True, limit=1)) == payloads[:1]
+    assert engine.retrieve([id_of(0)], fields=["words", "width"])[0].payload == {"width": 3}
+    assert "words" not in engine.info().schema.indexes
+
+
 def test_a_rare_word_and_a_heavy_field_count_more(engine: Engine) -> None:
     common = [{"tags": ["holiday"]} for _ in range(8)]
     engine.upsert(points({"tags": ["holiday", "lighthouse"]}, {"folder": ["lighthouse"]}, *common))
@@ -194,6 +235,41 @@ def test_a_collection_of_before_has_none_and_gets_them_in_place(open_engine: Eng
     assert asked(engine, "hund") == []
     engine.optimize()
     assert asked(engine, "rewe") == [0]
+
+
+def test_a_filter_finds_what_has_no_derived_text_yet(open_engine: EngineFactory) -> None:
+    engine = open_engine()
+    engine.create(OLDER)
+    engine.upsert(points(BEACH, STATION))
+    boat = parse_filter('"strand" in meta.caption', indexes=OLDER.indexes)
+    assert engine.count(where=boat) == 1
+
+    engine.set_words(Words({"tags": 1.0}, complete=False))
+    assert engine.count(where=boat) == 1, "in the way of before"
+    assert engine.index_words([id_of(0), id_of(1)]) == 2
+    engine.set_words(Words({"tags": 1.0}))
+    assert engine.count(where=boat) == 1
+    assert engine.count(where=parse_filter('"看板" in meta.caption', indexes=OLDER.indexes)) == 1
+
+
+def test_adding_words_that_broke_off_goes_on(standin: Standin, collection: str) -> None:
+    with closing(ServerEngine.connect(standin.settings("grpc"), collection=collection)) as engine:
+        engine.create(OLDER)
+        engine.upsert(points(*({"tags": [f"tag{n}"]} for n in range(600))))
+        wanted, seen = Words({"tags": 1.0}), list[int]()
+
+        def stop(done: int) -> None:
+            seen.append(done)
+            if done > 500:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            add_words(engine, wanted, on_progress=stop)
+        assert engine.info().schema.words == replace(wanted, complete=False)
+        assert seen == [256, 512]
+        assert add_words(engine, wanted) == WordsAdded(points=600, changed=88)
+        assert engine.info().schema.words == wanted
+        assert asked(engine, "tag599") == [599]
 
 
 def test_words_are_pushed_with_the_collection(standin: Standin, collection: str) -> None:

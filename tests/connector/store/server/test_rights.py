@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "ingest --bulk": ("ingest", "album", "--bulk"),
     "collection alias": ("collection", "alias", "other"),
     "collection create": ("collection", "create", "--set", 'qdrant.meta_fields={"price": "float"}'),
+    "collection words": ("collection", "words", "--set", 'words.weights={"folder": 0}'),
     "ingest --recreate": ("ingest", "album", "--recreate"),
     "collection delete": ("collection", "delete", "--yes"),
 }

@@ -16,7 +16,7 @@ from tests.qdrant_standin.openapi import VARIABLE, Judge, find_document
 from tests.qdrant_standin.rest import ROUTES
 from tests.qdrant_standin.standin import Standin, running
 
-BY_OTHERS = {"clear_payload", "get_collections"}
+BY_OTHERS = {"clear_payload", "delete_vectors", "get_collections"}
 """Operations that the engine never asks for: tests do, in the place of somebody at the dashboard, or to list all."""
 HOLIDAY = models.Filter(must=[models.FieldCondition(key="folder", match=models.MatchValue(value="holiday"))])
 UNINDEXED = models.Filter(must=[models.FieldCondition(key="exposure", match=models.MatchValue(value="1/60"))])

@@ -269,7 +269,7 @@ def test_adding_words_that_broke_off_goes_on(standin: Standin, collection: str) 
         assert seen == [256, 512]
         assert add_words(engine, wanted) == WordsAdded(points=600, changed=88)
         assert engine.info().schema.words == wanted
-        assert asked(engine, "tag599") == [599]
+        assert asked(engine, "tag599")[0] == 599
 
 
 def test_words_are_pushed_with_the_collection(standin: Standin, collection: str) -> None:

@@ -78,9 +78,7 @@ def test_it_is_checked_and_backed_up_like_any_other(older: Settings, tmp_path: P
 def test_its_words_are_added_in_place(older: Settings, cli: CommandLine) -> None:
     given = ("--collection", "images-2026", "--space", "mini", "--set", f"qdrant.path={older.qdrant.path}")
     with closing(open_engine(older.qdrant, collection="images-2026")) as engine:
-        before = {
-            point.id: (dict(point.payload), point.vector) for point in engine.scroll(limit=9, vectors=True).points
-        }
+        before = {each.id: each for each in engine.scroll(limit=9, vectors=True).points}
         with pytest.raises(StoreRefused, match="polyglance collection words"):
             engine.query([WordsQuery("railway")])
     assert "made before they were indexed" in cli("collection", "info", *given).out

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlencode
 
 from connector.errors import CannotRead
@@ -36,7 +36,7 @@ class Cell:
     @classmethod
     def of_uri(cls, uri: str) -> "Cell | None":
         """The cell that the fragment of a URI names; None for any other fragment, or none."""
-        found = parse_qs(uri.partition("#")[2])
+        found = parse_qs(uri.rpartition("#")[2])
         with suppress(KeyError, ValueError):
             return cls(found["column"][0], int(found["row"][0][:18]))
         return None
@@ -98,9 +98,12 @@ def _empty(metadata: Any) -> set[str]:
 
 
 class ParquetImages:
-    """The bytes of one column of a Parquet file, by row. Safe to use from many threads; close it."""
+    """The bytes of one column of a Parquet file, by row. Safe to use from many threads; close it.
 
-    def __init__(self, file: Path, *, column: str) -> None:
+    ``file`` is a path, or an open file that can be sought in and says by ``str`` what it is.
+    """
+
+    def __init__(self, file: Path | BinaryIO, *, column: str) -> None:
         self._file = file
         self._column = column
         self._lock = threading.Lock()

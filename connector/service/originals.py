@@ -115,6 +115,11 @@ class Originals:
                 )
             case "file":
                 found = _on_disk(file, span=span)
+            case "s3" if cell is not None:
+                version = Version.parse(payload.get("version")) or Version()
+                with self._fetching:
+                    data = self._s3.in_a_table(uri.rpartition("#")[0], cell=cell, version=version)
+                found = self._in_memory(data, tag=version)
             case "s3":
                 found = self._s3.find(file, span=span)
             case "http" | "https" if span is None:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from connector import ImageSearch
-from connector.errors import OriginalCutShort, OriginalMissing, Overloaded
+from connector.errors import OriginalCutShort, OriginalMissing, OriginalUnavailable, Overloaded
 from connector.service.app import create_app
 from connector.service.originals import Originals
 from connector.service.thumbnails import BoundedFolder
@@ -25,7 +25,9 @@ from tests.corpus_files import saved, scene
 from tests.doubles import Answer, WebServer, moto_server, proxy_to, s3_error
 from tests.images import image
 from tests.scratch import scratch_folder
+from workers.records import Ref
 from workers.run.ingestion import ingest
+from workers.sources.open import open_source
 
 LARGE = saved(scene(400, 300, seed=1), "BMP")
 """An image of more bytes than are read at first."""
@@ -248,3 +250,34 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     folder = BoundedFolder(tmp_path / "file", max_bytes=1000)
     folder.put("abc", b"x")
     assert folder.get("abc") is None
+
+
+def test_images_in_a_table_on_s3_are_handed_out_while_it_is_the_one_that_was_ingested(aws: None) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    del aws
+    files = [image(number) for number in range(20, 60)]
+
+    def put(column: list[bytes], *, to: str) -> None:
+        out = io.BytesIO()
+        parquet.write_table(arrow.table({"image": column, "n": range(len(column))}), out, row_group_size=15)
+        with closing(boto3.client("s3", endpoint_url=to, region_name="us-east-1")) as bucket:
+            bucket.create_bucket(Bucket="photos")
+            bucket.put_object(Bucket="photos", Key="t#1/train.parquet", Body=out.getvalue())
+
+    with moto_server() as moto, WebServer(proxy_to(moto)) as s3:
+        put(files, to=moto)
+        settings = Settings.load({"s3.endpoint_url": s3.url, "s3.attempts": 1})
+        with closing(open_source("s3://photos/t#1/train.parquet", settings=settings)) as source:
+            refs = [item for item in source.list() if isinstance(item, Ref)]
+        payloads = [{"uri": ref.uri, "version": ref.version} for ref in refs]
+        with closing(Originals(settings)) as originals:
+            for row in (39, 0, 17):
+                original = originals.find(payloads[row])
+                assert (original.whole(), original.media_type) == (files[row], "image/png")
+            s3.script("train.parquet", s3_error(403, "AccessDenied"))
+            with pytest.raises(OriginalUnavailable, match="the object cannot be read"):
+                originals.find(payloads[0])
+            put(files[1:], to=moto)
+            with pytest.raises(OriginalMissing, match="changed after its images were ingested"):
+                originals.find(payloads[0])

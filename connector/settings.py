@@ -136,8 +136,8 @@ class S3Settings(Section):
     """What reads the objects; auto takes obstore where it is installed, for a tenth of boto3's processor time."""
     listers: int = Field(default=8, ge=1, le=64)
     """Stretches of a bucket that are listed at once."""
-    checksums: Literal["verify", "ignore"] = "verify"
-    """Whether what is read is compared with the store's MD5 ETags and checksums; ignore is for ETags that are none."""
+    checksums: Literal["verify", "twice", "ignore"] = "verify"
+    """What is read is compared with the store's sums; twice: tars' members are read twice; ignore: ETags are no MD5."""
     ca_file: Path | None = None
     """Certificates (PEM) of an authority of your own, to trust beside the system's; none means AWS_CA_BUNDLE's."""
     attempts: int = Field(default=5, ge=1, le=20)

@@ -93,7 +93,7 @@ class S3Store:
         self._retries = Retries(attempts=settings.attempts, total_s=settings.retry_s, is_alive=self._is_alive)
         self._quick = _quick_reader(session, settings, client=self._client)
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
-        self._checked: dict[str, Any] = {"ChecksumMode": "ENABLED"} if settings.checksums == "verify" else {}
+        self._checked: dict[str, Any] = {"ChecksumMode": "ENABLED"} if settings.checksums != "ignore" else {}
 
     @property
     def throttled(self) -> int:
@@ -164,9 +164,19 @@ class S3Store:
         return self._object(request, read)
 
     def fetch_span(self, bucket: str, key: str, *, start: int, stop: int, version: Version) -> bytes:
-        """The bytes ``start:stop`` of an object while it is of ``version``. Raises CannotRead and SourceError."""
+        """The bytes ``start:stop`` of an object while it is of ``version``. Raises CannotRead and SourceError.
+
+        No store tells a sum of them: where the settings say so they are read twice, and compared.
+        """
         request = self._range_request(bucket, key, start=start, stop=stop, etag=version.object_etag)
-        fetched = self._object(request, partial(self._read, request, limit=stop - start))
+
+        def read() -> Fetched:
+            found = self._read(request, limit=stop - start)
+            if self._settings.checksums == "twice" and self._read(request, limit=stop - start).data != found.data:
+                raise BytesDiffer(f"bytes {start} to {stop} are others each time")
+            return found
+
+        fetched = self._object(request, read)
         if fetched is None or len(fetched.data) != stop - start:
             raise CannotRead(f"bytes {start} to {stop} of s3://{bucket}/{key} are not there", reason="read_error")
         return fetched.data

@@ -88,12 +88,12 @@ class QuickReader:
             size, found = answer.meta["size"], answer.meta.get("e_tag")
             if size > limit:
                 return S3Object("too_large", size=size)
-            if self._settings.checksums == "verify" and not is_md5(found, bucket=bucket):
+            if self._settings.checksums != "ignore" and not is_md5(found, bucket=bucket):
                 return None
             data = bytes(answer.bytes())
             if len(data) != size:
                 raise BytesDiffer(f"{len(data)} bytes came of {size}")
-            if self._settings.checksums == "verify":
+            if self._settings.checksums != "ignore":
                 check_bytes(data, etag=found)
         except NotModifiedError:
             return S3Object("unchanged")

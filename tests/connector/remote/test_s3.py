@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import itertools
 import logging
 import ssl
 import threading
@@ -18,6 +19,7 @@ from connector.errors import CannotRead, SourceError
 from connector.remote.s3 import S3Store
 from connector.remote.s3_retries import TokenBucket
 from connector.settings import S3Settings
+from connector.version import Version
 from tests.doubles import Answer, Cut, Reset, WebServer, s3_error
 
 DATA = b"a photo, as it was uploaded"
@@ -358,6 +360,33 @@ def test_a_byte_that_stays_flipped_is_rejected(objects: Objects, server: WebServ
     assert caught.value.reason == "checksum_mismatch"
     with closing(store(server, reader=reader, checksums="ignore")) as of:
         assert fetched(of) == flipped(DATA)
+
+
+def spanned(of: S3Store) -> bytes:
+    version = Version.of_object(etag=hashlib.md5(DATA).hexdigest(), size=len(DATA))
+    return of.fetch_span("bucket", "dog.jpg", start=0, stop=8, version=version)
+
+
+def test_a_range_is_read_twice_where_that_is_wanted(objects: Objects, server: WebServer) -> None:
+    objects.put("dog.jpg")
+    for at in (0, 1):  # the first of the two readings, and the second
+        answers = iter([flipped(DATA) if number == at else DATA for number in range(2)])
+        objects.sent["dog.jpg"] = lambda answers=answers: next(answers, DATA)  # type: ignore[misc]
+        with closing(store(server, checksums="twice")) as of:
+            assert spanned(of) == DATA[:8]
+    with closing(store(server)) as of:
+        before = server.count("GET /bucket/dog.jpg")
+        spanned(of)
+        assert server.count("GET /bucket/dog.jpg") == before + 1
+
+
+def test_a_range_that_is_another_each_time_is_rejected(objects: Objects, server: WebServer) -> None:
+    objects.put("dog.jpg")
+    readings = itertools.cycle([DATA, flipped(DATA)])
+    objects.sent["dog.jpg"] = lambda: next(readings)
+    with closing(store(server, checksums="twice")) as of, pytest.raises(CannotRead, match="others each time") as caught:
+        spanned(of)
+    assert caught.value.reason == "checksum_mismatch"
 
 
 def encoded(number: int, size: int) -> str:

@@ -309,7 +309,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_ignore_empty=True,
         nested_model_default_partial_update=True,
-        use_attribute_docstrings=True,
     )
 
     qdrant: QdrantSettings = Field(default_factory=QdrantSettings)

@@ -19,7 +19,7 @@ TEST_PREFIX = "POLYGLANCE_TEST_"
 class Section(BaseModel):
     """A frozen group of settings; an unknown name in it is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def holds_secret(annotation: Any) -> bool:

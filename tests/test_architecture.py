@@ -18,6 +18,7 @@ from connector.settings import Settings
 from tests import module_table
 from tests.ways import FILTER_WAY, IMAGE_WAY, QUERY_WAY
 from workers.cli.commands import COMMANDS as LISTED
+from workers.demo import tour
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "sentence_transformers", "qdrant_client", "qdrant_edge", "boto3", "PIL")
@@ -236,6 +237,15 @@ def test_a_text_question_to_the_bundled_space_loads_no_torch_and_no_filter(noto:
     )
 
     assert loaded_after(code, of=(*HEAVY, "scipy", "sklearn", "httpx", "lark", "rich", "fastapi")) == {"qdrant_edge"}
+
+
+def test_an_ingestion_that_finds_nothing_new_loads_nothing_that_only_work_takes(noto: Settings, tmp_path: Path) -> None:
+    given = {"qdrant.path": noto.qdrant.path, "ingest.runs": tmp_path, "model.space": "mini"}
+    sets = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    call = f"polyglance.main({['ingest', str(tour.IMAGES), *sets]})"
+    code = f"import polyglance\ntry: {call}\nexcept SystemExit as left: assert not left.code"
+
+    assert loaded_after(code, of=(*HEAVY, "numpy", "rich", "lark", "httpx", "pyarrow")) == {"qdrant_edge"}
 
 
 def test_the_service_starts_without_torch() -> None:

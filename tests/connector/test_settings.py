@@ -1,6 +1,9 @@
 """Settings: flag over environment over file over default, and nothing unknown goes by in silence."""
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,7 +53,18 @@ def test_every_setting_has_an_origin_and_an_explanation() -> None:
         kind = section.annotation
         assert isinstance(kind, type)
         assert issubclass(kind, Section)
-        assert not [name for name, field in kind.model_fields.items() if not field.description]
+        assert set(kind.model_fields) == explained(kind)
+
+
+def explained(kind: type[Section]) -> set[str]:
+    """The settings of a section that have a docstring below them."""
+    (section,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(section, ast.ClassDef)
+    return {
+        ast.unparse(field.target)
+        for field, below in pairwise(section.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    }
 
 
 def test_settings_are_frozen() -> None:

@@ -11,7 +11,7 @@ TORCH_WAIT_S := 20
 REACHED := import signal, sys, urllib.request; signal.alarm($(TORCH_WAIT_S)); \
   urllib.request.urlopen(sys.argv[1].rstrip("/") + "/torch/", timeout=$(TORCH_WAIT_S))
 
-.PHONY: help demo test test-all bare browser promtool exiftool lint setup bench bench-gpu performance mini-space clean
+.PHONY: help demo test test-all bare browser promtool exiftool fonts lint setup bench bench-gpu performance mini-space clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,10 +19,10 @@ help: ## what can be made here
 demo: setup ## ingest the bundled images, ask in a dozen languages, write polyglance-demo.html
 	$(BIN)/polyglance demo
 
-test: lint browser promtool exiftool ## lint, types and every quick test (under 10 minutes)
+test: lint browser promtool exiftool fonts ## lint, types and every quick test (under 10 minutes)
 	$(BIN)/pytest -n logical --maxprocesses 4 -m "not slow"
 
-test-all: lint browser promtool exiftool ## everything, the slow tests too
+test-all: lint browser promtool exiftool fonts ## everything, the slow tests too
 	$(BIN)/pytest -n logical --maxprocesses 4
 
 bare: setup ## build the wheel, install it without extras, run every command there
@@ -48,6 +48,16 @@ exiftool:
 	  && echo "== installing exiftool for the tests of metadata" \
 	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y libimage-exiftool-perl >/dev/null; } \
 	  || echo "== no exiftool: the comparison with it will be skipped"
+
+# Images with text in twelve scripts are drawn with Noto's fonts, and Tesseract reads what rapidocr's models do not know.
+# Where they cannot be had, those tests are skipped and say so.
+fonts:
+	@{ fc-list 2>/dev/null | grep -q NotoSansTamil && fc-list | grep -q NotoSansCJK && command -v tesseract >/dev/null; } \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "== installing fonts and tesseract for the tests of reading text" \
+	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y \
+	    fontconfig fonts-noto-core fonts-noto-cjk tesseract-ocr tesseract-ocr-rus >/dev/null; } \
+	  || echo "== no fonts or no tesseract: some tests of reading text will be skipped"
 
 lint: setup
 	$(BIN)/ruff check .

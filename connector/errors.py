@@ -37,7 +37,7 @@ ImageFault = Literal[
     "not_an_image", "unsupported_format", "truncated", "corrupt", "too_many_pixels", "empty", "decoder_error"
 ]
 IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
-Stage = Literal["list", "read", "decode", "embed", "upsert"]
+Stage = Literal["list", "read", "ocr", "decode", "embed", "upsert"]
 
 ReadFault = Literal[
     "missing",

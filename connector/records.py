@@ -34,6 +34,9 @@ Payload: TypeAlias = Mapping[str, Any]
 """What a point knows about its image: plain JSON values, documented in ``connector.store.schema``."""
 
 
+OCR_FIELDS = ("ocr_text", "ocr")
+"""What reading the text in an image writes: the text, and how it was read. A content has one text, wherever it lies."""
+
 MAX_SHOWN = 120
 """Characters of an address in a repr."""
 _QUERY_STRING = re.compile(r"\?[^#]*")
@@ -54,9 +57,11 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
         **dict.fromkeys(("uri", "object_key", "filename", "format", "version"), _TEXT),
         **dict.fromkeys(("content_hash", "taken_at", "camera", "lens", "tenant", "ingested_at"), _TEXT),
-        **dict.fromkeys(("taken_local", "taken_on", "taken_weekday", "title", "description", "label"), _TEXT),
+        **dict.fromkeys(
+            ("taken_local", "taken_on", "taken_weekday", "title", "description", "label", "ocr_text"), _TEXT
+        ),
         **dict.fromkeys(("width", "height", "bytes", "taken_month", "taken_hour", "rating"), _NUMBER),
-        **dict.fromkeys(("exposure", "location", "labels", "languages", "meta"), _MAPPING),
+        **dict.fromkeys(("exposure", "location", "labels", "languages", "ocr", "meta"), _MAPPING),
         "altitude": (int, float),
         "thumbnail_url": _TEXT,
         "not_same": (list, tuple),

@@ -34,7 +34,7 @@ class RunStatus:
 
     ``listed`` grows until ``listed_all``; ``busy`` is, by stage, the share of the time that its threads worked;
     ``passed_over`` counts, by suffix, the files that were not listed; ``throttled`` the requests that S3 refused
-    because they were too many.
+    because they were too many; ``ocr`` what became of the text in images.
     """
 
     run: str
@@ -53,6 +53,7 @@ class RunStatus:
     reasons: Mapping[str, int] = field(default_factory=dict)
     passed_over: Mapping[str, int] = field(default_factory=dict)
     throttled: int = 0
+    ocr: Mapping[str, int] = field(default_factory=dict)
     rate: float = 0.0
     eta_s: float | None = None
     busy: Mapping[str, float] = field(default_factory=dict)

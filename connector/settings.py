@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from connector.config_files import CONFIG_FILE, announce, check_pairs, config_files
 from connector.errors import ConfigError
+from connector.ocr_settings import OcrSettings
 from connector.settings_sources import (
     PREFIX,
     Section,
@@ -321,6 +322,7 @@ class Settings(BaseSettings):
     table: TableSettings = Field(default_factory=TableSettings)
     watch: WatchSettings = Field(default_factory=WatchSettings)
     words: WordsSettings = Field(default_factory=WordsSettings)
+    ocr: OcrSettings = Field(default_factory=OcrSettings)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:

@@ -52,6 +52,8 @@ def summary(report: RunReport) -> str:
         )
     if report.throttled:
         lines.append(throttled_line(report.throttled))
+    if report.ocr:
+        lines.append(ocr_line(report.ocr))
     if report.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.reasons.items())
         lines.append(f"rejected: {reasons}. `polyglance rejected` lists them.")
@@ -63,6 +65,22 @@ def summary(report: RunReport) -> str:
 def throttled_line(count: int) -> str:
     """That a store asked for fewer requests, such as ``throttled 212 times``."""
     return f"throttled {count:,} {'time' if count == 1 else 'times'}: the store asked for fewer requests and got them"
+
+
+OCR_WORDS = {
+    "text": "in {:,} images",
+    "no_text": "none in {:,}",
+    "no_document": "{:,} no documents",
+    "known": "{:,} known before",
+}
+
+
+def ocr_line(counts: Mapping[str, int]) -> str:
+    """What became of the text in images, such as ``text read: in 80 images, none in 12; not read: timeout 1``."""
+    said = [words.format(counts[name]) for name, words in OCR_WORDS.items() if counts.get(name)]
+    unread = [f"{reason} {count:,}" for reason, count in counts.items() if reason not in OCR_WORDS and count]
+    left = f"; not read: {', '.join(unread)}. `polyglance ocr` tries those again" if unread else ""
+    return f"text read: {', '.join(said) or 'nowhere'}{left}"
 
 
 def passed_over_line(counts: Mapping[str, int]) -> str:

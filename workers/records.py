@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from connector.records import id_of
+from connector.records import OCR_FIELDS, Payload, id_of
 from connector.version import Version
 
 Verify = Literal["version", "content", "nothing"]
 """What shows that an image is unchanged: its version, the hash of its bytes, or nothing at all."""
-Stage = Literal["list", "read", "decode", "embed", "upsert"]
+Stage = Literal["list", "read", "ocr", "decode", "embed", "upsert"]
 
 
 def id_of_identity(identity: str) -> str:
@@ -160,6 +160,30 @@ class Places(dict[str, str]):
 def _several(value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return [each for each in values if isinstance(each, str)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the collection holds of an image that may have to be read.
+
+    ``text`` has the fields of its payload that reading the text in it wrote.
+    """
+
+    places: Places
+    content_hash: str | None
+    version: Version | None
+    text: Payload
+
+    @classmethod
+    def of(cls, payload: Payload) -> Self:
+        """What a point's payload tells."""
+        content_hash = payload.get("content_hash")
+        return cls(
+            Places.of(payload),
+            content_hash if isinstance(content_hash, str) else None,
+            Version.parse(payload.get("version")),
+            {name: payload[name] for name in OCR_FIELDS if name in payload},
+        )
 
 
 Outcome: TypeAlias = Blob | Unchanged | Reject

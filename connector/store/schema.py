@@ -74,6 +74,8 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("title", "text", "the title that somebody gave the image (XMP, IPTC)"),
     PayloadField("description", "text", "what somebody wrote about the image (XMP, IPTC, EXIF)"),
     PayloadField("languages", None, "title and description in other languages, by language"),
+    PayloadField("ocr_text", "text", "the text that was read in the image, a line of it on each line (docs/ocr.md)"),
+    PayloadField("ocr", None, "how that was read: reader, model, read_at, lines, confidence; skipped where it was not"),
     PayloadField("creator", "keyword", "who made the image, a list of names", several=True),
     PayloadField("rating", "integer", "stars, 1 to 5; -1 is rejected"),
     PayloadField("label", "keyword", "the label that a program marked it with, such as Red"),
@@ -94,7 +96,6 @@ FIXED_FIELDS = frozenset({
 })
 # fmt: on
 """What the image and its places decide: only an ingestion writes it."""
-
 _PLAIN_NAME = re.compile(r"[\w-]+")
 _NAMES = re.compile(r"""([^".]+)|"([^"]+)\"""")
 _PATH_OF_NAMES = re.compile(r"[\w-]+(\.[\w-]+)*")

@@ -65,6 +65,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "workers.cli.duplicates",
         "Find images that are there more than once: the same bytes, the same image, the same moment, and look-alikes.",
     ),
+    "ocr": (
+        "workers.cli.ocr",
+        "Read the text in images that are stored already, so that they are found by it; no image is embedded again.",
+    ),
     "watch": (
         "workers.cli.watch",
         "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",

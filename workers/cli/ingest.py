@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from connector.cli import options
 from connector.cli.output import say, say_json
@@ -40,7 +41,32 @@ MaxPrune = Annotated[
 ]
 
 
-@app.command()
+Ocr = Annotated[
+    str | None,
+    typer.Option(
+        "--ocr",
+        metavar="[all|documents]",
+        help="Read the text in new images too: in all, or only in screenshots and documents. Needs the extra ocr.",
+    ),
+]
+
+
+class OcrMayStandAlone(typer.core.TyperCommand):
+    """A command whose ``--ocr`` means all images where no kind of them follows."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        kinds = ("off", "all", "documents")
+        plain: list[str] = []
+        for each in args:
+            if plain[-1:] == ["--ocr"]:
+                plain[-1:] = [f"--ocr={each}"] if each in kinds else ["--ocr=all", each]
+            else:
+                plain.append(each)
+        return super().parse_args(ctx, [*plain[:-1], "--ocr=all"] if plain[-1:] == ["--ocr"] else plain)
+
+
+@app.command(cls=OcrMayStandAlone)
 def ingest(
     sources: Annotated[
         list[str],
@@ -75,6 +101,7 @@ def ingest(
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="The cluster's head, such as ray://head:10001.")
     ] = None,
+    ocr: Ocr = None,
     metrics_port: MetricsPort = None,
     runs: Runs = None,
     endpoint_url: Annotated[
@@ -112,6 +139,7 @@ def ingest(
         raise ConfigError(f"--force embeds everything again; --verify {verify} would keep what is unchanged.")
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json, ingesting=True)
     flags: dict[str, Any] = {
+        "ocr.images": ocr,
         "ingest.executor": executor,
         "ingest.ray_address": ray_address,
         "ingest.runs": runs,
@@ -137,6 +165,8 @@ def ingest(
         say(f"no images found in {', '.join(map(printable, sources))}; nothing was done.", err=True)
         if report.passed_over and not as_json:
             say(passed_over_line(report.passed_over), err=True)
+    if loaded.ocr.images != "off" and report.counts.unchanged and not as_json:
+        say("the text in unchanged images was not looked at: `polyglance ocr` reads it.", err=True)
     if as_json:
         earlier = {} if resumed is None else {"resumed": counts_of(resumed, collection=loaded.collection)}
         pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
@@ -289,6 +319,7 @@ def counts_of(report: "RunReport", *, collection: str) -> dict[str, Any]:
         "joined": report.joined,
         "throttled": report.throttled,
         "reasons": dict(report.reasons),
+        "ocr": dict(report.ocr),
         "passed_over": dict(report.passed_over),
     }
 

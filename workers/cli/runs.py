@@ -131,6 +131,10 @@ def _shown(status: "RunStatus") -> str:
         from workers.progress import throttled_line
 
         lines.append("         " + throttled_line(status.throttled))
+    if status.ocr:
+        from workers.progress import ocr_line
+
+        lines.append("         " + ocr_line(status.ocr))
     if status.passed_over:
         from workers.progress import passed_over_line
 

@@ -10,7 +10,16 @@ from connector.cli.output import say
 from connector.cli.recent import remember
 from connector.errors import ConfigError
 from connector.printable import printable
-from workers.cli.ingest import Exclude, MaxPrune, MetricsPort, Runs, at_runs, terminated_like_interrupted
+from workers.cli.ingest import (
+    Exclude,
+    MaxPrune,
+    MetricsPort,
+    Ocr,
+    OcrMayStandAlone,
+    Runs,
+    at_runs,
+    terminated_like_interrupted,
+)
 
 if TYPE_CHECKING:
     from connector.settings import Settings
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=OcrMayStandAlone)
 def watch(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, s3://bucket/prefix, or any other source.")],
     every: Annotated[
@@ -32,6 +41,7 @@ def watch(
     sqs_url: Annotated[
         str | None, typer.Option("--sqs-url", help="The SQS queue that the bucket tells its changes to.")
     ] = None,
+    ocr: Ocr = None,
     metrics_port: MetricsPort = None,
     max_prune: MaxPrune = None,
     exclude: Exclude = None,
@@ -59,6 +69,7 @@ def watch(
     }
     texts: dict[str, Any] = {
         "watch.sqs_url": sqs_url,
+        "ocr.images": ocr,
         "ingest.hidden": hidden,
         "ingest.exclude": exclude,
         "s3.endpoint_url": endpoint_url,

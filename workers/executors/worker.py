@@ -6,7 +6,7 @@ The one rule: only frozen settings, shards and reports cross the border of a pro
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
@@ -22,6 +22,9 @@ from workers.pipeline.pipeline import Pipeline
 from workers.records import Prepared, Shard
 from workers.sources.open import open_source
 from workers.sources.source import Source
+
+if TYPE_CHECKING:
+    from workers.ocr.texts import TextStage
 
 
 class Worker:
@@ -66,6 +69,7 @@ class Worker:
             limits=settings.limits,
             batch_size=settings.model.batch_size,
             thumbnail_address=thumbnail_address(settings.serve),
+            texts=_text_stage(settings),
         )
         return cls(
             pipeline,
@@ -102,6 +106,16 @@ class Worker:
         if place not in self._sources:
             self._sources[place] = self._open.enter_context(closing(self._open_place(place)))
         return self._sources[place]
+
+
+def _text_stage(settings: Settings) -> "TextStage | None":
+    """What reads the text in images; None where nobody asked for it. Raises ConfigError and ModelError."""
+    if settings.ocr.images == "off":
+        return None
+    from workers.ocr.texts import TextStage
+
+    only_documents = settings.ocr.images == "documents"
+    return TextStage(settings.ocr, max_pixels=settings.limits.max_pixels, only_documents=only_documents)
 
 
 def _longest_read_s(settings: Settings) -> float:

@@ -25,7 +25,8 @@ class RunReport:
     which were not embedded again; ``joined`` the unchanged images that were stored from other places only before;
     ``earlier`` those of the tally that an earlier attempt brought to their end;
     ``passed_over`` the files that the listing left out, by suffix; ``throttled`` the requests that the images' store
-    refused because they were too many, and that were sent again.
+    refused because they were too many, and that were sent again; ``ocr`` counts what became of the text in images:
+    see ``workers.ocr.texts``.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -38,6 +39,7 @@ class RunReport:
     earlier: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
     throttled: int = 0
+    ocr: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[Stage, float]:
@@ -72,6 +74,7 @@ class RunReport:
             earlier=self.earlier + other.earlier,
             throttled=self.throttled + other.throttled,
             passed_over=dict((Counter(self.passed_over) + Counter(other.passed_over)).most_common()),
+            ocr=dict((Counter(self.ocr) + Counter(other.ocr)).most_common()),
             seconds=self.seconds + other.seconds,
             busy={
                 s: self.busy.get(s, 0.0) + other.busy.get(s, 0.0) for s in STAGES if s in self.busy or s in other.busy
@@ -111,6 +114,7 @@ class Counters:
         self._busy: dict[Stage, float] = dict.fromkeys(threads, 0.0)
         self._rejects: list[Reject] = []
         self._listed = self._stored = self._unchanged = self._copied = self._joined = 0
+        self._ocr: Counter[str] = Counter()
         self._channels: Mapping[str, Sized] = {}
         self._throttled: Callable[[], int] = int
         self._started = time.perf_counter()
@@ -153,6 +157,11 @@ class Counters:
         with self._lock:
             self._joined += count
 
+    def looked_for_text(self, outcome: str) -> None:
+        """Count an image whose text was read, or why it was not."""
+        with self._lock:
+            self._ocr[outcome] += 1
+
     def rejected(self, reject: Reject) -> None:
         """Keep a reject."""
         with self._lock:
@@ -184,6 +193,7 @@ class Counters:
                 copied=self._copied,
                 joined=self._joined,
                 throttled=self._throttled(),
+                ocr=dict(self._ocr.most_common()),
                 seconds=time.perf_counter() - self._started,
                 busy=dict(self._busy),
                 threads=dict(self._threads),

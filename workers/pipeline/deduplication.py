@@ -7,8 +7,8 @@ back when the first has its outcome; what the collection holds already is nobody
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from qdrant_client.models import FieldCondition, Filter, MatchAny
 
@@ -25,10 +25,11 @@ SCROLLED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """An image's bytes and their hash."""
+    """An image's bytes, their hash, and what its payload is to say of the text in it."""
 
     blob: Blob
     content_hash: str
+    text: Payload = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,24 @@ class Duplicate:
     known: StoredContent
 
 
-def hash_of(blob: Blob) -> str:
+def hash_of(data: bytes) -> str:
     """BLAKE2b-128 of an image's bytes, in hex."""
-    return hashlib.blake2b(blob.data, digest_size=16).hexdigest()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class ContentDeduplicator:
     """Who works on which content. Safe to use from many threads.
 
-    With ``anew`` what the collection holds does not count: every content is somebody's work once.
+    With ``anew`` what the collection holds does not count: every content is somebody's work once. Of what it holds,
+    only a payload counts for which ``usable`` is true.
     """
 
-    def __init__(self, engine: Engine, *, anew: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, *, anew: bool = False, usable: Callable[[Payload], bool] = lambda _: True
+    ) -> None:
         self._engine = engine
         self._anew = anew
+        self._usable = usable
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Hashed]] = {}
         self._settled: OrderedDict[str, StoredContent] = OrderedDict()
@@ -121,5 +126,7 @@ class ContentDeduplicator:
         return {
             str(point.payload["content_hash"]): StoredContent.of(point.vector, point.payload)
             for point in page.points
-            if point.vector is not None and point.fault is None  # what somebody changed is not copied on
+            if point.vector is not None
+            and point.fault is None  # what somebody changed is not copied on
+            and self._usable(point.payload)
         }

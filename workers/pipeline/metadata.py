@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from connector.images.decode import embedded_in
+from connector.records import OCR_FIELDS
 from connector.version import Version
 from workers.metadata.embedded import EMBEDDED, metadata_fields, read_embedded
 from workers.plain_json import clean
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from connector.images.decode import Decoded
 
 FILE_FIELDS = ("format", "width", "height", "bytes", "content_hash")
-CONTENT_FIELDS = (*FILE_FIELDS, *EMBEDDED)
+CONTENT_FIELDS = (*FILE_FIELDS, *OCR_FIELDS, *EMBEDDED)
 """What the bytes alone decide where no sidecar has the word: equal bytes have equal values."""
 
 
@@ -40,7 +41,7 @@ def content_again(data: bytes, stored: Mapping[str, Any]) -> dict[str, Any]:
     found = embedded_in(data)
     if found is None:
         return dict(stored)
-    file = {name: stored[name] for name in FILE_FIELDS if name in stored}
+    file = {name: stored[name] for name in (*FILE_FIELDS, *OCR_FIELDS) if name in stored}
     return {**file, **read_embedded(found.exif, xmp=found.xmp, iptc=found.iptc)}
 
 
@@ -61,7 +62,7 @@ def describe(blob: Blob, content: Mapping[str, Any], *, now: datetime) -> dict[s
     fields = metadata_fields(content, blob.fields)
     payload = {
         **address_fields(ref, version=blob.version, now=now),
-        **{name: content[name] for name in FILE_FIELDS if name in content},
+        **{name: content[name] for name in (*FILE_FIELDS, *OCR_FIELDS) if name in content},
         **fields,
         "tags": [*dict.fromkeys(map(_composed, [*tags, *fields.get("tags", ())]))],
         "meta": meta,

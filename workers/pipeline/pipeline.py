@@ -1,7 +1,7 @@
 """START READING HERE: how one shard of images becomes points.
 
-    read ──► decode ──► embed ──► upsert
-        blobs    images    points           (bounded channels; several threads a stage)
+    read ──► (ocr) ──► decode ──► embed ──► upsert
+        blobs    read     images    points  (bounded channels; several threads a stage)
 
 All stages work at once. One bad image is a ``Reject`` and stops nothing; whatever else goes wrong stops every
 thread and is raised. Memory is bounded by the settings: no channel grows with the number of images.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,18 +24,20 @@ from connector.images.decode import decode
 from connector.images.faults import one_image
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
-from connector.records import Payload, Pixels, Point, Vector
+from connector.records import OCR_FIELDS, Payload, Pixels, Point, Vector
 from connector.settings import IngestSettings, LimitsSettings
 from connector.store.engine import Engine
 from connector.store.points import SHORTEST
-from connector.version import Version
 from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
 from workers.pipeline.item_retry import ItemRetry, Reading
 from workers.pipeline.metadata import content_of, describe, places_of
-from workers.records import Blob, Places, Ref, Reject, Stage, Unchanged, Verify
+from workers.records import Blob, Places, Ref, Reject, Stage, Stored, Unchanged, Verify
 from workers.sources.source import Source, throttled
+
+if TYPE_CHECKING:
+    from workers.ocr.texts import TextStage
 
 WAITING_CHUNKS = 4
 """Chunks of read images that may wait for each decoder: more would only take memory until it is their turn."""
@@ -55,15 +57,6 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What the collection holds of an image that may have to be read."""
-
-    places: Places
-    content_hash: str | None
-    version: Version | None
-
-
-@dataclass(frozen=True, slots=True)
 class StageQueues:
     """One shard on its way: its source, the channels between the stages, and who watches them.
 
@@ -77,9 +70,15 @@ class StageQueues:
     item_retry: ItemRetry
     refs: Channel[Ref]
     blobs: Channel[Hashed]
+    read: Channel[Hashed]  # those whose text was read; the same channel where none is
     images: Channel[Image]
     points: Channel[Point]
     counters: Counters
+
+    def known_text(self, one: Hashed) -> Payload:
+        """What the collection holds of the text in these very bytes."""
+        there = self.stored.get(one.blob.ref.point_id)
+        return there.text if there is not None and there.content_hash == one.content_hash else {}
 
 
 def _now() -> datetime:
@@ -89,7 +88,7 @@ def _now() -> datetime:
 class Pipeline:
     """Brings shards into a collection. Tower and engine live on between shards."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the parts that it is put together of)
         self,
         *,
         tower: ImageTower,
@@ -98,6 +97,7 @@ class Pipeline:
         limits: LimitsSettings,
         batch_size: int,
         thumbnail_address: Callable[[str], str] | None = None,
+        texts: "TextStage | None" = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.tower = tower
@@ -106,10 +106,12 @@ class Pipeline:
         self._limits = limits
         self._batch_size = tower.prepare(batch_size)
         self._thumbnail_address = thumbnail_address
+        self._texts = texts
         self._clock = clock
         cores = usable_cores()
         self.threads: dict[Stage, int] = {
             "read": settings.readers,
+            **({} if texts is None else {"ocr": texts.threads}),
             "decode": settings.decoders or cores,
             "embed": tower.callers(cores=cores),
             "upsert": 1,
@@ -132,14 +134,16 @@ class Pipeline:
         def left(stuck: threading.Thread) -> None:
             group.leave(stuck)
 
+        blobs = self._channel_of_bytes(1)
         queues = StageQueues(
             source=source,
             verify=verify,
             stored={},
-            deduplicator=ContentDeduplicator(self.engine, anew=verify == "nothing"),
+            deduplicator=ContentDeduplicator(self.engine, anew=verify == "nothing", usable=self._has_text),
             item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost, left=left),
             refs=Channel(len(shard)),
-            blobs=Channel(self._settings.buffer_bytes, weigh=self._share_of_buffer),
+            blobs=blobs,
+            read=blobs if self._texts is None else self._channel_of_bytes(4),
             images=Channel(2 * self._batch_size * self.threads["embed"], least=self._batch_size),
             points=Channel(2 * UPSERT_POINTS),
             counters=counters,
@@ -151,13 +155,14 @@ class Pipeline:
         counters.watch({"blobs": queues.blobs, "images": queues.images, "points": queues.points})
         stages: tuple[tuple[Stage, Callable[[StageQueues], None], Channel[Any] | None], ...] = (
             ("read", self._read, queues.blobs),
+            *(() if self._texts is None else (("ocr", partial(self._ocr, self._texts), queues.read),)),
             ("decode", self._decode, queues.images),
             ("embed", self._embed, queues.points),
             ("upsert", self._upsert, None),
         )
         with (
             _torch_threads_kept(),
-            ThreadGroup([queues.refs, queues.blobs, queues.images, queues.points]) as group,
+            ThreadGroup([queues.refs, queues.blobs, queues.read, queues.images, queues.points]) as group,
         ):
             for name, work, output in stages:
                 group.start(name, partial(work, queues), count=self.threads[name], output=output)
@@ -167,6 +172,14 @@ class Pipeline:
         if not report.counts.balanced:
             raise ItemsLost(f"the counts of this shard do not balance: {report.counts}. This is a defect: report it.")
         return report
+
+    def _has_text(self, stored: Payload) -> bool:
+        """Whether a stored payload says what this run is to say of the text in the image."""
+        return self._texts is None or self._texts.known(stored) is not None
+
+    def _channel_of_bytes(self, part: int) -> Channel[Hashed]:
+        """For read images: it holds one of so many parts of the buffer."""
+        return Channel(self._settings.buffer_bytes // part, weigh=self._share_of_buffer)
 
     def _share_of_buffer(self, one: Hashed) -> int:
         """Bytes that a read image counts for: its own, and at least its share of the buffer by number."""
@@ -186,7 +199,7 @@ class Pipeline:
         with queues.item_retry.reading(refs) as reading:
             for bundle in self._bundles(reading, queues):
                 with queues.counters.busy("read"):
-                    changed = self._without_verified([Hashed(blob, hash_of(blob)) for blob in bundle], queues)
+                    changed = self._without_verified([Hashed(blob, hash_of(blob.data)) for blob in bundle], queues)
                     claimed, duplicates = queues.deduplicator.claim(changed)
                 reading.handed_on()
                 queues.blobs.put(claimed)
@@ -194,8 +207,9 @@ class Pipeline:
 
     def _without_stored(self, refs: Sequence[Ref], queues: StageQueues) -> list[Ref]:
         """The refs whose image the collection does not hold in this version; each learns the stored version."""
-        found = self.engine.retrieve([ref.point_id for ref in refs], fields=["version", "content_hash", *Places.FIELDS])
-        known = {point.id: _stored(point.payload) for point in found}
+        fields = ["version", "content_hash", *OCR_FIELDS, *Places.FIELDS]
+        found = self.engine.retrieve([ref.point_id for ref in refs], fields=fields)
+        known = {point.id: Stored.of(point.payload) for point in found}
         fresh: list[Ref] = []
         unchanged: list[tuple[Ref, Stored]] = []
         for ref in refs:
@@ -279,13 +293,24 @@ class Pipeline:
     def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any], *, queues: StageQueues) -> Point:
         if (there := queues.stored.get(ref.point_id)) is not None:  # it stays in the places that it has
             payload |= Places({**there.places, **Places.of(payload)}).payload()
+            if there.content_hash == payload["content_hash"] and "ocr" not in payload:
+                payload |= there.text
         if self._thumbnail_address is not None:
             payload = {**payload, "thumbnail_url": self._thumbnail_address(ref.point_id)}
         return Point(ref.point_id, vector, payload)
 
+    def _ocr(self, texts: "TextStage", queues: StageQueues) -> None:
+        with texts.reading() as process:
+            while blobs := queues.blobs.get(1):
+                with queues.counters.busy("ocr"):
+                    known = queues.known_text(blobs[0])
+                    outcome, text = texts.of(blobs[0].blob.data, known=known, process=process)
+                queues.counters.looked_for_text(outcome)
+                queues.read.put([replace(blobs[0], text=text)])
+
     def _decode(self, queues: StageQueues) -> None:
         torch.set_num_threads(1)
-        while blobs := queues.blobs.get(self._settings.chunk // 4 or 1):
+        while blobs := queues.read.get(self._settings.chunk // 4 or 1):
             with queues.counters.busy("decode"):
                 outcomes = [(one.content_hash, self._image(one)) for one in blobs]
             del blobs
@@ -299,7 +324,7 @@ class Pipeline:
         try:
             decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
             with one_image(decoded.format, b""):
-                content = content_of(blob.data, decoded, content_hash=hashed.content_hash)
+                content = {**content_of(blob.data, decoded, content_hash=hashed.content_hash), **hashed.text}
                 payload = describe(blob, content, now=self._clock())
         except UnreadableImage as error:
             return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
@@ -350,15 +375,6 @@ class Pipeline:
                 with queues.counters.busy("upsert"):
                     self.engine.upsert(points)
                 queues.counters.stored(len(points))
-
-
-def _stored(payload: Payload) -> Stored:
-    content_hash = payload.get("content_hash")
-    return Stored(
-        Places.of(payload),
-        content_hash if isinstance(content_hash, str) else None,
-        Version.parse(payload.get("version")),
-    )
 
 
 @contextmanager

@@ -40,7 +40,7 @@ Show = Callable[[Callable[[], Progress]], AbstractContextManager[None]]
 Wait = Callable[[str], AbstractContextManager[None]]
 """Shows that something is under way for as long as the context lasts."""
 
-READING = ("s3", "web", "table")
+READING = ("s3", "web", "table", "ocr")
 """Sections of the settings that reading a place depends on: a run remembers what was set in them, and ``PLACE``."""
 
 PLACE = ("hidden", "exclude", "verify")
@@ -89,6 +89,7 @@ class Ingestion:
                 stack.enter_context(held_open(settings.qdrant, collection=settings.collection))
             managing = recreate or settings.ingest.bulk  # a key without the right is told before a model is loaded
             check_rights(settings.qdrant, collection=settings.collection, managing=managing)
+            _check_reader(settings)
             start = partial(_executor, settings, recreate=recreate)
             executor = LazyExecutor(start, settings=settings, wait=wait)
             stack.callback(executor.close)
@@ -287,6 +288,14 @@ def _check_executor(settings: Settings) -> None:
             raise ConfigError(
                 "a Ray cluster needs a Qdrant server, named by qdrant.url: the embedded engine serves one machine."
             )
+
+
+def _check_reader(settings: Settings) -> None:
+    """Raise ConfigError or ModelError where text is to be read and nothing here can: before a model is loaded."""
+    if settings.ocr.images != "off" and settings.ingest.executor == "local":  # a cluster's machines see for themselves
+        from workers.ocr.reader import check_reader
+
+        check_reader(settings.ocr)
 
 
 def _say_damage(settings: Settings) -> None:

@@ -26,6 +26,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "listed_images": ("", "Images that were listed."),
     "rejected_images": ("reason", "Images that were rejected, by reason."),
     "copied_images": ("", "Stored images of known content, which were not embedded again."),
+    "ocr_images": ("outcome", "Images whose text was read, or why it was not."),
     "throttled_requests": ("", "Requests that S3 refused because they were too many, and that were sent again."),
     "stage_seconds": ("stage", "Seconds that the threads of a stage worked; waiting is left out."),
     "shards": ("", "Shards that came to their end."),
@@ -128,6 +129,8 @@ def _counts_of(progress: Progress) -> collections.Counter[Key]:
             counts["images", outcome] += sign * getattr(report.counts, outcome)
         for reason, count in report.reasons.items():
             counts["rejected_images", reason] += sign * count
+        for outcome, count in report.ocr.items():
+            counts["ocr_images", outcome] += sign * count
         for stage, seconds in report.busy.items():
             counts["stage_seconds", stage] += sign * seconds  # type: ignore[assignment]  # seconds are counted too
         counts["copied_images", ""] += sign * report.copied

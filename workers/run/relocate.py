@@ -192,7 +192,7 @@ class _Move:
         """The old point with these bytes, the one with the image's name before others."""
         from qdrant_client.models import FieldCondition, Filter, MatchValue
 
-        same = FieldCondition(key="content_hash", match=MatchValue(value=hash_of(blob)))
+        same = FieldCondition(key="content_hash", match=MatchValue(value=hash_of(blob.data)))
         page = self._engine.scroll(limit=BATCH, where=Filter(must=[same, self._below_old()]), vectors=True)
         free = [point for point in page.points if point.id not in taken and point.id not in self._claimed]
         wanted = id_of(_moved(blob.ref.uri, self._new, self._old) or "")

@@ -88,6 +88,7 @@ def status_of(
         reasons=dict(report.reasons),
         passed_over=dict(report.passed_over),
         throttled=report.throttled,
+        ocr=dict(report.ocr),
         rate=round(progress.rate, 2),
         eta_s=None if progress.eta_s is None else round(progress.eta_s, 1),
         busy={stage: round(share, 3) for stage, share in report.shares.items()},

@@ -42,6 +42,13 @@ LINKED_INDEX = 100
 cameras of 100,000 points, five tags each."""
 
 
+READERS = 4
+"""Processes that read text where the settings leave it open: ``workers.ocr.texts.MOST_PROCESSES``."""
+READER = 300 * MIB
+"""One of them with its models, reading a small image; and what each pixel of a larger one adds."""
+READER_PIXEL = 207
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """Peak memory in bytes: with ordinary photographs, and where every decoder meets ``limits.max_pixels`` at once.
@@ -60,14 +67,25 @@ def footprint(settings: Settings, *, cores: int) -> Footprint:
     space = find_space(settings.model.space)
     weights = WEIGHTS.get(space.name, WEIGHTS["clip-vit-b-32"])
     decoders = settings.ingest.decoders or cores
+    readers = _readers(settings, cores=cores)
     working = weights + _batches(settings, space=space, callers=cores) + _points(space)
     files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
-    ordinary = LIBRARIES + max(round(LOADING * weights), working + files // 4 + decoders * ORDINARY)
-    most = LIBRARIES + max(round(LOADING * weights), working + files + decoders * WORST * settings.limits.max_pixels)
+    ordinary = LIBRARIES + max(round(LOADING * weights), working + readers + files // 4 + decoders * ORDINARY)
+    most = LIBRARIES + max(
+        round(LOADING * weights), working + readers + files + decoders * WORST * settings.limits.max_pixels
+    )
     here = capabilities_of(settings.qdrant).in_process
     linked = LINKED_INDEX * len(settings.qdrant.linked_fields)
     point = space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES + linked if here else 0
     return Footprint(ordinary=ordinary, most=most, point=point)
+
+
+def _readers(settings: Settings, *, cores: int) -> int:
+    """The processes that read text, and the images that are decoded for them."""
+    if settings.ocr.images == "off":
+        return 0
+    count = settings.ocr.processes or min(READERS, cores)
+    return count * (READER + READER_PIXEL * settings.ocr.max_side**2 + ORDINARY)
 
 
 def _batches(settings: Settings, *, space: Space, callers: int) -> int:

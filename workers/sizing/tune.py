@@ -184,7 +184,7 @@ def _images(blobs: Sequence[Blob], *, settings: Settings, size: int) -> list[tup
 
 def _image(blob: Blob, *, settings: Settings, size: int) -> tuple[Pixels, Payload] | None:
     """What a decoder makes of an image: pixels and payload, or None where it is rejected."""
-    content_hash = hash_of(blob)
+    content_hash = hash_of(blob.data)
     try:
         decoded = decode(blob.data, size=size, max_pixels=settings.limits.max_pixels)
     except UnreadableImage:

@@ -102,6 +102,8 @@ def test_a_payload_has_no_field_that_the_schema_does_not_know() -> None:
     assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {
         "labels",
         "not_same",
+        "ocr",
+        "ocr_text",
         "tenant",
         "thumbnail_url",
     } | given

@@ -13,6 +13,7 @@ from connector.settings import Settings
 from connector.store.edge.optimize import SEAL_MOST
 from tests.conftest import CommandLine
 from tests.images import write_images
+from workers.ocr.texts import MOST_PROCESSES
 from workers.pipeline.deduplication import REMEMBERED
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.sizing import footprint as told
@@ -24,11 +25,18 @@ ROOT = Path(__file__).parents[3]
 def test_the_constants_are_those_of_the_modules_they_are_taken_from() -> None:
     assert (told.UNSEALED, told.KNOWN, told.WORST) == (SEAL_MOST, REMEMBERED, BYTES_PER_PIXEL)
     assert told.POINTS_UNDER_WAY == 3 * UPSERT_POINTS
+    assert told.READERS == MOST_PROCESSES
 
 
 @pytest.mark.parametrize(
     "more",
-    ["ingest.buffer_bytes=1000000000", "ingest.decoders=64", "model.batch_size=4096", "limits.max_pixels=900000000"],
+    [
+        "ingest.buffer_bytes=1000000000",
+        "ingest.decoders=64",
+        "model.batch_size=4096",
+        "limits.max_pixels=900000000",
+        "ocr.images=all",
+    ],
 )
 def test_memory_grows_with_the_settings_that_take_it(more: str) -> None:
     name, _, value = more.partition("=")

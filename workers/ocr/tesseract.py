@@ -1,0 +1,116 @@
+"""Reading by Tesseract, where it is installed: a program of its own, for the languages that its files know.
+
+Where rapidocr is there too (extra ``ocr``), its models find the lines, at any angle, and Tesseract reads those that
+they are not sure of; alone it reads whole images that stand upright.
+"""
+
+import csv
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from connector.ocr_settings import OcrSettings
+from connector.records import Pixels
+from workers.ocr.reader import Line
+
+if TYPE_CHECKING:
+    from workers.ocr.rapid import RapidReader
+
+HEIGHT = 40
+"""Pixels that a line is high before it is read: Tesseract wants letters of some 30."""
+MARGIN = 12
+"""Pixels around a line: without any, Tesseract finds nothing in it."""
+_SPACELESS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_BETWEEN = re.compile(f"(?<=[{_SPACELESS}]) (?=[{_SPACELESS}])")
+"""A space between letters of Thai, Lao, Burmese, Khmer, Kana and Han, which write none; Tesseract puts some there."""
+SURE = 0.95
+"""Confidence of rapidocr from which Tesseract is not asked."""
+DOUBT = 0.6
+"""What the confidence of rapidocr counts below that: it takes letters of scripts that it does not know for others."""
+UPRIGHT = 0.8
+"""Confidence below which a line is read upside down too: what turns them knows Latin and Chinese letters only."""
+PAGE, LINE = "11", "13"
+"""Tesseract's ways to take an image apart: text wherever it stands, or one raw line."""
+
+
+class TesseractReader:
+    """Reads the lines that ``finder`` finds, or whole pages without one."""
+
+    def __init__(self, settings: OcrSettings, *, finder: "RapidReader | None") -> None:
+        self._languages = "+".join(settings.languages)
+        self._finder = finder
+
+    def read(self, pixels: Pixels) -> Sequence[Line]:
+        """See ``TextReader``."""
+        if self._finder is None:
+            return [line for page in self._pages([Image.fromarray(pixels)], way=PAGE) for line in page]
+        found = self._finder.lines(pixels)
+        lines = [
+            line if line.confidence >= SURE else replace(line, confidence=DOUBT * line.confidence) for line, _ in found
+        ]
+        self._read_better(lines, {at: crop for at, (line, crop) in enumerate(found) if line.confidence < SURE})
+        left = {at: crop[::-1, ::-1] for at, (_, crop) in enumerate(found) if lines[at].confidence < UPRIGHT}
+        self._read_better(lines, left)
+        return lines
+
+    def is_document(self, pixels: Pixels) -> bool:
+        """See ``TextReader``; without a finder every image is looked at."""
+        return self._finder is None or self._finder.is_document(pixels)
+
+    def _read_better(self, lines: list[Line], crops: Mapping[int, Pixels]) -> None:
+        """Put Tesseract's readings in the place of lines that it is surer of."""
+        pages = self._pages([_line(crop) for crop in crops.values()], way=LINE)
+        for at, page in zip(crops, pages, strict=True):
+            if page:
+                line = Line(" ".join(each.text for each in page), min(each.confidence for each in page))
+                lines[at] = max(lines[at], line, key=lambda each: each.confidence)
+
+    def _pages(self, images: Sequence[Image.Image], *, way: str) -> list[list[Line]]:
+        """The lines of each image."""
+        if not images:
+            return []
+        with tempfile.TemporaryDirectory(prefix="polyglance-ocr-") as scratch:
+            paths = [Path(scratch) / f"{number}.png" for number in range(len(images))]
+            for image, path in zip(images, paths, strict=True):
+                image.save(path, compress_level=1)
+            listed = Path(scratch) / "images.txt"
+            listed.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+            command = ["tesseract", str(listed), "stdout", "-l", self._languages, "--psm", way, "tsv"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, errors="replace")
+        pages: list[list[Line]] = [[] for _ in images]
+        for page, line in _parsed(done.stdout):
+            pages[page].append(line)
+        return pages
+
+
+def _line(crop: Pixels) -> Image.Image:
+    """A line as Tesseract likes it: of its height, dark on light, with a margin."""
+    image = Image.fromarray(crop).convert("L")
+    image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.BICUBIC)
+    grey = np.asarray(image)
+    edge = np.concatenate([grey[0], grey[-1]])
+    if np.median(edge) < (int(grey.min()) + int(grey.max())) / 2:
+        grey = 255 - grey
+    paper = int(np.median(np.concatenate([grey[0], grey[-1]])))
+    return Image.fromarray(np.pad(grey, MARGIN, constant_values=paper))
+
+
+def _parsed(table: str) -> Iterator[tuple[int, Line]]:
+    """The lines of Tesseract's TSV, each with its image: a row for each word says the page and line that it is in."""
+    lines: dict[tuple[str, ...], list[tuple[str, float]]] = {}
+    for row in csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
+        text, confidence = (row.get("text") or "").strip(), float(row.get("conf") or -1)
+        if text and confidence >= 0:
+            place = tuple(row[name] for name in ("page_num", "block_num", "par_num", "line_num"))
+            lines.setdefault(place, []).append((text, confidence / 100))
+    for (page, *_), words in lines.items():
+        weight = sum(len(text) for text, _ in words)
+        text = _BETWEEN.sub("", " ".join(text for text, _ in words))
+        yield int(page) - 1, Line(text, sum(len(text) * sure for text, sure in words) / weight)

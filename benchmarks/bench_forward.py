@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import write
 from connector.models.catalog import find_space
+from connector.models.image_families import load_image_model
 from connector.models.image_tower import ImageTower, canonical_pixels
-from connector.models.loading import load_model
-from connector.models.vision import Reference, Vision, keep_vision_half
+from connector.models.vision import Reference, Vision
 from connector.process import usable_cores
 from connector.settings import ModelSettings
 from tests.twins import write_twins
@@ -176,7 +176,7 @@ def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
 def _arithmetic(model: Path) -> dict[str, float]:
     """Billions of floating-point operations for one image, in transformers' pass and in ours."""
     reference = _reference(model)
-    ours = Vision(reference.clip, mean=reference.mean, std=reference.std)
+    ours = Vision(reference)
     return {"transformers": _count(reference), "polyglance": _count(ours)}
 
 
@@ -188,9 +188,7 @@ def _count(module: torch.nn.Module) -> float:
 
 
 def _reference(model: Path) -> Reference:
-    loaded = load_model(model, half="image")
-    keep_vision_half(loaded)
-    return Reference(loaded, space=SPACE)
+    return load_image_model(model, SPACE.image)
 
 
 if __name__ == "__main__":

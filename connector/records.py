@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from connector.printable import mask_credentials
@@ -36,6 +36,18 @@ Payload: TypeAlias = Mapping[str, Any]
 
 OCR_FIELDS = ("ocr_text", "ocr")
 """What reading the text in an image writes: the text, and how it was read. A content has one text, wherever it lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How an image becomes square: the shortest edge to the size and the middle kept, or both edges; antialiased."""
+
+    shape: Literal["crop", "squash"] = "crop"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+CLIP_RESIZING = Resizing()
+
 
 MAX_SHOWN = 120
 """Characters of an address in a repr."""

@@ -25,11 +25,12 @@ from connector.ocr_settings import OcrSettings
 from connector.settings_sources import (
     PREFIX,
     Section,
+    SpaceName,
     check_environment_names,
     explain,
-    holds_secret,
     known_encoding,
     nest,
+    secret_names,
     variable_of,
 )
 from connector.words.settings import WordsSettings
@@ -87,8 +88,8 @@ class QdrantSettings(Section):
 class ModelSettings(Section):
     """Which embedding space, and how its towers run."""
 
-    space: str = "clip-vit-b-32"
-    """Name of the embedding space; see connector.models.catalog."""
+    space: SpaceName = "clip-vit-b-32"
+    """Name of the embedding space, or a file that declares one, such as ./my-space.toml; see docs/spaces.md."""
     image_model: str | None = None
     """Name or local folder of the image tower, in place of the space's own."""
     text_model: str | None = None
@@ -357,18 +358,12 @@ class Settings(BaseSettings):
     @classmethod
     def secrets(cls) -> set[str]:
         """The settings whose values are never shown, by dotted name."""
-        return {
-            f"{section}.{name}"
-            for section, whole in cls.model_fields.items()
-            if isinstance(whole.annotation, type) and issubclass(whole.annotation, Section)
-            for name, field in whole.annotation.model_fields.items()
-            if holds_secret(field.annotation)
-        }
+        return secret_names(cls.model_fields)
 
     @property
     def collection(self) -> str:
         """The collection's name, the default filled in."""
-        return self.qdrant.collection or f"images-{self.model.space}"
+        return self.qdrant.collection or f"images-{Path(self.model.space).stem}"
 
     @classmethod
     def settings_customise_sources(

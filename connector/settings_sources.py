@@ -3,9 +3,11 @@
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any, get_args
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from connector.config_files import CONFIG_VARIABLE, TRUST_VARIABLE
 from connector.errors import ConfigError
@@ -25,6 +27,25 @@ class Section(BaseModel):
 def holds_secret(annotation: Any) -> bool:
     """Whether a value of this type is never shown."""
     return annotation is SecretStr or any(map(holds_secret, get_args(annotation)))
+
+
+def secret_names(sections: Mapping[str, FieldInfo]) -> set[str]:
+    """Of the sections of a tree of settings those whose values are never shown, by dotted name."""
+    return {
+        f"{section}.{name}"
+        for section, whole in sections.items()
+        if isinstance(whole.annotation, type) and issubclass(whole.annotation, BaseModel)
+        for name, field in whole.annotation.model_fields.items()
+        if holds_secret(field.annotation)
+    }
+
+
+def space_file(value: str) -> str:
+    """The name of a space as it is; of a file that declares one its whole path, which holds in every process."""
+    return str(Path(value).expanduser().absolute()) if value.endswith(".toml") else value
+
+
+SpaceName = Annotated[str, AfterValidator(space_file)]
 
 
 def variable_of(name: str) -> str:

@@ -13,14 +13,14 @@ import onnx
 import typer
 from onnx import helper, numpy_helper
 
-from connector.models.catalog import SPACES
+from connector.models.catalog import find_space
 from connector.models.text_export import export
 from connector.models.text_models import load_text_model
 from connector.models.text_onnx import SHIPPED, ExportedTower
 
 log = logging.getLogger(__name__)
 
-TEXT = Path(SPACES["mini"].text_models["multilingual"])
+TEXT = Path(find_space("mini").text["multilingual"].model)
 
 
 def export_text(folder: Path = TEXT, *, out: Path | None = None) -> ExportedTower:

@@ -88,6 +88,11 @@ CALLS = (
     Call("collection alias photos --space mini", 2, "has no aliases.* name a server"),
     Call("collection push http://127.0.0.1:9 --space mini --set qdrant.retry_s=0.1", 1, r"^polyglance: [^\n]+$"),
     Call("collection delete --space mini --collection empty --yes"),
+    Call("space list", says=r"mini +128 dims"),
+    Call("space show mini", says=r"\[image\]"),
+    Call("space check mini", says="sound"),
+    Call("space pull mini --json", says='"fetched": ?false'),
+    Call("space convert photos", says="^$|no pickle"),
     Call("serve", 2, needs("serve")),
     Call("mcp", 2, needs("mcp")),
 )

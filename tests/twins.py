@@ -34,7 +34,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from connector.models.catalog import CLIP_MEAN, CLIP_STD
+from connector.models.declaration import CLIP_MEAN, CLIP_STD
 
 Weights = Literal["safetensors", "bin"]
 Tensors = Mapping[str, torch.Tensor]
@@ -204,7 +204,7 @@ def write_multilingual(folder: Path, *, shape: Shape, weights: Weights, seed: in
     return folder
 
 
-def write_mclip(folder: Path, *, dims: int = 512, weights: Weights = "bin", seed: int = 0) -> Path:
+def write_mclip(folder: Path, *, dims: int = 512, weights: Weights = "safetensors", seed: int = 0) -> Path:
     """M-CLIP's layout: one folder, the transformer with its unused pooler, and a linear map with a bias."""
     folder.mkdir(parents=True)
     size, width = 400, 64

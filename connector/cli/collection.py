@@ -1,7 +1,7 @@
 """``polyglance collection``: look at a collection, make, name, back up, move or delete it."""
 
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,18 +76,14 @@ def create(space: options.Space = None, collection: options.Collection = None, s
     """
     from rich.console import Console
 
-    from connector.models.catalog import find_space
+    from connector.models.catalog import find_space, fingerprint_of, image_tower_of
     from connector.models.lookup import weights_of
-    from connector.store.schema import Fingerprint, schema_for
+    from connector.store.schema import schema_for
 
     loaded = _load(space, collection, settings)
     wanted = find_space(loaded.model.space)
-    fingerprint = Fingerprint(
-        space=wanted.name,
-        dims=wanted.dims,
-        image_size=wanted.image_size,
-        weights=weights_of(loaded.model.image_model or wanted.image_model, half="image"),
-    )
+    weights = weights_of(image_tower_of(loaded.model, space=wanted))
+    fingerprint = replace(fingerprint_of(wanted), weights=weights)
     schema = schema_for(fingerprint, loaded)
     with closing(_open(loaded)) as engine:
         with Console(stderr=True).status(f"making sure of {loaded.collection} and its {len(schema.indexes)} indexes"):

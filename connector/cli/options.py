@@ -20,7 +20,9 @@ SHORT = {"limit": ("-n",)}
 
 Space = Annotated[
     str | None,
-    typer.Option("--space", help="Embedding space: clip-vit-b-32 or mini; by default that of the last ingest."),
+    typer.Option(
+        "--space", help="Embedding space, or a file ./x.toml that declares one; by default that of the last ingest."
+    ),
 ]
 Collection = Annotated[
     str | None, typer.Option("--collection", help="Name of the collection; by default that of the last ingest.")

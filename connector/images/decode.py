@@ -38,7 +38,7 @@ from connector.images.jpeg_markers import check_length, check_scans, frame_of
 from connector.images.planes import Plane, plane_of
 from connector.images.resize import ORIENTATIONS, fit
 from connector.images.structure import checked
-from connector.records import Pixels
+from connector.records import CLIP_RESIZING, Pixels, Resizing
 
 BYTES_PER_PIXEL = 32
 """Bound of one decode's peak memory, in bytes for each pixel that ``limits.max_pixels`` counts.
@@ -88,7 +88,7 @@ class _Loaded:
     orientation: int
 
 
-def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
+def decode(data: bytes, *, size: int, max_pixels: int, resizing: Resizing = CLIP_RESIZING) -> Decoded:
     """Decode a file's bytes to ``(size, size, 3)`` uint8 RGB: the first frame or page, upright, sRGB, alpha on white.
 
     An image that takes more than ``max_pixels`` is refused from its header; of a JPEG that is decoded smaller only
@@ -98,7 +98,7 @@ def decode(data: bytes, *, size: int, max_pixels: int) -> Decoded:
     with one_image(name, data):
         loaded = _load(data, name=name, size=size, max_pixels=max_pixels)
         width, height = loaded.width, loaded.height
-        pixels = fit(loaded.plane, of=(width, height), size=size, orientation=loaded.orientation)
+        pixels = fit(loaded.plane, of=(width, height), size=size, orientation=loaded.orientation, resizing=resizing)
         if ORIENTATIONS[loaded.orientation][2]:
             width, height = height, width
         found = loaded.embedded
@@ -120,14 +120,14 @@ def upright(data: bytes, *, size: int, max_pixels: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(np.broadcast_to(plane, (*plane.shape[:2], 3))))
 
 
-def prepare(image: Image.Image, *, size: int) -> Pixels:
+def prepare(image: Image.Image, *, size: int, resizing: Resizing = CLIP_RESIZING) -> Pixels:
     """The same pixels from an image that is already open in Pillow. Raises UnreadableImage if it cannot be loaded."""
     _hush_pillow()
     with one_image(image.format or "image", b""):
         image.load()
         orientation = _orientation(_exif(image))
         plane = plane_of(image, profile=image.info.get("icc_profile"))
-        return fit(plane, of=image.size, size=size, orientation=orientation)
+        return fit(plane, of=image.size, size=size, orientation=orientation, resizing=resizing)
 
 
 # ------------------------------------------------------------------------------------------------ opening and loading

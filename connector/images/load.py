@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from connector.errors import InvalidQuery, UnreadableImage
 from connector.printable import mask_credentials
-from connector.records import Pixels
+from connector.records import CLIP_RESIZING, Pixels, Resizing
 from connector.settings import LimitsSettings, WebSettings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ImageLoader:
         self._lock = threading.Lock()
         self._web: WebClient | None = None
 
-    def read(self, image: "str | Path | bytes | Image", *, size: int) -> Pixels:
+    def read(self, image: "str | Path | bytes | Image", *, size: int, resizing: Resizing = CLIP_RESIZING) -> Pixels:
         """The pixels of an image, (size, size, 3) uint8. Raises InvalidQuery, and UnreadableImage for what is none."""
         from PIL.Image import Image
 
@@ -47,14 +47,14 @@ class ImageLoader:
         if isinstance(image, Image):
             if 0 in image.size:
                 raise UnreadableImage(f"the image has {image.width}x{image.height} pixels.", reason="empty")
-            return prepare(image, size=size)
+            return prepare(image, size=size, resizing=resizing)
         if isinstance(image, bytes):
-            return decode(image, size=size, max_pixels=self._limits.max_pixels).pixels
+            return decode(image, size=size, max_pixels=self._limits.max_pixels, resizing=resizing).pixels
         if not isinstance(image, str | Path):
             raise InvalidQuery(f"the image is {type(image).__name__}; a path, bytes or a PIL image is wanted.")
         data = self._bytes_of(image)
         try:
-            return decode(data, size=size, max_pixels=self._limits.max_pixels).pixels
+            return decode(data, size=size, max_pixels=self._limits.max_pixels, resizing=resizing).pixels
         except UnreadableImage as error:
             raise UnreadableImage(f"the image {str(image)!r}: {error}", reason=error.reason) from error
 

@@ -1,4 +1,4 @@
-"""Resize and crop: the shortest edge to the tower's size, and the square in the middle, upright.
+"""Resize: the shortest edge to the tower's size and the square in the middle, or the whole image squashed, upright.
 
 The rule: what the crop does not need is cut off first, where the source's and the result's pixel grids meet, so that
 the pixels stay the reference's.
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from connector.images.planes import Plane
-from connector.records import Pixels
+from connector.records import CLIP_RESIZING, Pixels, Resizing
 
 # Orientation: how the stored rows and columns become the image: flip rows, flip columns, then transpose.
 ORIENTATIONS = {
@@ -37,19 +37,24 @@ class _Span:
     skip: int
 
 
-def fit(plane: Plane, *, of: tuple[int, int], size: int, orientation: int) -> Pixels:
-    """Shortest edge to ``size``, centre crop, upright. ``of`` is the original's (width, height) before a draft."""
+def fit(
+    plane: Plane, *, of: tuple[int, int], size: int, orientation: int, resizing: Resizing = CLIP_RESIZING
+) -> Pixels:
+    """A square of ``size``, upright. ``of`` is the original's (width, height) before a draft."""
     flip_rows, flip_columns, transpose = ORIENTATIONS[orientation]
     width, height = of
     short = min(of)
     draft = round(short / min(plane.shape[:2]))  # 1, 2, 4 or 8: a JPEG decoded smaller
-    rows = _span(height / draft, out=size * height // short, size=size, flip=flip_rows)
-    columns = _span(width / draft, out=size * width // short, size=size, flip=flip_columns)
+    if resizing.shape == "squash":
+        rows, columns = _whole(height / draft, size=size), _whole(width / draft, size=size)
+    else:
+        rows = _span(height / draft, out=size * height // short, size=size, flip=flip_rows)
+        columns = _span(width / draft, out=size * width // short, size=size, flip=flip_columns)
     source = torch.from_numpy(np.array(plane[rows.start : rows.stop, columns.start : columns.stop]))
     resized = torch.nn.functional.interpolate(
         source.unsqueeze(0).permute(0, 3, 1, 2),  # (1, channels, h, w), channels last in memory: the fast path
         scale_factor=(rows.factor, columns.factor),
-        mode="bicubic",
+        mode=resizing.interpolation,
         antialias=True,
     )
     pixels = resized.numpy()[0].transpose(1, 2, 0)[rows.skip : rows.skip + size, columns.skip : columns.skip + size]
@@ -59,6 +64,11 @@ def fit(plane: Plane, *, of: tuple[int, int], size: int, orientation: int) -> Pi
     if pixels.shape[2] == 1:
         pixels = np.broadcast_to(pixels, (size, size, 3))
     return np.ascontiguousarray(pixels)
+
+
+def _whole(length: float, *, size: int) -> _Span:
+    """All of an axis of ``length``, resized to ``size``."""
+    return _Span(start=0, stop=math.ceil(length), factor=(1 + 1e-9) * size / length, skip=0)
 
 
 @lru_cache(maxsize=1024)

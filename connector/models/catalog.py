@@ -1,79 +1,89 @@
-"""The embedding spaces we know, as data. A space is one image tower and the text towers that speak its language."""
+"""The embedding spaces: those that polyglance brings, a TOML file each in `spaces`, and those of the user's files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from connector.errors import ConfigError
+from connector.models.declaration import ImageSpec, Space, TextSpec, read_space
+from connector.models.weights import is_mclip
+from connector.settings import ModelSettings
+from connector.store.schema import Fingerprint
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-_MINI = Path(__file__).parent / "mini"
-
+SPACES = Path(__file__).parent / "spaces"
 BEST_TOWERS: Mapping[str, str] = MappingProxyType({"en": "english"})
 """The text tower to prefer where the language is known, in spaces that have it: CLIP's own was trained on English."""
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
-    """One vector space. ``image_model`` and the text models are hub names or folders for sentence-transformers.
-
-    ``mean`` and ``std`` normalise RGB values that were scaled to 0–1, per channel. ``logit_scale`` is what the space's
-    training multiplied cosines by before a softmax: 100 for CLIP (Radford et al., 2021), 20 for mini (demo/polish.py).
-    """
-
-    name: str
-    dims: int
-    image_size: int
-    image_model: str
-    text_models: Mapping[str, str]
-    languages: str
-    licence: str
-    logit_scale: float
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
-    bundled: bool = False
-
-
-SPACES: Mapping[str, Space] = MappingProxyType(
-    {
-        space.name: space
-        for space in (
-            Space(
-                name="clip-vit-b-32",
-                dims=512,
-                image_size=224,
-                image_model="sentence-transformers/clip-ViT-B-32",
-                text_models={
-                    "multilingual": "sentence-transformers/clip-ViT-B-32-multilingual-v1",
-                    "english": "sentence-transformers/clip-ViT-B-32",
-                    "xlm-roberta-large": "M-CLIP/XLM-Roberta-Large-Vit-B-32",
-                },
-                languages="50+ languages",
-                licence="MIT (image tower), Apache-2.0 (multilingual text tower)",
-                logit_scale=100.0,
-            ),
-            Space(
-                name="mini",
-                dims=128,
-                image_size=64,
-                image_model=str(_MINI / "image"),
-                text_models={"multilingual": str(_MINI / "text")},
-                languages="53 languages",
-                licence="Apache-2.0",
-                logit_scale=20.0,
-                bundled=True,
-            ),
-        )
-    }
-)
+@cache
+def space_names() -> tuple[str, ...]:
+    """The names of the spaces that polyglance brings."""
+    return tuple(sorted(file.stem for file in SPACES.glob("*.toml")))
 
 
 def find_space(name: str) -> Space:
-    """The space of this name. Raises ConfigError that lists the known ones."""
-    try:
-        return SPACES[name]
-    except KeyError:
-        raise ConfigError(f"unknown space {name!r}; known: {', '.join(SPACES)}.") from None
+    """The space of a name, or the one that a file ``*.toml`` declares.
+
+    Raises ConfigError that lists the known ones, or says what is wrong with the file.
+    """
+    if not name.endswith(".toml"):
+        return _brought(name)
+    file = Path(name).expanduser()
+    space = read_space(file)
+    if space.name in space_names():
+        raise ConfigError(f"{file}: {space.name} is a space that polyglance brings; give the file another name.")
+    return space
+
+
+@cache
+def _brought(name: str) -> Space:
+    if name not in space_names():
+        known = ", ".join(space_names())
+        raise ConfigError(f"unknown space {name!r}; known: {known}; or give a file, such as ./my-space.toml.")
+    return read_space(SPACES / f"{name}.toml")
+
+
+def image_tower_of(model: ModelSettings, *, space: Space) -> ImageSpec:
+    """The image tower of a space, with ``model.image_model`` in place of its model where that is set."""
+    return space.image if model.image_model is None else _moved(space.image, model.image_model)
+
+
+def text_tower_of(model: ModelSettings, *, space: Space, name: str | None = None) -> TextSpec:
+    """A text tower, by default that of ``model.text_tower``. Raises ConfigError for one that the space does not have.
+
+    Where no tower was set and the space has none that is called multilingual, its first one speaks.
+    ``model.text_model`` stands in for the model of the tower that the settings name; ``model.image_model`` for one that
+    is the text half of the image model.
+    """
+    name = name or model.text_tower
+    tower = space.text.get(name)
+    if tower is None and name == model.text_tower and "text_tower" not in model.model_fields_set:
+        tower = next(iter(space.text.values()))  # nobody asked for multilingual by name
+    if model.text_model is not None and name == model.text_tower:
+        return _moved(tower or TextSpec(family="sentence-transformers", model="."), model.text_model)
+    if tower is None:
+        raise ConfigError(f"space {space.name} has no text tower {name!r}; it has: {', '.join(space.text)}.")
+    if model.image_model is not None and tower.model == space.image.model:
+        return _moved(tower, model.image_model)
+    return tower
+
+
+def fingerprint_of(space: Space) -> Fingerprint:
+    """What a collection of this space remembers, but for the weights."""
+    return Fingerprint(
+        space=space.name, dims=space.dims, image_size=space.image_size, preparation=space.image.preparation
+    )
+
+
+T = TypeVar("T", ImageSpec, TextSpec)
+
+
+def _moved(tower: T, model: str) -> T:
+    """The same tower by another model's files: those that were declared prove nothing of them."""
+    moved = tower.model_copy(update={"model": model, "revision": None, "sha256": None})
+    folder = Path(model).expanduser()
+    if isinstance(moved, TextSpec) and moved.family == "sentence-transformers" and is_mclip(folder):
+        return find_space("clip-vit-b-32").text["xlm-roberta-large"].model_copy(update={"model": model})
+    return moved

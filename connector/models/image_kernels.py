@@ -15,11 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from connector.models.catalog import find_space
+from connector.models.catalog import find_space, image_tower_of
 from connector.models.kernel_choice import Choice, Measured, keep_choice, median_seconds, read_choice
-from connector.models.lookup import find_model, is_present
+from connector.models.lookup import find_model, is_present, tower_digest
 from connector.models.onnx_files import cache_folder
-from connector.models.weights import digest, module_folders
 from connector.process import has_gpu
 from connector.records import Vectors
 from connector.settings import ModelSettings
@@ -99,15 +98,14 @@ def plan_kernel(model: ModelSettings) -> str:
 
     Raises ConfigError for an unknown space.
     """
-    name = model.image_model or find_space(model.space).image_model
-    if not is_present(name, half="image"):
-        return f"not known yet: {name} is not on this machine"
+    tower = image_tower_of(model, space=find_space(model.space))
+    if not is_present(tower):
+        return f"not known yet: {tower.model} is not on this machine"
     if model.precision != "auto":
         return f"{model.precision}: model.precision says so, where it holds"
     if model.device not in ("auto", "cpu") or (model.device == "auto" and has_gpu()):
         return f"bfloat16 or float32, by measuring at load: model.device is {model.device}, and a GPU may serve it"
-    folder = find_model(name, half="image")
-    choice = load_choice(digest(module_folders(folder)[0]), device=processor())
+    choice = load_choice(tower_digest(find_model(tower), tower), device=processor())
     if choice is None:
         return "bfloat16 or float32, by measuring when it is first loaded here"
     if not choice.measured:

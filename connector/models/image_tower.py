@@ -9,6 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from connector.errors import ModelError
-from connector.models.catalog import Space, find_space
+from connector.models.catalog import find_space, fingerprint_of, image_tower_of
+from connector.models.declaration import Space
 from connector.models.image_batching import compiled_pays, find_batch, transfer_to
+from connector.models.image_families import load_image_model
 from connector.models.image_kernels import (
     LEAST_COSINE,
     Precision,
@@ -31,14 +34,15 @@ from connector.models.image_kernels import (
 from connector.models.image_onnx import FORMS, int8_forward
 from connector.models.image_onnx import LEAST_COSINE as INT8_COSINE
 from connector.models.kernel_choice import Choice
-from connector.models.loading import WithinMemory, choose_device, load_model
-from connector.models.lookup import find_model
-from connector.models.vision import Reference, Vision, keep_vision_half
-from connector.models.weights import digest, module_folders
+from connector.models.licences import check_licence
+from connector.models.loading import WithinMemory, choose_device
+from connector.models.lookup import find_model, tower_digest
+from connector.models.probe import EXACT, check_probe
+from connector.models.vision import Reference, Vision
+from connector.models.weights import check_sha256
 from connector.process import give_back
 from connector.records import Pixels, Vectors
 from connector.settings import ModelSettings
-from connector.store.schema import Fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +77,7 @@ class ImageTower:
         self.space = space
         self.device = str(device)
         self.precision: Precision = precision
-        self.fingerprint = Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size, weights=weights)
+        self.fingerprint = replace(fingerprint_of(space), weights=weights)
         self._eager = forward
         self._compiling = compiling
         self._compiled: tuple[int, Forward] | None = None  # for batches of exactly this many
@@ -89,14 +93,15 @@ class ImageTower:
         """
         space = find_space(model.space)
         device = choose_device(model.device)
-        name = model.image_model or space.image_model
-        folder = find_model(name, half="image")
-        loaded = load_model(folder, half="image")
-        keep_vision_half(loaded)
-        reference = Reference(loaded, space=space)
-        exact = _exact_vectors(reference, space=space, name=name)
-        vision = _rebuilt(reference, exact=exact)
-        weights = digest(module_folders(folder)[0])
+        tower = image_tower_of(model, space=space)
+        check_licence(space)
+        folder = find_model(tower)
+        check_sha256(folder, tower)
+        reference = load_image_model(folder, tower)
+        exact = _exact_vectors(reference, space=space, name=tower.model)
+        check_probe(exact[0], space.probe.image, what=f"image model {tower.model}", most=EXACT)
+        vision = _rebuilt(reference, exact=exact, space=space)
+        weights = tower_digest(folder, tower)
         precision: Precision
         forward: Forward
         if model.precision == "int8":
@@ -105,8 +110,8 @@ class ImageTower:
             precision, forward = _choose_precision(
                 vision, exact=exact, space=space, device=device, wanted=model.precision, weights=weights
             )
-        log.info("image_tower model=%s device=%s kernel=%s", name, device, precision)
-        del loaded, reference, vision
+        log.info("image_tower model=%s device=%s kernel=%s", tower.model, device, precision)
+        del reference, vision
         give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
 
@@ -247,11 +252,11 @@ def _exact_vectors(reference: Reference, *, space: Space, name: str) -> Vectors:
     return exact
 
 
-def _rebuilt(reference: Reference, *, exact: Vectors) -> nn.Module:
+def _rebuilt(reference: Reference, *, exact: Vectors, space: Space) -> nn.Module:
     """The quick forward pass where the model is one that we know, else the reference's own; the log says which."""
     try:
-        vision = Vision(reference.clip, mean=reference.mean, std=reference.std)
-        cosine = least_cosine(_canonical(vision, space=reference.space, device=torch.device("cpu")), exact)
+        vision = Vision(reference)
+        cosine = least_cosine(_canonical(vision, space=space, device=torch.device("cpu")), exact)
     except (TypeError, AttributeError) as error:
         log.warning("vision_fallback reason=%s", error)
         return reference

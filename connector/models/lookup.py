@@ -10,67 +10,77 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from connector.errors import ModelError
-from connector.models.weights import Half, digest, module_folders, ways_out, weight_files
+from connector.models.declaration import ImageSpec, TextSpec
+from connector.models.weights import Half, check_folder, digest, module_folders
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def find_model(name: str, *, half: Half) -> Path:
-    """The folder of a model: ``name`` itself where it is a folder, else the hub's copy, downloaded where need be.
+def find_model(tower: ImageSpec | TextSpec) -> Path:
+    """The folder of a tower's model: itself where it is a folder, else the hub's copy, downloaded where need be.
 
-    The folder is checked for what every sentence-transformers model has. Raises ModelError that says what is missing,
-    where it was looked for, and how to get it.
+    The folder is checked for what a model of its family has. Raises ModelError that says what is missing, where it was
+    looked for, and how to get it.
     """
-    folder = Path(name).expanduser()
-    if folder.exists() or not _HUB_NAME.fullmatch(name):
-        return _check_folder(folder, half=half)
-    if (found := _cached(name, half=half)) is not None:
+    folder = Path(tower.model).expanduser()
+    if not is_on_hub(tower):
+        return check_folder(folder, tower, half=half_of(tower))
+    if (found := _cached(tower)) is not None:
         return found
     from connector.models.hub import download
 
-    return _check_folder(download(name, half=half), half=half)
+    return check_folder(download(tower, half=half_of(tower)), tower, half=half_of(tower))
 
 
-def is_present(name: str, *, half: Half) -> bool:
+def is_on_hub(tower: ImageSpec | TextSpec) -> bool:
+    """Whether a tower's model is one of the hub's, not a folder."""
+    return not Path(tower.model).expanduser().exists() and _HUB_NAME.fullmatch(tower.model) is not None
+
+
+def is_present(tower: ImageSpec | TextSpec) -> bool:
     """Whether ``find_model`` would find it without a network."""
-    folder = Path(name).expanduser()
-    if not folder.exists() and _HUB_NAME.fullmatch(name):
-        return _cached(name, half=half) is not None
+    if is_on_hub(tower):
+        return _cached(tower) is not None
     try:
-        return _check_folder(folder, half=half) == folder
+        check_folder(Path(tower.model).expanduser(), tower, half=half_of(tower))
     except ModelError:
         return False
+    return True
 
 
-def weights_of(name: str, *, half: Half) -> str | None:
+def weights_of(tower: ImageSpec | TextSpec) -> str | None:
     """The digest of a model's weights, None where it is not on this machine; nothing is loaded or downloaded.
 
     Raises ModelError where its files cannot be read.
     """
-    return digest(module_folders(find_model(name, half=half))[0]) if is_present(name, half=half) else None
+    return tower_digest(find_model(tower), tower) if is_present(tower) else None
 
 
-def _check_folder(folder: Path, *, half: Half) -> Path:
-    if not folder.is_dir():
-        kind = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ModelError(f"the {half} model {folder} {kind}. {ways_out(half, name=None)}")
-    first, *_ = [*module_folders(folder), folder]
-    for wanted in (first, first / "config.json"):
-        if not wanted.exists():
-            raise ModelError(f"the {half} model in {folder} is incomplete: {wanted} is missing. Fetch it again.")
-    if not weight_files(first):
-        raise ModelError(
-            f"the {half} model in {folder} is incomplete: {first} has no weights "
-            f"(model.safetensors or pytorch_model.bin). Fetch it again."
-        )
-    return folder
+def tower_digest(folder: Path, tower: ImageSpec | TextSpec) -> str:
+    """The digest of the weights in a tower's folder."""
+    return digest(module_folders(folder)[0], name=tower.weights)
 
 
-def _cached(name: str, *, half: Half) -> Path | None:
-    """The hub cache's copy where it is whole; a half-finished download counts as none."""
-    kept = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+def half_of(tower: ImageSpec | TextSpec) -> Half:
+    """Which half of a space a tower is."""
+    return "image" if isinstance(tower, ImageSpec) else "text"
+
+
+def snapshot(tower: ImageSpec | TextSpec) -> Path | None:
+    """The folder where the hub's cache keeps a model, whole or not; None where it has none."""
+    kept = Path(constants.HF_HUB_CACHE) / f"models--{tower.model.replace('/', '--')}"
     try:
-        commit = (kept / "refs" / "main").read_text(encoding="ascii").strip()
-        return _check_folder(kept / "snapshots" / commit, half=half)
-    except (OSError, ValueError, ModelError):
+        commit = tower.revision or (kept / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    folder = kept / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def _cached(tower: ImageSpec | TextSpec) -> Path | None:
+    """The hub cache's copy where it is whole; a half-finished download counts as none."""
+    folder = snapshot(tower)
+    try:
+        return None if folder is None else check_folder(folder, tower, half=half_of(tower))
+    except ModelError:
         return None

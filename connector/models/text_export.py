@@ -86,7 +86,7 @@ def export(model: TextModel, *, folder: Path, out: Path) -> ExportedTower:
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        made_of = fingerprint(folder)
+        made_of = fingerprint(folder, reading=model.reading)
         exported = ExportedTower(draft, folder, rules, PROBES, _vectors(model, PROBES))
         if not _is_same(folder / TOKENIZER, tokenizer):
             (draft / TOKENIZER).write_text(tokenizer, encoding="utf-8")
@@ -101,7 +101,7 @@ def export(model: TextModel, *, folder: Path, out: Path) -> ExportedTower:
 
 def export_once(model: TextModel, *, folder: Path, exact: bool) -> TextRunner | None:
     """Export a model into the cache and open it; None, also at later starts, where it does not do what torch does."""
-    out = cached_folder(folder)
+    out = cached_folder(folder, reading=model.reading)
     refusal = out.with_name(f"{out.name}.refused")
     versions = " ".join(f"{name} {version(name)}" for name in LIBRARIES)
     if refusal.exists() and refusal.read_text(encoding="utf-8").startswith(versions):
@@ -127,7 +127,14 @@ def _tokenizer(model: TextModel) -> tuple[TokenizerRules, str]:
         raise ModelError(f"the tokenizer {type(model.tokenizer).__name__} is none of the Rust library's")
     if model.tokenizer.padding_side != "right" or model.tokenizer.truncation_side != "right":
         raise ModelError("the tokenizer pads or cuts texts at their start")
-    rules = TokenizerRules(model.max_length, int(model.tokenizer.pad_token_id), str(model.tokenizer.pad_token))
+    rules = TokenizerRules(
+        model.max_length,
+        int(model.tokenizer.pad_token_id),
+        str(model.tokenizer.pad_token),
+        fixed=model.fixed,
+        lowercase=model.preparation.lowercase,
+        clean=model.preparation.clean,
+    )
     return rules, str(backend.to_str())
 
 
@@ -151,6 +158,7 @@ def _is_same(file: Path, tokenizer: str) -> bool:
 def _write_graph(model: TextModel, path: Path) -> None:
     """The graph in float32: ids and mask, (texts, tokens) int64 -> vectors, (texts, dims)."""
     tokens = model.tokenize(PROBES)
+    free = {0: "texts"} if model.fixed else {0: "texts", 1: "tokens"}
     with quiet():
         torch.onnx.export(
             model.module,
@@ -158,7 +166,7 @@ def _write_graph(model: TextModel, path: Path) -> None:
             str(path),
             input_names=["ids", "mask"],
             output_names=["vectors"],
-            dynamic_shapes=({0: "texts", 1: "tokens"}, {0: "texts", 1: "tokens"}),
+            dynamic_shapes=(free, free),
             external_data=False,
             dynamo=True,
             verbose=False,

@@ -95,9 +95,9 @@ class ExportedTower:
         return TextTokenizer.read(own if own.exists() else self.model / TOKENIZER, self.rules)
 
 
-def fingerprint(folder: Path) -> str:
-    """What a model's export is named after: its weights, and every file that says how they are read."""
-    parts = [str(EXPORT)]
+def fingerprint(folder: Path, *, reading: str = "") -> str:
+    """What a model's export is named after: its weights, and every file and declaration that says how they are read."""
+    parts = [str(EXPORT), *([reading] if reading else [])]
     for module in dict.fromkeys([folder, *module_folders(folder)]):
         parts += [digest(module)] if weight_files(module) else []
         names = sorted({file.name for pattern in _RULES for file in module.glob(pattern)})
@@ -105,15 +105,15 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def cached_folder(model: Path) -> Path:
+def cached_folder(model: Path, *, reading: str = "") -> Path:
     """Where the export of a model is kept that was not shipped with it."""
-    return cache_folder() / f"{model.resolve().name}-{fingerprint(model)}"
+    return cache_folder() / f"{model.resolve().name}-{fingerprint(model, reading=reading)}"
 
 
-def find_exports(model: Path) -> Iterator[ExportedTower]:
-    """The exports of a model's very weights that are on this machine, the shipped one first."""
-    made_of = fingerprint(model)
-    for folder in (model / SHIPPED, cached_folder(model)):
+def find_exports(model: Path, *, reading: str = "") -> Iterator[ExportedTower]:
+    """The exports of a model's very weights that are on this machine, read so, the shipped one first."""
+    made_of = fingerprint(model, reading=reading)
+    for folder in (model / SHIPPED, cached_folder(model, reading=reading)):
         if (found := ExportedTower.read(folder, model=model, fingerprint=made_of)) is not None:
             yield found
 
@@ -134,9 +134,11 @@ def encoder_of(exported: ExportedTower, file: Path) -> Encode | None:
         log.warning("tokenizer_unreadable path=%s: %s", exported.folder, error)
         return None
 
+    names = {each.name for each in session.get_inputs()}  # a model without a mask has no input for one
+
     def encode(texts: Sequence[str]) -> Vectors:
-        tokens = tokenize(texts)
-        (vectors,) = session.run(None, {"ids": tokens.ids, "mask": tokens.mask})
+        tokens = tokenize(texts)._asdict()
+        (vectors,) = session.run(None, {name: tokens[name] for name in names})
         return np.asarray(vectors, dtype=np.float32)
 
     return encode

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from connector.errors import ConfigError, ModelError
+from connector.models.declaration import TextSpec
 from connector.models.image_tower import has_bfloat16
 from connector.models.loading import choose_device, first_line
 from connector.models.onnx_files import missing_libraries
@@ -25,7 +26,7 @@ from connector.settings import ModelSettings
 log = logging.getLogger(__name__)
 
 
-def load_runner(folder: Path, *, model: ModelSettings) -> TextRunner:
+def load_runner(folder: Path, spec: TextSpec, *, model: ModelSettings) -> TextRunner:
     """The model in a folder, ready to run: by torch, or by ONNX Runtime where it could be exported just now.
 
     Raises ConfigError for a device that is not there, or where ONNX is wanted and cannot be made; ModelError where the
@@ -33,7 +34,7 @@ def load_runner(folder: Path, *, model: ModelSettings) -> TextRunner:
     """
     device = choose_device(model.device)
     wanted = device.type == "cpu" and is_export_wanted(model, weights=weight_bytes(folder))
-    loaded = load_text_model(folder)
+    loaded = load_text_model(folder, spec)
     exported = _exported(loaded, folder=folder, exact=model.precision == "float32") if wanted else None
     return exported or torch_runner(loaded, device=device, precision=model.precision)
 

@@ -12,11 +12,15 @@ from typing import Self
 
 import numpy as np
 
-from connector.errors import ConfigError, ModelError
-from connector.models.catalog import Space, find_space
+from connector.errors import ModelError
+from connector.models.catalog import find_space, text_tower_of
+from connector.models.declaration import Space, TextSpec
+from connector.models.licences import check_licence
 from connector.models.lookup import find_model, is_present
+from connector.models.probe import ROUNDED, check_probe
 from connector.models.text_kernels import WORTHWHILE, load_choice, open_best
 from connector.models.text_onnx import TextRunner, find_exports, is_runtime_there, weight_bytes
+from connector.models.weights import check_sha256
 from connector.process import has_gpu
 from connector.records import Vectors
 from connector.settings import ModelSettings
@@ -30,27 +34,34 @@ BATCH = 64
 class TextTower:
     """The text half of a space, loaded and ready. One caller at a time."""
 
-    def __init__(self, runner: TextRunner, *, space: Space) -> None:
+    def __init__(self, runner: TextRunner, *, space: Space, prompt: str = "{}") -> None:
         self.space = space
         self.runtime = runner.runtime
         self.kernel = runner.kernel
         self._encode = runner.encode
+        self._prompt = prompt
 
     @classmethod
     def load(cls, model: ModelSettings, *, tower: str | None = None) -> Self:
         """A tower of ``model.space``: ``model.text_tower``, from ``model.text_model`` where that is set, or another.
 
-        Raises ConfigError for an unknown space, tower or device, ModelError where the weights are missing, broken,
-        of another kind or of other dims.
+        Raises ConfigError for an unknown space, tower or device, or a licence that was not accepted; ModelError where
+        the weights are missing, broken, of another kind or of other dims.
         """
         space = find_space(model.space)
-        name = model_name(model, space=space, tower=tower)
-        runner = _runner(find_model(name, half="text"), model=model)
-        log.info("text_tower model=%s runtime=%s kernel=%s", name, runner.runtime, runner.kernel)
-        made = cls(runner, space=space)
-        dims = made.embed(["a"]).shape[1]
+        spec = text_tower_of(model, space=space, name=tower)
+        check_licence(space)
+        folder = find_model(spec)
+        check_sha256(folder, spec)
+        runner = _runner(folder, spec, model=model)
+        log.info("text_tower model=%s runtime=%s kernel=%s", spec.model, runner.runtime, runner.kernel)
+        made = cls(runner, space=space, prompt=spec.prompt)
+        probe = made.embed([space.probe.text])[0]
+        dims = len(probe)
         if dims != space.dims:
-            raise ModelError(f"the text model {name} gives {dims} dims, space {space.name} has {space.dims}.")
+            raise ModelError(f"the text model {spec.model} gives {dims} dims, space {space.name} has {space.dims}.")
+        if spec is space.text.get(space.probe.tower):
+            check_probe(probe, space.probe.vector, what=f"text model {spec.model}", most=ROUNDED)
         return made
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -61,7 +72,7 @@ class TextTower:
         """
         if not texts:
             return np.empty((0, self.space.dims), dtype=np.float32)
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [self._prompt.replace("{}", text.encode("utf-8", "replace").decode("utf-8")) for text in texts]
         order = sorted(range(len(clean)), key=lambda number: len(clean[number]))  # like lengths pad one another least
         batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         found = np.concatenate([self._encode([clean[number] for number in batch]) for batch in batches])
@@ -71,15 +82,15 @@ class TextTower:
         return unit
 
 
-def _runner(folder: Path, *, model: ModelSettings) -> TextRunner:
+def _runner(folder: Path, spec: TextSpec, *, model: ModelSettings) -> TextRunner:
     """What runs the model in a folder: ONNX Runtime where its files are there and hold, else torch."""
     if is_onnx_first(model, folder=folder):
-        for exported in find_exports(folder):
+        for exported in find_exports(folder, reading=spec.reading):
             if (found := open_best(exported, exact=model.precision == "float32")) is not None:
                 return found
     from connector.models.text_torch import load_runner
 
-    return load_runner(folder, model=model)
+    return load_runner(folder, spec, model=model)
 
 
 def is_onnx_first(model: ModelSettings, *, folder: Path) -> bool:
@@ -90,37 +101,20 @@ def is_onnx_first(model: ModelSettings, *, folder: Path) -> bool:
     return on_cpu or weight_bytes(folder) < WORTHWHILE
 
 
-def model_name(model: ModelSettings, *, space: Space, tower: str | None = None) -> str:
-    """The name or folder of a text tower, by default of ``model.text_tower``. Raises ConfigError for an unknown one.
-
-    ``model.text_model`` stands in for the tower that the settings name; ``model.image_model`` for one that is the text
-    half of the image model.
-    """
-    tower = tower or model.text_tower
-    if model.text_model is not None and tower == model.text_tower:
-        return model.text_model
-    try:
-        name = space.text_models[tower]
-    except KeyError:
-        known = ", ".join(space.text_models)
-        raise ConfigError(f"space {space.name} has no text tower {tower!r}; it has: {known}.") from None
-    return model.image_model if model.image_model is not None and name == space.image_model else name
-
-
 def plan_runner(model: ModelSettings) -> str:
     """What will run the text tower of the settings and why, from its files alone: nothing is loaded or fetched.
 
     Raises ConfigError for an unknown space or tower.
     """
-    name = model_name(model, space=find_space(model.space))
-    if not is_present(name, half="text"):
-        return f"not known yet: {name} is not on this machine"
-    folder = find_model(name, half="text")
+    spec = text_tower_of(model, space=find_space(model.space))
+    if not is_present(spec):
+        return f"not known yet: {spec.model} is not on this machine"
+    folder = find_model(spec)
     if model.text_runtime == "torch":
         return "torch: model.text_runtime says so"
     if not is_onnx_first(model, folder=folder):
         return f"torch: model.device is {model.device}, and a GPU may serve it"
-    exported = next(find_exports(folder), None)
+    exported = next(find_exports(folder, reading=spec.reading), None)
     if exported is None:
         return f"torch, unless it can be exported: there are no files for ONNX Runtime of {folder.name} yet"
     choice = load_choice(exported)
@@ -131,4 +125,4 @@ def plan_runner(model: ModelSettings) -> str:
 
 def is_tower_present(model: ModelSettings, *, space: Space, tower: str) -> bool:
     """Whether a tower's weights are on this machine; nothing is fetched."""
-    return tower in space.text_models and is_present(model_name(model, space=space, tower=tower), half="text")
+    return tower in space.text and is_present(text_tower_of(model, space=space, name=tower))

@@ -1,83 +1,95 @@
-"""CLIP's vision half, rebuilt from its loaded weights so that nothing is computed twice or thrown away.
+"""A vision transformer, CLIP's or SigLIP's, rebuilt from its weights so that nothing is computed twice or thrown away.
 
 Against transformers' own forward pass, which gives the same vectors: normalising and the patch embedding are one
 matrix product on raw pixels, query, key and value another; QuickGELU is PyTorch's fused SiLU, its factor of 1.702
-moved into the weights on both sides; and the last layer computes the class token only, since nothing else is read.
+moved into the weights on both sides. CLIP's last layer computes the class token only, since nothing else is read;
+SigLIP's head reads all tokens, and its query is a constant.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from connector.models.catalog import Space
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 _ACTIVATIONS: Mapping[str, tuple[float, Callable[[Tensor], Tensor]]] = MappingProxyType(
     {
         # x * sigmoid(1.702 x): CLIP's own, the sigmoid approximation of Hendrycks and Gimpel, 2016
         "quick_gelu": (1.702, partial(functional.silu, inplace=True)),
         "gelu": (1.0, functional.gelu),
+        "gelu_pytorch_tanh": (1.0, partial(functional.gelu, approximate="tanh")),
     }
 )
 """By their names in a configuration: ``activation(x)`` is the function at ``scale * x``, times ``scale``."""
 
 
-class Reference(nn.Module):
-    """The forward pass as sentence-transformers runs it: the yardstick, and what runs where ``Vision`` cannot.
+class VisionParts(NamedTuple):
+    """What ``Vision`` is rebuilt from: transformers' vision transformer, the map into the space, its configuration."""
 
-    ``clip`` is the transformers model; ``mean`` and ``std`` are its own preprocessor's, or else the space's.
+    transformer: Any
+    projection: nn.Linear | None
+    config: Any
+
+
+class Reference(nn.Module):
+    """The forward pass as the model's own library runs it: the yardstick, and what runs where ``Vision`` cannot.
+
+    ``run`` takes normalised images, (n, 3, size, size). ``parts`` is None for an architecture that we do not rebuild.
     """
 
-    def __init__(self, model: "SentenceTransformer", *, space: Space) -> None:
+    def __init__(
+        self,
+        run: nn.Module,
+        *,
+        parts: VisionParts | None,
+        kind: str,
+        image_size: int | None,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
         super().__init__()
-        inner: Any = model[0]
-        self.space = space
-        self.model = model
-        self.clip: Any = inner.model
-        self.image_size = getattr(getattr(self.clip.config, "vision_config", None), "image_size", None)
-        processor = getattr(inner.processor, "image_processor", None)
-        self.mean = tuple(getattr(processor, "image_mean", None) or space.mean)
-        self.std = tuple(getattr(processor, "image_std", None) or space.std)
+        self.run = run
+        self.parts = parts
+        self.kind = kind
+        self.image_size = image_size
+        self.mean, self.std = mean, std
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, size, size, 3) uint8 -> (n, dims)."""
-        dtype = next(self.model.parameters()).dtype
+        dtype = next(self.run.parameters()).dtype
         # (x / 255 - mean) / std == x * scale + shift, per channel
         scale = torch.tensor([1.0 / (255.0 * s) for s in self.std], device=pixels.device)
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
         normal = torch.addcmul(shift, pixels.float(), scale)
-        images = normal.to(dtype).permute(0, 3, 1, 2).contiguous()
-        vectors: Tensor = self.model({"pixel_values": images, "modality": "image"})["sentence_embedding"]
+        vectors: Tensor = self.run(normal.to(dtype).permute(0, 3, 1, 2).contiguous())
         return vectors
 
 
 class Vision(nn.Module):
     """Pixels to vectors: (n, size, size, 3) uint8 -> (n, dims) in the weights' type, not normalised."""
 
-    def __init__(self, clip: Any, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Take over the weights of a transformers ``CLIPModel``. Raises TypeError where it is none that we know."""
+    def __init__(self, reference: Reference) -> None:
+        """Take over the weights of a reference. Raises TypeError for an architecture that we do not know."""
         super().__init__()
-        config = getattr(clip.config, "vision_config", None)
-        if clip.config.model_type != "clip" or config is None or config.hidden_act not in _ACTIVATIONS:
-            raise TypeError(f"a {clip.config.model_type} is no CLIP with one of {', '.join(_ACTIVATIONS)}")
-        vision = clip.vision_model
-        self._patch = int(config.patch_size)
-        self.image_size = int(config.image_size)
-        self.patches = _patches(vision.embeddings.patch_embedding.weight, mean=mean, std=std)
-        positions = vision.embeddings.position_embedding.weight
-        self.first = nn.Parameter((vision.embeddings.class_embedding + positions[0])[None, None])  # (1, 1, width)
-        self.positions = nn.Parameter(positions[1:].clone())  # (patches, width)
-        self.norm_in = vision.pre_layrnorm
+        parts = reference.parts
+        if parts is None or parts.config.hidden_act not in _ACTIVATIONS:
+            raise TypeError(f"a {reference.kind} is no CLIP or SigLIP with one of {', '.join(_ACTIVATIONS)}")
+        vision, config = parts.transformer, parts.config
+        embeddings = vision.embeddings
+        self._patch, self.image_size = int(config.patch_size), int(config.image_size)
+        self.patches = _patches(embeddings.patch_embedding, mean=reference.mean, std=reference.std)
+        positions = embeddings.position_embedding.weight
+        has_class = hasattr(embeddings, "class_embedding")
+        self.first = nn.Parameter((embeddings.class_embedding + positions[0])[None, None]) if has_class else None
+        self.positions = nn.Parameter(positions[1 if has_class else 0 :].clone())  # (patches, width)
+        self.norm_in = vision.pre_layrnorm if has_class else nn.Identity()
         self.blocks = nn.ModuleList(_Block(layer, config=config) for layer in vision.encoder.layers)
         self.norm_out = vision.post_layernorm
-        self.projection = clip.visual_projection
+        self.pool = None if has_class else _AttentionPool(vision.head, config=config)
+        self.projection = parts.projection or nn.Identity()
         self.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -87,22 +99,51 @@ class Vision(nn.Module):
     def cut(self, pixels: Tensor) -> Tensor:
         """Pixels as patches, from -128 to 127: whole numbers, which are exact in bfloat16 too.
 
-        (n, size, size, 3) uint8 -> (n, patches, 3 * patch * patch).
+        (n, size, size, 3) uint8 -> (n, patches, 3 * patch * patch). What is over at the right and below is left out,
+        as a convolution does.
         """
         n, patch, grid = len(pixels), self._patch, pixels.shape[1] // self._patch
+        pixels = pixels[:, : grid * patch, : grid * patch].contiguous()
         centred = pixels.bitwise_xor(128).view(torch.int8).view(n, grid, patch, grid, 3 * patch).transpose(2, 3)
-        return centred.reshape(n, grid * grid, 3 * patch * patch).to(self.first.dtype)
+        return centred.reshape(n, grid * grid, 3 * patch * patch).to(self.positions.dtype)
 
     def from_patches(self, patches: Tensor) -> Tensor:
         """The vectors of images that were ``cut``; the mean and the deviation of pixels stand in the weights."""
-        embedded = self.patches(patches) + self.positions
-        x = torch.cat([self.first.expand(len(patches), 1, -1), embedded], dim=1)
-        x = self.norm_in(x)  # (n, 1 + patches, width)
+        x = self.patches(patches) + self.positions
+        if self.first is not None:
+            x = torch.cat([self.first.expand(len(patches), 1, -1), x], dim=1)
+        x = self.norm_in(x)  # (n, tokens, width)
         for block in self.blocks[:-1]:
             x = block(x)
         last: Any = self.blocks[-1]
-        vectors: Tensor = self.projection(self.norm_out(last.first_token(x)))
+        pooled = self.norm_out(last.first_token(x)) if self.pool is None else self.pool(self.norm_out(last(x)))
+        vectors: Tensor = self.projection(pooled)
         return vectors
+
+
+class _AttentionPool(nn.Module):
+    """SigLIP's head: one learned question to all tokens, whose queries are a constant, then two linear layers."""
+
+    def __init__(self, head: Any, *, config: Any) -> None:
+        super().__init__()
+        attention, width = head.attention, config.hidden_size
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        self._heads = config.num_attention_heads
+        self._activation = _ACTIVATIONS[config.hidden_act][1]
+        scale = _ACTIVATIONS[config.hidden_act][0]
+        self.query = nn.Parameter(functional.linear(head.probe, weight[:width], bias[:width]))  # (1, 1, width)
+        self.inputs = _linear(weight[width:], bias[width:])
+        self.output, self.norm = attention.out_proj, head.layernorm
+        self.up = _scaled(head.mlp.fc1, weight=scale, bias=scale)
+        self.down = _scaled(head.mlp.fc2, weight=1 / scale, bias=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, width) -> (n, width)."""
+        keys, values = (_by_head(part, self._heads) for part in self.inputs(x).chunk(2, dim=-1))
+        queries = _by_head(self.query.expand(len(x), 1, -1), self._heads)
+        pooled = self.output(_attend(queries, keys, values))[:, 0]
+        done: Tensor = pooled + self.down(self._activation(self.up(self.norm(pooled))))
+        return done
 
 
 class _Block(nn.Module):
@@ -121,8 +162,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All tokens: (n, tokens, width) -> the same."""
-        queries, keys, values = (self._by_head(part) for part in self.inputs(self.norm1(x)).chunk(3, dim=-1))
-        x = x + self.output(self._attend(queries, keys, values))
+        queries, keys, values = (_by_head(part, self._heads) for part in self.inputs(self.norm1(x)).chunk(3, dim=-1))
+        x = x + self.output(_attend(queries, keys, values))
         done: Tensor = x + self._mlp(self.norm2(x))
         return done
 
@@ -130,31 +171,35 @@ class _Block(nn.Module):
         """The class token alone: (n, tokens, width) -> (n, width)."""
         normal, width = self.norm1(x), x.shape[-1]
         weight, bias = self.inputs.weight, self.inputs.bias
-        queries = self._by_head(functional.linear(normal[:, 0], weight[:width], bias[:width])[:, None])
+        queries = _by_head(functional.linear(normal[:, 0], weight[:width], bias[:width])[:, None], self._heads)
         both = functional.linear(normal, weight[width:], bias[width:])
-        keys, values = (self._by_head(part) for part in both.chunk(2, dim=-1))
-        first = x[:, 0] + self.output(self._attend(queries, keys, values))[:, 0]
+        keys, values = (_by_head(part, self._heads) for part in both.chunk(2, dim=-1))
+        first = x[:, 0] + self.output(_attend(queries, keys, values))[:, 0]
         done: Tensor = first + self._mlp(self.norm2(first))
         return done
-
-    def _by_head(self, part: Tensor) -> Tensor:
-        n, tokens, _ = part.shape
-        return part.view(n, tokens, self._heads, -1).transpose(1, 2)  # (n, heads, tokens, width / heads)
-
-    @staticmethod
-    def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
 
     def _mlp(self, x: Tensor) -> Tensor:
         down: Tensor = self.down(self._activation(self.up(x)))
         return down
 
 
-def _patches(kernel: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Linear:
-    """The patch embedding on pixels from -128 to 127: ``kernel`` is (width, 3, patch, patch) on normalised ones."""
+def _by_head(part: Tensor, heads: int) -> Tensor:
+    n, tokens, _ = part.shape
+    return part.reshape(n, tokens, heads, -1).transpose(1, 2)  # (n, heads, tokens, width / heads)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+
+
+def _patches(embedding: nn.Conv2d, *, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Linear:
+    """The patch embedding on pixels from -128 to 127: its kernel is (width, 3, patch, patch) on normalised ones."""
+    kernel = embedding.weight.double()
     means, stds = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
-    weight = kernel.double() / (255 * stds)
-    bias = (kernel.double() * ((128 / 255 - means) / stds)).sum(dim=(1, 2, 3))
+    weight = kernel / (255 * stds)
+    bias = (kernel * ((128 / 255 - means) / stds)).sum(dim=(1, 2, 3))
+    if embedding.bias is not None:
+        bias = bias + embedding.bias
     return _linear(weight.permute(0, 2, 3, 1).flatten(1).float(), bias.float())
 
 
@@ -171,11 +216,3 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     made.weight, made.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias)
     return made
-
-
-def keep_vision_half(model: "SentenceTransformer") -> None:
-    """Let go of CLIP's text half, which is 250 MB in ViT-B/32; the English text tower loads its own."""
-    clip: Any = model[0].model
-    for name in ("text_model", "text_projection"):
-        if hasattr(clip, name):
-            delattr(clip, name)

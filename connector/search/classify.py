@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from connector.errors import InvalidQuery
-from connector.models.catalog import find_space
 from connector.records import StoredPoint, Vectors
 from connector.search.client import ImageSearch
 from connector.search.options import check_text
@@ -78,13 +77,13 @@ class Labels:
             made.append(search.embed_texts(sentences[start : start + SENTENCES], language=language))
         vectors = np.concatenate(made).reshape(len(names), len(chosen), -1).mean(axis=1)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return cls(tuple(names), unit, find_space(search.info().schema.fingerprint.space).logit_scale)
+        return cls(tuple(names), unit, search.score_scale())
 
     def ranked(self, vectors: Vectors) -> list[tuple[Label, ...]]:
         """The labels for each image's vector, (n, dims), best first.
 
         A probability is the softmax of the cosines at the sharpness the space was trained with
-        (``Space.logit_scale``); ``score`` is the cosine itself.
+        (``connector.models.declaration.Score``); ``score`` is the cosine itself.
         """
         scores = vectors @ self.vectors.T  # (n, labels)
         odds = np.exp(self.sharpness * (scores - scores.max(axis=1, keepdims=True)))

@@ -88,6 +88,10 @@ class ImageSearch:
             raise
         return search
 
+    def score_scale(self) -> float:
+        """What cosines are multiplied by before a softmax chooses among labels. Raises ModelError."""
+        return self._encoder.score_scale()
+
     def text(self, text: str, **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to a text in any language, best first. Raises InvalidQuery.
 

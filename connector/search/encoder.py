@@ -13,7 +13,7 @@ import numpy as np
 
 from connector.errors import CollectionMismatch, InvalidQuery
 from connector.images.load import IMAGES, ImageLoader
-from connector.models.catalog import find_space
+from connector.models.catalog import find_space, fingerprint_of
 from connector.records import Vector, Vectors
 from connector.search.options import as_point_id, check_language, check_texts, is_number, shown
 from connector.search.query import ImagePart, Part, PointPart, Query, TextPart
@@ -63,11 +63,11 @@ class QueryEncoder:
 
     def images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
         """The vectors of images. Raises InvalidQuery that names the image."""
-        size = self._space.image_size
+        size, resizing = self._space.image_size, self._space.image.resizing
         found = [np.empty((0, self._space.dims), dtype=np.float32)]
         for start in range(0, len(images), IMAGES):
             some = images[start : start + IMAGES]
-            pixels = np.stack([self._loader.read(each, size=size) for each in some])
+            pixels = np.stack([self._loader.read(each, size=size, resizing=resizing) for each in some])
             tower = self._tower()
             with self._image_lock:
                 found.append(tower.embed(pixels))  # (some, size, size, 3) -> (some, dims)
@@ -97,8 +97,13 @@ class QueryEncoder:
 
     def check_collection(self) -> None:
         """Raise CollectionMismatch where the collection was built by another space than the settings ask for."""
-        space = self._space
-        self._check_fingerprint(Fingerprint(space=space.name, dims=space.dims, image_size=space.image_size))
+        self._check_fingerprint(fingerprint_of(self._space))
+
+    def score_scale(self) -> float:
+        """What the space's model was trained to multiply cosines by before it chose among texts."""
+        from connector.models.score import score_scale
+
+        return score_scale(self._settings.model)
 
     def _tower(self) -> "ImageTower":
         with self._loading:

@@ -136,6 +136,8 @@ class Fingerprint:
     image_size: int
     pixels: int = PIXELS_VERSION
     weights: str | None = None
+    preparation: str = ""
+    """How images are resized and normalised, where that is not CLIP's way."""
 
     def differences(self, other: "Fingerprint") -> list[str]:
         """What tells the two apart, as readable pieces; unknown weights differ from nothing.
@@ -147,7 +149,7 @@ class Fingerprint:
         for name, ours in asdict(self).items():
             theirs = getattr(other, name)
             if name != "pixels" and ours != theirs and None not in (ours, theirs):
-                pieces.append(f"{name}: {ours} here, {theirs} there")
+                pieces.append(f"{name}: {ours or 'as CLIP does'} here, {theirs or 'as CLIP does'} there")
         return pieces
 
 
@@ -266,8 +268,11 @@ class CollectionSchema:
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value that ``from_json`` reads back."""
+        told = asdict(self.fingerprint)
+        if not self.fingerprint.preparation:
+            del told["preparation"]  # CLIP's way, as in every collection of before
         return {
-            "fingerprint": asdict(self.fingerprint),
+            "fingerprint": told,
             "meta_fields": dict(self.meta_fields),
             "linked_fields": list(self.linked_fields),
             **({} if self.words is None else {"words": asdict(self.words)}),

@@ -101,6 +101,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "connector.cli.collection",
         "Look at a collection, make, name, back up, move or delete it.",
     ),
+    "space": (
+        "connector.cli.space",
+        "Look at embedding spaces and their models: list, show, check, fetch and convert them.",
+    ),
 }
 """By name: the module that holds the command in its ``app``, and the command's line in the help."""
 
@@ -111,7 +115,7 @@ class LazyCommands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module, _ = COMMANDS[name]
         found = typer.main.get_command(import_module(module).app)
-        if name == "collection":  # a group of its own, called by its module's name
+        if name in ("collection", "space"):  # groups of their own, called by their modules' names
             found.name = name
             return found
         return found.commands[name] if isinstance(found, typer.core.TyperGroup) else found

@@ -40,16 +40,16 @@ def plan(
 
     polyglance plan --images 1e9 --set qdrant.replicas=2
     """
-    from connector.models.catalog import find_space
+    from connector.models.catalog import find_space, fingerprint_of
     from connector.settings import Settings
-    from connector.store.schema import Fingerprint, schema_for
+    from connector.store.schema import schema_for
     from workers.sizing import plan as planning
 
     if not images.is_integer():
         raise ConfigError(f"--images {images} is no whole number of images.")
     loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
     wanted = find_space(loaded.model.space)
-    fingerprint = Fingerprint(space=wanted.name, dims=wanted.dims, image_size=wanted.image_size)
+    fingerprint = fingerprint_of(wanted)
     schema = schema_for(fingerprint, loaded)
     found = planning.plan(
         int(images),

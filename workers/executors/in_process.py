@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from unicodedata import normalize
 
 from connector.errors import CollectionMissing
+from connector.models.catalog import find_space
 from connector.records import Payload
 from connector.settings import Settings
 from connector.store.engine import Engine
@@ -76,7 +77,7 @@ class LazyExecutor:
         engine = self._opened()
         with suppress(CollectionMissing):
             there = engine.info().schema
-            if there.fingerprint.space == settings.model.space:
+            if there.fingerprint.space == find_space(settings.model.space).name:
                 engine.create(CollectionSchema(there.fingerprint, meta_fields=settings.qdrant.meta_fields))
                 return True
         return False

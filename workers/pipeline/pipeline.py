@@ -322,7 +322,10 @@ class Pipeline:
     def _image(self, hashed: Hashed) -> Image | Reject:
         blob = hashed.blob
         try:
-            decoded = decode(blob.data, size=self.tower.space.image_size, max_pixels=self._limits.max_pixels)
+            space = self.tower.space
+            decoded = decode(
+                blob.data, size=space.image_size, max_pixels=self._limits.max_pixels, resizing=space.image.resizing
+            )
             with one_image(decoded.format, b""):
                 content = {**content_of(blob.data, decoded, content_hash=hashed.content_hash), **hashed.text}
                 payload = describe(blob, content, now=self._clock())

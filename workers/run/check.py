@@ -36,7 +36,7 @@ from connector.errors import (
     UnreadableImage,
 )
 from connector.extras import require
-from connector.records import StoredPoint
+from connector.records import CLIP_RESIZING, StoredPoint
 from connector.run_status import RunStatus
 from connector.settings import Settings
 from connector.store.audit import LISTS, fault_of, find_damage
@@ -251,13 +251,15 @@ class _Images:
                 self._blind = True
                 self._notes.add("unknown", self._settings.collection, f"no vector was held against its image: {error}")
         pixels, whole = [], []
-        size = self._tower.fingerprint.image_size if self._tower is not None else 64
+        size = self._tower.space.image_size if self._tower is not None else 64
+        resizing = self._tower.space.image.resizing if self._tower is not None else CLIP_RESIZING
         for point in points:
             data = self._bytes_of(point)
             if data is None:
                 continue
             try:
-                pixels.append(decode(data, size=size, max_pixels=self._settings.limits.max_pixels).pixels)
+                most = self._settings.limits.max_pixels
+                pixels.append(decode(data, size=size, max_pixels=most, resizing=resizing).pixels)
                 whole.append(point)
             except UnreadableImage as error:
                 self._notes.add("image", point.id, f"its image cannot be decoded any more: {error}")

@@ -7,7 +7,8 @@ elsewhere, which a test holds; another holds the sum against a real run. No heav
 
 from dataclasses import dataclass
 
-from connector.models.catalog import Space, find_space
+from connector.models.catalog import find_space
+from connector.models.declaration import Space
 from connector.settings import Settings
 from connector.store.open import capabilities_of
 from workers.sizing.plan import CODE_BITS, CODE_EXTRA, ID_BYTES

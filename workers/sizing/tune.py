@@ -25,6 +25,7 @@ import torch
 
 from connector.errors import SourceError, UnreadableImage
 from connector.images.decode import decode
+from connector.models.declaration import Space
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
 from connector.records import Payload, Pixels, Point, Vectors
@@ -99,10 +100,10 @@ def measure(place: str, *, settings: Settings, seconds: float, sample: int) -> M
         tower = ImageTower.load(settings.model)
         batch_size = tower.prepare(settings.model.batch_size)
         start_s = time.perf_counter() - started
-        images = _images(blobs, settings=settings, size=tower.space.image_size)
+        images = _images(blobs, settings=settings, space=tower.space)
         if not images:
             raise SourceError(f"none of the first {len(blobs)} images of {place} can be decoded.")
-        decoding = _decoding(blobs, settings=settings, size=tower.space.image_size, cores=cores, seconds=seconds)
+        decoding = _decoding(blobs, settings=settings, space=tower.space, cores=cores, seconds=seconds)
         pixels = np.stack([each for each, _ in images])
         embedding, vectors = _encoder(tower, pixels, batch_size=batch_size, cores=cores, seconds=seconds)
         with _scratch(settings, tower=tower) as engine:
@@ -166,27 +167,32 @@ def _reading(source: Source, refs: Sequence[Ref], *, settings: Settings, seconds
     return best
 
 
-def _decoding(blobs: Sequence[Blob], *, settings: Settings, size: int, cores: int, seconds: float) -> Measured:
+def _decoding(blobs: Sequence[Blob], *, settings: Settings, space: Space, cores: int, seconds: float) -> Measured:
     chunks = _chunks(blobs, settings.ingest.chunk // 4 or 1)
 
     def work(chunk: Sequence[Blob]) -> int:
         for blob in chunk:
-            _image(blob, settings=settings, size=size)
+            _image(blob, settings=settings, space=space)
         return len(chunk)
 
     return _stage_alone("decode", work, chunks, threads=settings.ingest.decoders or cores, seconds=seconds)
 
 
-def _images(blobs: Sequence[Blob], *, settings: Settings, size: int) -> list[tuple[Pixels, Payload]]:
-    found = (_image(blob, settings=settings, size=size) for blob in blobs)
+def _images(blobs: Sequence[Blob], *, settings: Settings, space: Space) -> list[tuple[Pixels, Payload]]:
+    found = (_image(blob, settings=settings, space=space) for blob in blobs)
     return [each for each in found if each is not None]
 
 
-def _image(blob: Blob, *, settings: Settings, size: int) -> tuple[Pixels, Payload] | None:
+def _image(blob: Blob, *, settings: Settings, space: Space) -> tuple[Pixels, Payload] | None:
     """What a decoder makes of an image: pixels and payload, or None where it is rejected."""
     content_hash = hash_of(blob.data)
     try:
-        decoded = decode(blob.data, size=size, max_pixels=settings.limits.max_pixels)
+        decoded = decode(
+            blob.data,
+            size=space.image_size,
+            max_pixels=settings.limits.max_pixels,
+            resizing=space.image.resizing,
+        )
     except UnreadableImage:
         return None
     content = content_of(blob.data, decoded, content_hash=content_hash)

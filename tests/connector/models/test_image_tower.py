@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 from connector.errors import ConfigError, ModelError
 from connector.images.decode import prepare
 from connector.models.catalog import find_space
+from connector.models.conversion import convert
 from connector.models.image_tower import ImageTower, canonical_pixels, has_bfloat16
 from connector.models.loading import WithinMemory
 from connector.records import Pixels, Vectors
@@ -139,7 +140,9 @@ def test_every_thread_count_gives_the_same_vectors(tower: ImageTower) -> None:
 def test_the_old_file_format_and_half_precision_files_give_the_same_vectors(
     tower: ImageTower, copied_twins: Twins, tmp_path: Path
 ) -> None:
-    old = ImageTower.load(settings(write_twins(tmp_path / "old", weights="bin")))
+    pickled = write_twins(tmp_path / "old", weights="bin")
+    convert(pickled.image)
+    old = ImageTower.load(settings(pickled))
     np.testing.assert_array_equal(old.embed(canonical_pixels(224)), tower.embed(canonical_pixels(224)))
 
     halve(copied_twins.image / "0_CLIPModel")
@@ -275,7 +278,7 @@ def test_a_model_that_cannot_be_rebuilt_runs_as_sentence_transformers_runs_it(
     for precision in ("float32", "bfloat16"):
         found = ImageTower.load(settings(copied_twins, precision=precision)).embed(canonical_pixels(224))
         assert cosines(found, expected).min() >= 0.9999
-    assert "vision_fallback reason=a clip is no CLIP with one of quick_gelu, gelu" in caplog.text
+    assert "vision_fallback reason=a clip is no CLIP or SigLIP with one of quick_gelu, gelu" in caplog.text
 
 
 # --------------------------------------------------------------------------------------------------- batches and slots
@@ -482,10 +485,10 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no module folder": (lambda f: (f / "0_CLIPModel").rename(f / "elsewhere"), "0_CLIPModel is missing"),
     "no config": (lambda f: (f / "0_CLIPModel" / "config.json").unlink(), "config.json is missing"),
     "no weights": (lambda f: (f / "0_CLIPModel" / "model.safetensors").unlink(), "has no weights"),
-    "truncated weights": (lambda f: truncate(f / "0_CLIPModel" / "model.safetensors"), "cannot be loaded"),
+    "truncated weights": (lambda f: truncate(f / "0_CLIPModel" / "model.safetensors"), "half a download"),
     "corrupt weights": (
         lambda f: (f / "0_CLIPModel" / "model.safetensors").write_bytes(b"\xff" * 999),
-        "cannot be loaded",
+        "half a download",
     ),
     "config is no JSON": (lambda f: (f / "0_CLIPModel" / "config.json").write_text("?"), "cannot be loaded"),
     "a tensor is missing": (
@@ -511,8 +514,38 @@ def test_a_truncated_pickle_is_one_clear_error(tmp_path: Path) -> None:
     twins = write_twins(tmp_path, weights="bin")
     truncate(twins.image / "0_CLIPModel" / "pytorch_model.bin")
 
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"as a pickle, pytorch_model\.bin, which may hold code and is not loaded"):
         ImageTower.load(settings(twins))
+    with pytest.raises(ModelError, match=r"is not converted: .* damaged .* Nothing of it was run"):
+        convert(twins.image)
+
+
+class Marks:
+    """Unpickled without care, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_that_holds_code_is_refused_and_none_of_it_runs(tmp_path: Path) -> None:
+    twins = write_twins(tmp_path, weights="bin")
+    torch.save({"weight": Marks(tmp_path / "ran")}, twins.image / "0_CLIPModel" / "pytorch_model.bin")
+
+    with pytest.raises(ModelError, match="it holds something else than tensors"):
+        convert(twins.image)
+
+    assert not (tmp_path / "ran").exists()
+    assert not list(twins.image.rglob("*.safetensors"))
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused(copied_twins: Twins) -> None:
+    change_json(copied_twins.image / "0_CLIPModel" / "config.json", auto_map={"AutoModel": "modeling.Mine"})
+
+    with pytest.raises(ModelError, match=r"needs code of its own \(auto_map in .*config\.json\), which is never run"):
+        ImageTower.load(settings(copied_twins))
 
 
 def test_a_folder_that_does_not_exist_says_what_to_set(tmp_path: Path) -> None:
@@ -564,7 +597,7 @@ def test_loading_says_nothing(
 
 @pytest.mark.weights
 def test_the_published_weights_give_the_reference_pipelines_vectors() -> None:
-    name = os.environ.get("POLYGLANCE_TEST_IMAGE_MODEL", find_space("clip-vit-b-32").image_model)
+    name = os.environ.get("POLYGLANCE_TEST_IMAGE_MODEL", find_space("clip-vit-b-32").image.model)
     try:
         folder = name if Path(name).is_dir() else snapshot_download(name, local_files_only=True)
     except LocalEntryNotFoundError:

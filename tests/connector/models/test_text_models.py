@@ -1,13 +1,16 @@
 """M-CLIP's layout, on a tiny random-weight twin."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
 from connector.errors import ModelError
+from connector.models.conversion import convert
 from connector.models.text_tower import TextTower
 from connector.settings import ModelSettings
 from tests.twins import SENTENCES, write_mclip
@@ -28,7 +31,7 @@ def load(folder: Path) -> TextTower:
 
 def test_the_vectors_are_those_of_the_published_code(folder: Path) -> None:
     """As in Multilingual-CLIP's own ``MultilingualCLIP.forward``: the mean by the mask, then the linear map."""
-    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    tensors = load_file(folder / "model.safetensors")
     config = XLMRobertaConfig(
         vocab_size=400,
         hidden_size=64,
@@ -65,10 +68,23 @@ def test_a_text_beyond_the_models_positions_is_cut(folder: Path) -> None:
     assert np.isfinite(load(folder).embed(["a dog " * 2_000])).all()
 
 
-def test_safetensors_give_the_same_vectors(folder: Path, tmp_path: Path) -> None:
-    other = write_mclip(tmp_path / "other", weights="safetensors")
+def test_a_pickle_is_refused_and_once_converted_gives_the_same_vectors(folder: Path, tmp_path: Path) -> None:
+    other = write_mclip(tmp_path / "other", weights="bin")
+    with pytest.raises(ModelError, match=r"as a pickle, pytorch_model\.bin, .* `polyglance space convert"):
+        load(other)
+
+    convert(other)
 
     np.testing.assert_array_equal(load(other).embed(TEXTS), load(folder).embed(TEXTS))
+
+
+def test_another_base_than_xlm_roberta_is_refused(tmp_path: Path) -> None:
+    labse = write_mclip(tmp_path / "labse")
+    told = json.loads((labse / "config.json").read_text())
+    (labse / "config.json").write_text(json.dumps({**told, "modelBase": "sentence-transformers/LaBSE"}))
+
+    with pytest.raises(ModelError, match="its base is sentence-transformers/LaBSE, no XLM-RoBERTa"):
+        load(labse)
 
 
 def test_a_model_of_other_dims_is_refused(tmp_path: Path) -> None:
@@ -78,17 +94,19 @@ def test_a_model_of_other_dims_is_refused(tmp_path: Path) -> None:
 
 def test_missing_weights_are_one_clear_error(tmp_path: Path) -> None:
     broken = write_mclip(tmp_path / "broken")
-    tensors = torch.load(broken / "pytorch_model.bin", weights_only=True)
+    tensors = load_file(broken / "model.safetensors")
     del tensors["LinearTransformation.bias"]
-    torch.save(tensors, broken / "pytorch_model.bin")
+    save_file(tensors, broken / "model.safetensors")
 
-    with pytest.raises(ModelError, match=r"cannot be loaded .*linear\.bias|cannot be loaded"):
+    with pytest.raises(
+        ModelError, match="its map into the space has weight; one linear layer or two are wanted, with biases"
+    ):
         load(broken)
 
 
 def test_a_folder_without_weights_is_incomplete(tmp_path: Path) -> None:
     empty = write_mclip(tmp_path / "empty")
-    (empty / "pytorch_model.bin").unlink()
+    (empty / "model.safetensors").unlink()
 
     with pytest.raises(ModelError, match="has no weights"):
         load(empty)

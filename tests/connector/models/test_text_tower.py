@@ -11,11 +11,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 
 from connector.errors import ConfigError, ModelError
-from connector.models.catalog import find_space
+from connector.models.catalog import find_space, text_tower_of
+from connector.models.conversion import convert
 from connector.models.image_tower import has_bfloat16
 from connector.models.text_models import load_text_model
 from connector.models.text_torch import torch_runner
-from connector.models.text_tower import TextTower, model_name, plan_runner
+from connector.models.text_tower import TextTower, plan_runner
 from connector.settings import ModelSettings
 from tests.twins import SENTENCES, SHAPES, Twins, write_multilingual, write_twins
 
@@ -102,8 +103,12 @@ def test_a_text_beyond_the_models_limit_is_cut_at_its_end(
     np.testing.assert_allclose(chosen.embed([start + "dog " * 5000]), chosen.embed([start + "cat"]), atol=1e-5)
 
 
-def test_the_old_file_format_gives_the_same_vectors(tower: TextTower, tmp_path: Path) -> None:
-    old = TextTower.load(ModelSettings(text_model=str(write_twins(tmp_path, weights="bin").text), device="cpu"))
+def test_the_old_file_format_once_converted_gives_the_same_vectors(tower: TextTower, tmp_path: Path) -> None:
+    folder = write_twins(tmp_path, weights="bin").text
+    made = convert(folder)
+    old = TextTower.load(ModelSettings(text_model=str(folder), device="cpu"))
+
+    assert made == [folder / "model.safetensors", folder / "2_Dense" / "model.safetensors"]
 
     np.testing.assert_array_equal(old.embed(SENTENCES), tower.embed(SENTENCES))
 
@@ -112,9 +117,9 @@ def test_another_image_folder_stands_in_for_its_text_half_too(tiny_twins: Twins)
     space = find_space("clip-vit-b-32")
     local = str(tiny_twins.image)
 
-    assert model_name(ModelSettings(text_tower="english", image_model=local), space=space) == local
-    assert model_name(ModelSettings(image_model=local), space=space) == space.text_models["multilingual"]
-    assert model_name(ModelSettings(text_model="x/y", image_model=local), space=space) == "x/y"
+    assert text_tower_of(ModelSettings(text_tower="english", image_model=local), space=space).model == local
+    assert text_tower_of(ModelSettings(image_model=local), space=space) == space.text["multilingual"]
+    assert text_tower_of(ModelSettings(text_model="x/y", image_model=local), space=space).model == "x/y"
 
 
 def test_an_unknown_text_tower_names_those_there_are() -> None:
@@ -151,7 +156,7 @@ def test_a_device_that_is_not_there_is_a_config_error(tiny_twins: Twins) -> None
 
 @pytest.mark.weights
 def test_the_published_weights_bring_a_sentence_near_its_translation() -> None:
-    name = os.environ.get("POLYGLANCE_TEST_TEXT_MODEL", find_space("clip-vit-b-32").text_models["multilingual"])
+    name = os.environ.get("POLYGLANCE_TEST_TEXT_MODEL", find_space("clip-vit-b-32").text["multilingual"].model)
     try:
         folder = name if Path(name).is_dir() else snapshot_download(name, local_files_only=True)
     except LocalEntryNotFoundError:

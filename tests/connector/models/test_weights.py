@@ -19,15 +19,17 @@ import pytest
 
 from connector.errors import ModelError
 from connector.models.catalog import find_space
+from connector.models.conversion import convert
 from connector.models.lookup import find_model
 from connector.models.weights import digest, weight_files
-from tests.twins import Twins, Weights, write_twins
+from tests.twins import Twins, write_twins
 
 ASK = """
 from connector.errors import ModelError
+from connector.models.catalog import find_space
 from connector.models.lookup import find_model
 try:
-    print("found", find_model("sentence-transformers/clip-ViT-B-32", half="image"))
+    print("found", find_model(find_space("clip-vit-b-32").image))
 except ModelError as error:
     print(error)
 """
@@ -170,10 +172,10 @@ def test_a_download_that_was_cut_off_counts_as_missing(tmp_path: Path, tiny_twin
     assert "is not on this machine" in ask(tmp_path, HF_HUB_OFFLINE="1")
 
 
-@pytest.mark.parametrize("weights", ["safetensors", "bin"])
-def test_a_model_is_downloaded_once_and_without_what_it_does_not_need(tmp_path: Path, weights: Weights) -> None:
-    twins = write_twins(tmp_path / "published", weights=weights)
+def test_a_model_is_downloaded_once_and_without_what_it_does_not_need(tmp_path: Path, tiny_twins: Twins) -> None:
+    twins = tiny_twins.copy(tmp_path / "published")
     (twins.image / "0_CLIPModel" / "pytorch_model.bin").touch()  # the repositories keep both formats
+    (twins.image / "modeling.py").touch()
     (twins.image / "onnx").mkdir()
     (twins.image / "onnx" / "model.onnx").touch()
 
@@ -182,11 +184,20 @@ def test_a_model_is_downloaded_once_and_without_what_it_does_not_need(tmp_path: 
     folder = Path(answer.removeprefix("found "))
 
     assert (folder / "0_CLIPModel" / "vocab.json").is_file()
-    kept = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin"}[weights]
-    assert [file.name for file in weight_files(folder / "0_CLIPModel")] == [kept]
-    assert (folder / "0_CLIPModel" / "pytorch_model.bin").exists() == (weights == "bin")
+    assert [file.name for file in weight_files(folder / "0_CLIPModel")] == ["model.safetensors"]
+    assert not (folder / "0_CLIPModel" / "pytorch_model.bin").exists()
+    assert not (folder / "modeling.py").exists()
     assert not (folder / "onnx").exists()
     assert ask(tmp_path / "home", HF_HUB_OFFLINE="1") == answer
+
+
+def test_a_model_that_the_hub_has_as_a_pickle_alone_is_not_downloaded_unasked(tmp_path: Path) -> None:
+    with published(write_twins(tmp_path / "published", weights="bin").image) as address:
+        answer = ask(tmp_path / "home", HF_ENDPOINT=address)
+
+    assert answer.startswith("the hub has no safetensors of the image model sentence-transformers/clip-ViT-B-32.")
+    assert "`polyglance space pull`" in answer
+    assert not list((tmp_path / "home").rglob("*.bin"))
 
 
 def test_a_model_the_hub_does_not_know_is_a_model_error(tmp_path: Path, tiny_twins: Twins) -> None:
@@ -206,7 +217,8 @@ def test_a_folder_wins_over_a_hub_name(tiny_twins: Twins, tmp_path: Path, monkey
     shutil.copytree(tiny_twins.image, tmp_path / "my" / "clip")
     monkeypatch.chdir(tmp_path)
 
-    assert find_model("my/clip", half="image") == Path("my/clip")
+    spec = find_space("clip-vit-b-32").image.model_copy(update={"model": "my/clip"})
+    assert find_model(spec) == Path("my/clip")
 
 
 @pytest.mark.parametrize("name", ["not a name", "a/b/c", "nowhere", ""])
@@ -216,20 +228,31 @@ def test_what_is_neither_folder_nor_hub_name_is_a_model_error(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(ModelError):
-        find_model(name, half="text")
+        find_model(find_space("clip-vit-b-32").image.model_copy(update={"model": name}))
 
 
-def test_the_digest_is_the_files_own_sha256(tiny_twins: Twins, tmp_path: Path) -> None:
+def test_the_digest_is_the_files_own_sha256(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"abc")
     assert digest(tmp_path) == "ba7816bf8f01cfea"  # the published SHA-256 of "abc"
 
     (tmp_path / "pytorch_model.bin").write_bytes(b"an older copy beside it")
     assert digest(tmp_path) == "ba7816bf8f01cfea"
+
+
+def test_a_converted_pickle_keeps_its_digest_so_that_collections_stay_valid(tmp_path: Path) -> None:
+    image = write_twins(tmp_path, weights="bin").image
+    before = hashlib.sha256((image / "0_CLIPModel" / "pytorch_model.bin").read_bytes()).hexdigest()
+
+    convert(image)
+
+    assert digest(image / "0_CLIPModel") == before[:16]
+
+
+def test_weight_files_stand_in_the_modules(tiny_twins: Twins) -> None:
     assert weight_files(tiny_twins.image) == []
 
 
 def test_the_bundled_space_needs_no_hub() -> None:
     space = find_space("mini")
 
-    assert space.bundled
-    assert all(Path(name).is_absolute() for name in (space.image_model, *space.text_models.values()))
+    assert all(Path(each.model).is_absolute() for each in (space.image, *space.text.values()))

@@ -1,0 +1,256 @@
+"""The image half of a model, whichever family it is of: its reference forward pass, and what ``Vision`` rebuilds.
+
+The rule: the reference is the library's own class (sentence-transformers, transformers), given the weights by name and
+strictly: a tensor that is missing or left over is an error. Weights are float32 whatever the file holds.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from connector.errors import ModelError
+from connector.models.declaration import ImageSpec, Shape
+from connector.models.loading import BROKEN, first_line, load_model
+from connector.models.vision import Reference, VisionParts
+from connector.models.weights import read_json, weight_files
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+INTERPOLATIONS: Mapping[int, str] = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers, as ``preprocessor_config.json`` has them."""
+
+
+def load_image_model(folder: Path, tower: ImageSpec) -> Reference:
+    """The reference of a model on the CPU, ready to run. Raises ModelError where it is broken or of another family."""
+    load = {
+        "sentence-transformers": _sentence_transformers,
+        "clip": _clip,
+        "siglip": _siglip,
+        "open-clip": _open_clip,
+    }[tower.family]
+    try:
+        return load(folder, tower)
+    except BROKEN as error:
+        raise ModelError(
+            f"the image model in {folder} cannot be loaded as {tower.family} ({type(error).__name__}: "
+            f"{first_line(error)}). Its files are damaged or of another family; fetch it again, or correct the "
+            "space's file."
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------------------- the families
+
+
+def _sentence_transformers(folder: Path, tower: ImageSpec) -> Reference:
+    model = load_model(folder, half="image")
+    keep_vision_half(model)
+    inner: Any = model[0]
+    clip, processor = inner.model, getattr(inner.processor, "image_processor", None)
+    config = getattr(clip.config, "vision_config", None)
+    known = clip.config.model_type == "clip" and config is not None
+    return Reference(
+        _Sentences(model),
+        parts=VisionParts(clip.vision_model, clip.visual_projection, config) if known else None,
+        kind=str(clip.config.model_type),
+        image_size=getattr(config, "image_size", None),
+        mean=tuple(getattr(processor, "image_mean", None) or tower.mean),
+        std=tuple(getattr(processor, "image_std", None) or tower.std),
+    )
+
+
+def _clip(folder: Path, tower: ImageSpec) -> Reference:
+    from transformers import CLIPConfig, CLIPVisionModel
+
+    check_type(folder, "clip")
+    config: Any = CLIPConfig.from_pretrained(folder, local_files_only=True).vision_config
+    _check_preprocessor(folder, tower)
+    vision = filled(lambda: CLIPVisionModel(config), read_tensors(folder, tower.weights, prefix="vision_model."))
+    projection = read_tensors(folder, tower.weights, prefix="visual_projection.")["weight"]
+    return _reference(tower, vision, linear(projection))
+
+
+def _siglip(folder: Path, tower: ImageSpec) -> Reference:
+    from transformers import SiglipConfig, SiglipVisionConfig, SiglipVisionModel
+
+    config: Any
+    if tower.shape is None:
+        check_type(folder, "siglip")
+        config = SiglipConfig.from_pretrained(folder, local_files_only=True).vision_config
+    else:
+        config = SiglipVisionConfig(**_as_config(tower.shape, size=tower.size))
+    _check_preprocessor(folder, tower)
+    vision = filled(lambda: SiglipVisionModel(config), read_tensors(folder, tower.weights, prefix="vision_model."))
+    return _reference(tower, vision, None)
+
+
+def _open_clip(folder: Path, tower: ImageSpec) -> Reference:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    if tower.shape is None:
+        raise ValueError("open-clip keeps no configuration: declare [image.shape]")
+    config = CLIPVisionConfig(**_as_config(tower.shape, size=tower.size))
+    _check_preprocessor(folder, tower)
+    tensors = open_clip_names(read_tensors(folder, tower.weights, prefix="visual."))
+    projection = tensors.pop("proj").T
+    return _reference(tower, filled(lambda: CLIPVisionModel(config), tensors), linear(projection))
+
+
+_OPEN_CLIP_NAMES = (
+    (r"class_embedding", "embeddings.class_embedding"),
+    (r"positional_embedding", "embeddings.position_embedding.weight"),
+    (r"conv1\.weight", "embeddings.patch_embedding.weight"),
+    (r"ln_pre\.", "pre_layrnorm."),
+    (r"ln_post\.", "post_layernorm."),
+    (r"transformer\.resblocks\.(\d+)\.ln_([12])\.", r"encoder.layers.\1.layer_norm\2."),
+    (r"transformer\.resblocks\.(\d+)\.attn\.", r"encoder.layers.\1.self_attn."),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.", r"encoder.layers.\1.mlp.fc1."),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.", r"encoder.layers.\1.mlp.fc2."),
+)
+
+
+def open_clip_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """open_clip's vision transformer under transformers' names; what is joined there, query, key and value, is cut."""
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        new = next((re.sub(f"^{old}", to, name) for old, to in _OPEN_CLIP_NAMES if re.match(old, name)), name)
+        stem, joined, kind = new.partition(".in_proj_")
+        if joined:
+            parts = zip("qkv", tensor.chunk(3), strict=True)
+            renamed |= {f"{stem}.{letter}_proj.{kind}": part.contiguous() for letter, part in parts}
+        else:
+            renamed[new] = tensor
+    return renamed
+
+
+# ---------------------------------------------------------------------------------------------------------- the pieces
+
+
+class _Sentences(nn.Module):
+    """Normalised images to vectors as sentence-transformers runs them."""
+
+    def __init__(self, model: "SentenceTransformer") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, size, size) -> (n, dims)."""
+        vectors: Tensor = self.model({"pixel_values": images, "modality": "image"})["sentence_embedding"]
+        return vectors
+
+
+class _Pooled(nn.Module):
+    """Normalised images to vectors as transformers runs them: what is pooled, and the map into the space."""
+
+    def __init__(self, vision: nn.Module, projection: nn.Linear | None) -> None:
+        super().__init__()
+        self.vision, self.projection = vision, projection
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, size, size) -> (n, dims)."""
+        pooled: Tensor = self.vision(pixel_values=images).pooler_output
+        return pooled if self.projection is None else self.projection(pooled)
+
+
+def _reference(tower: ImageSpec, vision: Any, projection: nn.Linear | None) -> Reference:
+    return Reference(
+        _Pooled(vision, projection).eval().requires_grad_(False),
+        parts=VisionParts(vision, projection, vision.config),
+        kind=tower.family,
+        image_size=vision.config.image_size,
+        mean=tower.mean,
+        std=tower.std,
+    )
+
+
+def keep_vision_half(model: "SentenceTransformer") -> None:
+    """Let go of CLIP's text half, which is 250 MB in ViT-B/32; the English text tower loads its own."""
+    clip: Any = model[0].model
+    for name in ("text_model", "text_projection"):
+        if hasattr(clip, name):
+            delattr(clip, name)
+
+
+def read_tensors(folder: Path, name: str | None, *, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a folder whose names begin with a prefix, without it, in float32: no other is read."""
+    found: dict[str, Tensor] = {}
+    for file in weight_files(folder, name=name):
+        with safe_open(file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118  (it is no mapping)
+                if key.startswith(prefix):
+                    tensor = opened.get_tensor(key)
+                    found[key.removeprefix(prefix)] = tensor.float() if tensor.is_floating_point() else tensor
+    if not found:
+        raise ValueError(f"no tensor's name begins with {prefix}")
+    return found
+
+
+def filled(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], *, unused: Iterable[str] = ()) -> nn.Module:
+    """A model of transformers with these weights. Raises ValueError that names a tensor that is missing or too many."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = make()
+    left = {name: each for name, each in tensors.items() if not name.endswith("position_ids") and name not in unused}
+    found = model.load_state_dict(left, strict=False, assign=True)
+    for what, names in (("lack", found.missing_keys), ("have, of another architecture,", found.unexpected_keys)):
+        if names:
+            raise ValueError(f"its weights {what} {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""))
+    return model.eval().requires_grad_(False)
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer of these weights."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.contiguous())
+    if bias is not None:
+        made.bias = nn.Parameter(bias)
+    return made
+
+
+def check_type(folder: Path, wanted: str) -> None:
+    """Raise ValueError where a configuration says another type than the family's."""
+    found = read_json(folder / "config.json").get("model_type", wanted)
+    if found == "siglip2":
+        raise ValueError("model_type siglip2 is NaFlex, images of any shape; fixed resolutions say siglip")
+    if found != wanted:
+        raise ValueError(f"its config.json says model_type {found}, not {wanted}")
+
+
+def _as_config(shape: Shape, *, size: int) -> dict[str, Any]:
+    return {
+        "hidden_size": shape.width,
+        "intermediate_size": shape.mlp or 4 * shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "patch_size": shape.patch,
+        "image_size": size,
+        "hidden_act": shape.activation,
+        "layer_norm_eps": shape.eps,
+    }
+
+
+def _check_preprocessor(folder: Path, tower: ImageSpec) -> None:
+    """Raise ValueError where the folder's own preprocessor prepares images otherwise than the declaration."""
+    told = read_json(folder / "preprocessor_config.json")
+    given: dict[str, object] = {
+        "interpolation": INTERPOLATIONS.get(told.get("resample", 0)),
+        "mean": tuple(told["image_mean"]) if "image_mean" in told else None,
+        "std": tuple(told["image_std"]) if "image_std" in told else None,
+        "size": _size_of(told),
+    }
+    for name, value in given.items():
+        declared = getattr(tower, name)
+        if value is not None and value != declared:
+            raise ValueError(f"its preprocessor_config.json says {name} {value}, the declaration {declared}")
+
+
+def _size_of(told: Mapping[str, Any]) -> int | None:
+    size = told.get("crop_size", told.get("size"))
+    if isinstance(size, Mapping):
+        size = size.get("height", size.get("shortest_edge"))
+    return size if isinstance(size, int) else None

@@ -196,10 +196,13 @@ def _loaded(space: "Space", name: str, *, tower: str) -> tuple[str, list[float]]
         vector = text.embed([space.probe.text])[0]
         return f"{text.runtime} {text.kernel}", [float(value) for value in vector[:SHOWN]]
     from connector.models.image_tower import ImageTower, canonical_pixels
+    from connector.models.score import score_bias, score_scale
 
-    image = ImageTower.load(ModelSettings(space=name, precision="float32"))
+    settings = ModelSettings(space=name, precision="float32")
+    image = ImageTower.load(settings)
     vector = image.embed(canonical_pixels(space.image_size))[0]
-    return f"{image.device} {image.precision}", [float(value) for value in vector[:SHOWN]]
+    meaning = f"{space.score.kind}({score_scale(settings):.1f} * cosine{score_bias(settings) or 0:+.1f})"
+    return f"{image.device} {image.precision}, {meaning}", [float(value) for value in vector[:SHOWN]]
 
 
 def _ask(space: "Space") -> None:

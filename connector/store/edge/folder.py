@@ -29,7 +29,7 @@ from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRef
 from connector.store.edge.config import add_indexes, sealing_config, shard_config
 from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
-from connector.store.edge.read_only import copied, copies_of
+from connector.store.edge.read_only import copied, copies_of, place_of_copies
 from connector.store.edge.sums import note, set_aside
 from connector.store.schema import CollectionSchema
 
@@ -67,6 +67,11 @@ class CollectionFolder:
             f"collection {self.collection!r} does not exist in {self.root}; {known}. "
             "`polyglance ingest FOLDER` makes and fills it."
         )
+
+    @property
+    def meeting(self) -> Path:
+        """The folder where others find the process that holds it: that of the copy where it may only be read."""
+        return place_of_copies(self.path) if self._read_only else self.path
 
     @property
     def held(self) -> bool:

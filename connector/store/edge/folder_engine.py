@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from connector.errors import ConfigError
 from connector.store.edge.folder import CollectionFolder
@@ -21,6 +22,11 @@ class FolderEngine(ABC):
     def collection(self) -> str:
         """The collection's name."""
         return self._folder.collection
+
+    @property
+    def meeting(self) -> Path:
+        """The folder in which other processes find the one that has the collection open."""
+        return self._folder.meeting
 
     @abstractmethod
     def create(self, schema: CollectionSchema) -> None:

@@ -21,9 +21,14 @@ _MIB = 1024 * 1024
 
 def copies_of(collection: Path) -> Path:
     """The folder for the copy of a collection, made where it is missing."""
-    top = Path(platformdirs.user_cache_dir("polyglance")) / "read-only" / _digest(str(collection))
+    top = place_of_copies(collection)
     private_folder(top)
     return top
+
+
+def place_of_copies(collection: Path) -> Path:
+    """Where that folder lies, there or not; processes that share the copy meet in it."""
+    return Path(platformdirs.user_cache_dir("polyglance")) / "read-only" / _digest(str(collection))
 
 
 def copied(shard: Path, *, collection: Path, reserve: int) -> Path:

@@ -26,6 +26,7 @@ from connector.store.edge.folder import CollectionFolder
 from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.guest import Guest
 from connector.store.edge.host import Host
+from connector.store.edge.read_only import place_of_copies
 from connector.store.edge.wire import HostGone
 from connector.store.engine import CollectionInfo, NearestQuery, Page, WordsQuery
 from connector.store.points import check_payload, check_points
@@ -56,7 +57,7 @@ class Hosting:
         self.gone = False
         self._host: Host | None = None
         try:
-            self._host = Host(folder, call=self.call)
+            self._host = Host(engine.meeting, call=self.call)
         except OSError as error:
             log.warning("not_hosted collection=%s, other processes must wait: %s", engine.collection, error)
 
@@ -245,7 +246,7 @@ class SharedEngine(FolderEngine):
                 try:
                     self._seat = self._taken()
                 except StoreUnavailable:
-                    self._seat = _joined(self._folder.path) or Guest.of(self._folder.path)
+                    self._seat = _joined(self._folder.path) or _guest(self._folder.path)
                     if self._seat is None and late:
                         raise
                 if self._seat is not None:
@@ -266,6 +267,11 @@ class SharedEngine(FolderEngine):
         with _CHANGING:
             _HERE[self._folder.path] = hosting
         return hosting
+
+
+def _guest(folder: Path) -> Guest | None:
+    """Whoever has the collection open, or its copy where it may only be read."""
+    return Guest.of(folder) or Guest.of(place_of_copies(folder))
 
 
 def _joined(folder: Path) -> Hosting | None:

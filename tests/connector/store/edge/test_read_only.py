@@ -1,5 +1,6 @@
 """A collection that may only be read is searched all the same: a disk that is mounted so, a folder of somebody else."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -45,3 +46,51 @@ def test_a_collection_on_a_read_only_disk_is_searched_and_not_written(
     ran = cli.run("search", "a dog", "--space", "mini", "--json", under=under)
     assert len(ran.json["hits"]) == 3
     assert not copy.exists()  # of each collection there is one
+
+
+TOGETHER = """
+import subprocess, sys
+from contextlib import closing
+from connector.settings import Settings
+from connector.store.open import open_engine
+
+settings = Settings.load({"model.space": "mini"})
+with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+    engine.count()
+    code = "import sys, polyglance; polyglance.main(sys.argv[1:])"
+    command = [sys.executable, "-P", "-c", code, "search", "--sample", "--space", "mini", "--json"]
+    sys.exit(subprocess.run(command, check=False).returncode)
+"""
+"""A process that has the collection open while another one asks."""
+
+
+def may_write_all() -> bool:
+    """Whether this user writes also where the rights of a folder say no."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    may_write_all() and shutil.which("setpriv") is None, reason="root writes everywhere without setpriv"
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such rights there")
+def test_two_processes_share_a_collection_that_may_only_be_read(
+    cli: CommandLine, data_folder: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    write_images(workplace / "album", ["a.png", "b.png"])
+    assert cli("ingest", "album", "--space", "mini").code == 0
+    under = ["setpriv", "--bounding-set", "-dac_override"] if may_write_all() else []
+    folders = [data_folder, *(each for each in data_folder.rglob("*") if each.is_dir())]
+    for each in data_folder.rglob("*"):
+        each.chmod(0o555 if each.is_dir() else 0o444)
+    data_folder.chmod(0o555)
+    try:
+        done = subprocess.run([*under, sys.executable, "-c", TOGETHER], capture_output=True, text=True, check=False)
+    finally:
+        for each in folders:
+            each.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"content_hash"') == 2
+    assert [*(tmp_path / "cache/polyglance/read-only").glob("*/lock")], "it was a copy that they shared"

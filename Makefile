@@ -11,7 +11,7 @@ TORCH_WAIT_S := 20
 REACHED := import signal, sys, urllib.request; signal.alarm($(TORCH_WAIT_S)); \
   urllib.request.urlopen(sys.argv[1].rstrip("/") + "/torch/", timeout=$(TORCH_WAIT_S))
 
-.PHONY: help demo test test-all bare browser promtool exiftool fonts lint setup bench bench-gpu performance mini-space clean
+.PHONY: help demo test test-all bare browser promtool exiftool fonts openapi lint setup bench bench-gpu performance mini-space clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ demo: setup ## ingest the bundled images, ask in a dozen languages, write polygl
 test: lint browser promtool exiftool fonts ## lint, types and every quick test (under 10 minutes)
 	$(BIN)/pytest -n logical --maxprocesses 4 -m "not slow"
 
-test-all: lint browser promtool exiftool fonts ## everything, the slow tests too
+test-all: lint browser promtool exiftool fonts openapi ## everything, the slow tests too
 	$(BIN)/pytest -n logical --maxprocesses 4
 
 bare: setup ## build the wheel, install it without extras, run every command there
@@ -58,6 +58,14 @@ fonts:
 	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y \
 	    fontconfig fonts-noto-core fonts-noto-cjk tesseract-ocr tesseract-ocr-rus >/dev/null; } \
 	  || echo "== no fonts or no tesseract: some tests of reading text will be skipped"
+
+# A client is generated from the service's OpenAPI document. The tool has an environment of its own: it wants an older typer
+# than ours. Where it cannot be had, that test is skipped and says so.
+openapi: setup
+	@test -x $(BIN)/../openapi-python-client/bin/openapi-python-client \
+	  || { $(BIN)/python -m venv .venv/openapi-python-client \
+	  && .venv/openapi-python-client/bin/python -m pip install --quiet 'openapi-python-client>=0.29,<0.30'; } \
+	  || echo "== no openapi-python-client: the test of a generated client will be skipped"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -46,6 +46,10 @@ SHARP = 512
 """The longer side that an image sent along is decoded for at most, whatever the space."""
 
 
+AS_FILE = {"type": "string", "format": "binary"}
+"""Said of a file in the OpenAPI document beside its media type: generators of clients look for it."""
+
+
 class Questions:
     """Answers what is asked of one collection."""
 
@@ -78,7 +82,9 @@ class Questions:
         return SearchAnswer(hits=self._hits(hits), understood=chips, took_ms=_since(started))
 
     async def search_by_image(
-        self, file: Annotated[UploadFile, File()], options: Annotated[str, Form(examples=['{"limit": 5}'])] = "{}"
+        self,
+        file: Annotated[UploadFile, File(json_schema_extra=AS_FILE)],
+        options: Annotated[str, Form(examples=['{"limit": 5}'])] = "{}",
     ) -> SearchAnswer:
         """The images nearest to one that is sent along; ``options`` is JSON with where, limit, offset and so on."""
         started = time.perf_counter()
@@ -99,7 +105,7 @@ class Questions:
 
     async def classify_image(
         self,
-        file: Annotated[UploadFile, File()],
+        file: Annotated[UploadFile, File(json_schema_extra=AS_FILE)],
         options: Annotated[str, Form(examples=['{"labels": ["Hund", "Katze"], "language": "de"}'])],
     ) -> ClassifyAnswer:
         """Which of the labels fits an image that is sent along; ``options`` is JSON with labels and so on."""

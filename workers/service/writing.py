@@ -20,7 +20,7 @@ from connector.search.client import ImageSearch
 from connector.search.options import shown
 from connector.service.admission import AdmissionQueue, Slot
 from connector.service.keys import Keys
-from connector.service.questions import parsed
+from connector.service.questions import AS_FILE, parsed
 from connector.service.roots import Roots
 from workers.collection.client import TOGETHER, Added, Collection
 from workers.records import Reject, id_of_identity
@@ -64,7 +64,10 @@ class Writing:
 
     async def add(
         self,
-        file: Annotated[list[UploadFile], File(description=f"The images' files, {MOST} at most.")],
+        file: Annotated[
+            list[UploadFile],
+            File(description=f"The images' files, {MOST} at most.", json_schema_extra={"items": AS_FILE}),
+        ],
         options: Annotated[
             str, Form(examples=['{"images": [{"id": "sku-1", "meta": {"album": "Norderney"}}]}'])
         ] = "{}",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from connector.words.normal import MOST_CHARACTERS
 from connector.words.terms import Terms, asked_terms, name_terms, stored_terms
 
 log = logging.getLogger(__name__)
@@ -66,27 +67,32 @@ class WordIndex:
     def vector_of(self, payload: Mapping[str, Any]) -> WordVector:
         """The words of an image by its payload; empty where it has none."""
         frequencies: Terms = {}
+        cut: list[str] = []
         for path, weight in self._fields:
             value = payload.get(path[0])
             if len(path) == 2:
                 value = value.get(path[1]) if isinstance(value, Mapping) else None
             if value:
-                self._add(frequencies, value, weight=weight, as_name=path[0] in NAMES)
+                texts = [*islice(texts_in(value), MOST_VALUES + 1)]
+                _add(frequencies, texts[:MOST_VALUES], weight=weight, as_name=path[0] in NAMES)
+                if len(texts) > MOST_VALUES or any(len(text) > MOST_CHARACTERS for text in texts):
+                    cut.append(".".join(path))
         if len(frequencies) > MOST_TERMS:
-            log.info("words_cut uri=%r terms=%d kept=%d", payload.get("uri"), len(frequencies), MOST_TERMS)
             frequencies = dict(islice(frequencies.items(), MOST_TERMS))
+            cut.append(f"all after {MOST_TERMS} terms")
+        if cut:
+            log.warning("words_cut uri=%.200r: only the beginning is found of %s", payload.get("uri"), ", ".join(cut))
         indices = sorted(frequencies)
         return WordVector(indices, [round(_saturated(frequencies[each]), 4) for each in indices])
 
-    @staticmethod
-    def _add(frequencies: Terms, value: object, *, weight: float, as_name: bool) -> None:
-        terms_of = name_terms if as_name else stored_terms
-        several = [*islice((terms_of(text) for text in texts_in(value)), MOST_VALUES)]
-        norm = 1 - B + B * sum(map(len, several)) / USUAL_LENGTH
-        factor = weight / norm
-        for terms in several:
-            for number, times in terms.items():
-                frequencies[number] = frequencies.get(number, 0.0) + factor * times
+
+def _add(frequencies: Terms, texts: Sequence[str], *, weight: float, as_name: bool) -> None:
+    """Add the terms of one field: each counts its weight, less where the field is long."""
+    several = [name_terms(text) if as_name else stored_terms(text) for text in texts]
+    factor = weight / (1 - B + B * sum(map(len, several)) / USUAL_LENGTH)
+    for terms in several:
+        for number, times in terms.items():
+            frequencies[number] = frequencies.get(number, 0.0) + factor * times
 
 
 def asked_vector(text: str) -> WordVector:

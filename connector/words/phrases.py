@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 
 from connector.words.index import MOST_VALUES
-from connector.words.normal import is_unspaced, pieces_of, words_of
+from connector.words.normal import MOST_CHARACTERS, is_unspaced, pieces_of, words_of
 from connector.words.stems import stem_of
 from connector.words.terms import LONGEST_CODE, groups_of, is_code, joined_codes
 
@@ -41,6 +41,7 @@ def searchable(texts: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _searchable(text: str) -> str:
+    text = text[:MOST_CHARACTERS]
     words = words_of(text)
     tokens = [*_tokens(words)]
     for code in dict.fromkeys([*filter(is_code, words), *joined_codes(text, words=words)]):

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import TypeAlias
 
-from connector.words.normal import gram_of, is_unspaced, pieces_of, spelt_out, words_of
+from connector.words.normal import MOST_CHARACTERS, gram_of, is_unspaced, pieces_of, spelt_out, words_of
 from connector.words.stems import stem_of
 
 Terms: TypeAlias = dict[int, float]
@@ -65,6 +65,7 @@ def asked_terms(text: str) -> Terms:
 
 
 def _terms_of_text(text: str) -> Terms:
+    text = text[:MOST_CHARACTERS]
     found: Terms = {}
     words = words_of(text)
     for word in words:
@@ -80,6 +81,7 @@ _cached_text = lru_cache(maxsize=1 << 14)(_terms_of_text)
 
 
 def _terms_of_name(name: str) -> Terms:
+    name = name[:MOST_CHARACTERS]
     words = words_of(_CAMEL.sub(" ", _EXTENSION.sub("", name)))
     few = sum(is_code(word) for word in words) <= MOST_CODES
     found: Terms = {}
@@ -182,6 +184,7 @@ def _short(word: str) -> bool:
 
 
 def _asked(text: str) -> Iterator[tuple[str, float]]:
+    text = text[:MOST_CHARACTERS]
     words = words_of(text)
     for word in words:
         for piece in pieces_of(word):

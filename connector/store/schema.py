@@ -257,7 +257,7 @@ class CollectionSchema:
         if advice := pixels_advice(self.fingerprint, collection=collection):
             log.warning("pixels_differ %s", advice)
         if advice := words_advice(self.words, asked.words, collection=collection):
-            log.info("words_differ %s", advice)
+            log.warning("words_differ %s", advice)
         weights = self.fingerprint.weights or asked.fingerprint.weights
         return CollectionSchema(
             fingerprint=replace(self.fingerprint, weights=weights),

@@ -39,7 +39,7 @@ def searchable(texts: Iterable[str]) -> str:
     return f" {BREAK} ".join(filter(None, map(_searchable, islice(texts, MOST_VALUES))))
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1 << 10)
 def _searchable(text: str) -> str:
     text = text[:MOST_CHARACTERS]
     words = words_of(text)
@@ -70,8 +70,12 @@ def asked_phrase(text: str) -> str:
 
 def _tokens(words: list[str]) -> Iterator[str]:
     for word in words:
-        for piece in pieces_of(word):
-            if is_unspaced(piece):
-                yield from piece
-            else:
-                yield stem_of(piece)
+        yield from _word_tokens(word)
+
+
+@lru_cache(maxsize=1 << 15)
+def _word_tokens(word: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for piece in pieces_of(word):
+        found.extend(piece if is_unspaced(piece) else [stem_of(piece)])
+    return tuple(found)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 15)
 def stem_of(word: str) -> str:
     """The stem of a word in normal form (``connector.words.normal``); itself where nothing is known of its script."""
     if len(word) < 4 and ord(word[0]) < 0x590:

@@ -29,6 +29,7 @@ MOST_CODES = 2
 """Codes in a file's name up to which their parts are terms: what has more is a name that a program made up."""
 
 _GROUPS = re.compile(r"\d+|[^\W\d_]+")
+_DIGIT = re.compile(r"\d")
 _DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
 _COUNTED = re.compile(r"[a-z]{1,5}\d{3,}")
 """How cameras name files: letters, then a counter."""
@@ -36,10 +37,11 @@ _PLATE = re.compile(r"(?<![^\W_])[A-Z0-9]{1,5}(?:[ .·-][A-Z0-9]{1,6}){1,3}(?![^
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’\u00a0\u202f]\d{3})+(?!\d)")
 _CAMEL = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
 _EXTENSION = re.compile(r"\.\w{1,5}$")
-_LONGEST_CACHED = 256
+_LONGEST_CACHED = 64
+"""Characters of texts that are likely to come again: labels, folders."""
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 16)
 def number_of(term: str) -> int:
     """The number of a term, below 2^32: its BLAKE2b digest."""
     return int.from_bytes(blake2b(term.encode(errors="replace"), digest_size=4).digest(), "little")
@@ -77,7 +79,7 @@ def _terms_of_text(text: str) -> Terms:
     return found
 
 
-_cached_text = lru_cache(maxsize=1 << 14)(_terms_of_text)
+_cached_text = lru_cache(maxsize=1 << 12)(_terms_of_text)
 
 
 def _terms_of_name(name: str) -> Terms:
@@ -98,7 +100,7 @@ def _terms_of_name(name: str) -> Terms:
     return found
 
 
-_cached_name = lru_cache(maxsize=1 << 14)(_terms_of_name)
+_cached_name = lru_cache(maxsize=1 << 10)(_terms_of_name)
 
 
 def _add(found: Terms, more: Mapping[int, float]) -> None:
@@ -106,7 +108,7 @@ def _add(found: Terms, more: Mapping[int, float]) -> None:
         found[number] = found.get(number, 0.0) + weight
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 15)
 def _word_terms(word: str) -> Terms:
     """The terms of a stored word in normal form."""
     found: Terms = {}
@@ -144,10 +146,12 @@ def _number_parts(number: str) -> Iterator[tuple[str, float]]:
 
 def is_code(word: str) -> bool:
     """Whether a word mixes letters and digits, as number plates and serial numbers do."""
-    return not word.isdigit() and not word.isalpha() and any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    if word.isalpha() or word.isdigit():  # nearly all are
+        return False
+    return any(map(str.isdigit, word)) and any(map(str.isalpha, word))
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 10)
 def _code_terms(code: str) -> Terms:
     """The whole, its groups of letters and of digits, and every part of three characters or more."""
     found = {number_of(part): weight for part, weight in groups_of(code)}
@@ -169,7 +173,7 @@ def groups_of(code: str) -> Iterator[tuple[str, float]]:
 
 def joined_codes(text: str, *, words: Sequence[str]) -> list[str]:
     """Codes whose groups stand apart, joined: ``RE16 TGK`` gives ``re16tgk``, ``1.234`` gives ``1234``."""
-    if not any(map(str.isdigit, text)):
+    if _DIGIT.search(text) is None:
         return []
     plates = (found.lower() for found in _PLATE.findall(text))
     joined = ["".join(words_of(each)) for each in (*plates, *_THOUSANDS.findall(text))]

@@ -18,7 +18,7 @@ from connector.settings import Settings
 from connector.store.edge.sums import verify
 from connector.store.engine import WordsQuery
 from connector.store.open import back_up, open_engine, restore
-from connector.store.schema import PIXELS_VERSION
+from connector.store.schema import PIXELS_VERSION, Words
 from tests.conftest import CommandLine
 from tests.scratch import scratch_folder
 from workers.run.check import check
@@ -73,6 +73,18 @@ def test_it_is_checked_and_backed_up_like_any_other(older: Settings, tmp_path: P
     back_up(older.qdrant, collection="images-2026", file=tmp_path / "a")
     assert restore(older.qdrant, collection="again", default="", file=tmp_path / "a") == "again"
     assert verify(older.qdrant.path / "again" / "shard", share=1).faults == ()
+
+
+def test_whoever_ingests_into_it_is_told_that_it_has_no_words(
+    older: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(open_engine(older.qdrant, collection="images-2026")) as engine:
+        there = engine.info().schema
+        engine.create(replace(there, words=Words({"tags": 1.0})))
+        assert engine.info().schema == there
+        assert caplog.text.count("was made before words were indexed") == 1
+        assert "`polyglance collection words`" in caplog.text
+        engine.set_payload([engine.scroll(limit=1).points[0].id], {"tags": ["train"]})
 
 
 def test_its_words_are_added_in_place(older: Settings, cli: CommandLine) -> None:

@@ -77,7 +77,7 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "altitude": (int, float),
         "thumbnail_url": _TEXT,
         "not_same": (list, tuple),
-        **dict.fromkeys(("source", "folder", "tags", "creator"), _SEVERAL),
+        **dict.fromkeys(("source", "folder", "tags", "creator", "place"), _SEVERAL),
     }
 )
 """What a payload's fields hold (``connector.store.schema`` says what they mean)."""

@@ -500,7 +500,7 @@ LANGUAGES: dict[str, Table] = {
         "ago": "пре_#_дана:day пре_#_недеље:week пре_#_месеца:month пре_#_месеци:month пре_#_године:year пре_#_година:year",
     },
     "ru": {
-        "last": "прошлый прошлого прошлом прошлой прошлую прошлое прошлая прошедшего прошедшем последние последний последних",
+        "last": "прошлый прошлым прошлого прошлом прошлой прошлую прошлое прошлая прошедшего прошедшем последние последний последних",
         "this": "этот этого этом этой эту это",
         "year": "год года году годы годов",
         "month": "месяц месяца месяце",
@@ -617,7 +617,7 @@ LANGUAGES: dict[str, Table] = {
         "before": "tegnapelőtt",
         "in": "évi",
         "year_in": "#-ben #-ban #-es #-os #-ös #-as #-i",
-        "month_in": "{m}ban {m}ben {m}i {m}ában {m}ében",
+        "month_in": "{m}ban {m}ben {m}i {m}ában {m}ében {m}jában",
         "weekday_in": "{d}ön {d}en {d}on {d}n",
         "weekend_in": "hétvégén hétvégente",
         "last_year": "tavaly tavalyi",
@@ -670,7 +670,7 @@ LANGUAGES: dict[str, Table] = {
         "today": "bugün",
         "before": "evvelsi_gün dünden_önceki_gün",
         "in": "yılı",
-        "year_in": "#'da #'de #'ta #'te #'dan #'den #'tan #'ten #_yılında #_yılından #_yılı #_yazı",
+        "year_in": "#'da #'de #'ta #'te #'dan #'den #'tan #'ten #_yılında #_yılından #_yılı",
         "month_in": "{m}'da {m}'de {m}'ta {m}'te {m}da {m}de {m}ta {m}te {m}_ayında {m}_ayı",
         "weekday_in": "{d}_günü",
         "weekend_in": "hafta_sonunda hafta_sonları",
@@ -1155,3 +1155,18 @@ PHOTOS = (
     "ảnh hình hình_ảnh bức_ảnh những gambar larawan mga_larawan picha รูป ภาพ ภาพถ่าย รูปถ่าย รูปภาพ 사진 사진들 写真 画像 照片 相片 图片 圖片 的照片 の写真"
 )
 """What asks for photos and nothing else."""
+
+WHERE: Table = {
+    "before": "in from to at near around aus in_der im in_den nach bei von_der en dans au aux à depuis en_el en_la desde em no na nos nas "
+    "in_nel nel nella nello negli nelle dal dalla dallo dagli a ad uit te bij naar i på från vid fra ved hos "
+    "w we z ze na nad v ve u iz s из в во на с со у з із від до от във при din în la lângă σε στο στη στην στον στα από_το από_τη από_την από "
+    "của ở tại từ dari dalam ke sa mula_sa kutoka katika في من در از מ- ב- से में में_से থেকে",
+    "of": "de du des d' de_la do da dos das di del della dello of von van av af",
+    "strong": "from aus från fra iz din dari kutoka من از depuis desde uit із из від από از",
+    "following": "and with at on in by near during of from for to the a an last this or is are was und mit bei am im auf vor an der die das letzten letztes "
+    "letzter letztem diesen et avec à dans sur de au pendant y con en de por e com em no na con di met en op och med på og med i ja z w na i v a s и с в на у та з і με "
+    "και στο ve ile dan dengan và với",
+    "unspaced_before": "在 摄于 攝於 摄自 来自 來自 拍摄于 拍攝於 ที่ จาก ใน ณ",
+    "unspaced_after": "で にて での から 에서 에 の写真 での写真 拍的 拍摄的 拍攝的 的照片 の画像",
+}
+"""What stands before the name of a place, of all languages together; what may follow one that stands alone."""

@@ -1,4 +1,4 @@
-"""Make ``connector/understand/dates.json``: the words of dates in many languages, from CLDR and ``demo.date_words``.
+"""Make the data of ``connector/understand``: the words of dates in many languages, from CLDR and ``demo.date_words``.
 
     pip install babel==2.19.0 dateparser==1.5.0
     python -m demo.dates
@@ -16,9 +16,9 @@ from typing import Any
 from babel import Locale  # type: ignore[import-not-found,unused-ignore]  # of the making only
 
 from connector.understand.tokens import folded, key_of
-from demo.date_words import BOUNDS, LANGUAGES, PHOTOS, Table
+from demo.date_words import BOUNDS, LANGUAGES, PHOTOS, WHERE, Table
 
-FILE = Path(__file__).parents[1] / "connector" / "understand" / "dates.json"
+FOLDER = Path(__file__).parents[1] / "connector" / "understand"
 SEASONS = ("spring", "summer", "autumn", "winter")
 UNITS = ("year", "month", "week", "weekend", "day")
 PLURALS = {"days": "day", "weeks": "week", "months": "month", "years": "year"}
@@ -53,9 +53,17 @@ def main() -> None:
     for kind, text in {**BOUNDS, "photo": PHOTOS}.items():
         for each in text.split():
             add(entries, key_of(each.replace("_", " ")), kind, True, language="")
-    FILE.write_text(
-        json.dumps(entries, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
+    write("dates.json", entries)
+    write(
+        "places.json",
+        {kind: sorted({key_of(each.replace("_", " ")) for each in text.split()}) for kind, text in WHERE.items()},
     )
+
+
+def write(name: str, value: Any) -> None:
+    """Write a file of data on one line."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    (FOLDER / name).write_text(text + "\n", encoding="utf-8")
 
 
 def add(entries: Entries, key: str, kind: str, value: Any, *, language: str) -> None:

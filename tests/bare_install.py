@@ -85,6 +85,7 @@ CALLS = (
     Call("collection info --space mini", says="points"),
     Call("collection optimize --space mini"),
     Call("collection words --space mini", says="has the words of its"),
+    Call("collection locate --space mini", says="names of their places"),
     Call("collection alias photos --space mini", 2, "has no aliases.* name a server"),
     Call("collection push http://127.0.0.1:9 --space mini --set qdrant.retry_s=0.1", 1, r"^polyglance: [^\n]+$"),
     Call("collection delete --space mini --collection empty --yes"),

@@ -1,7 +1,11 @@
 """Small images for tests that care for files and answers, not for formats (``tests.corpus`` has those)."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
+
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
 
 from tests.corpus_files import saved, scene
 
@@ -18,6 +22,21 @@ def write_images(folder: Path, names: Iterable[str], *, first_seed: int = 0) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image(seed))
     return paths
+
+
+def photo(seed: int, *, taken: str | None = None, at: tuple[float, float] | None = None) -> bytes:
+    """A JPEG whose EXIF says when it was taken, as a camera's clock does, and where, in degrees north and east."""
+    exif = Image.Exif()
+    if taken:
+        exif.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = taken
+    if at:
+        north, east = ((int(each), int(each % 1 * 60), round(each * 60 % 1 * 60, 2)) for each in at)
+        exif.get_ifd(IFD.GPSInfo).update(
+            {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: north, GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: east}
+        )
+    out = io.BytesIO()
+    Image.open(io.BytesIO(image(seed))).convert("RGB").save(out, "JPEG", exif=exif)
+    return out.getvalue()
 
 
 def numbered(data: bytes, number: int) -> bytes:

@@ -273,6 +273,29 @@ def restore(
     say(f"collection {printable(name)} is restored: {found.points:,} points of space {found.schema.fingerprint.space}.")
 
 
+@app.command()
+def locate(
+    space: options.Space = None,
+    collection: options.Collection = None,
+    settings: options.SetAny = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write the names of places for images that have coordinates and none yet; no image is read.
+
+    polyglance collection locate
+    """
+    from connector.store.locate import locate as write
+
+    loaded = _load(space, collection, settings, as_json=as_json)
+    with closing(_open(loaded)) as engine:
+        engine.create(engine.info().schema)  # the field's index, where the collection is of before
+        done = write(engine)
+    if as_json:
+        say_json(asdict(done))
+    else:
+        say(f"{done.named:,} images have the names of their places now; {done.nameless:,} lie where none is near.")
+
+
 def _load(
     space: str | None, collection: str | None, settings: list[str] | None, *, as_json: bool = False
 ) -> "Settings":

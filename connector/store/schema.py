@@ -67,6 +67,12 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField("lens", "keyword", "model of the lens"),
     PayloadField("exposure", None, "exposure time, aperture, ISO and focal length, as recorded"),
     PayloadField("location", "geo", "where the image was taken: {lat, lon} in degrees"),
+    PayloadField(
+        "place",
+        "keyword",
+        "town, region and country, in English where they are of the location; or as XMP and IPTC name them",
+        several=True,
+    ),
     PayloadField("altitude", "float", "metres above the sea"),
     PayloadField(
         "tags", "keyword", "labels, a list of words: the user's, and the keywords in XMP, IPTC and EXIF", several=True

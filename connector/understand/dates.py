@@ -4,16 +4,16 @@ The rule: a month, a weekday, a season or a number alone is none. A year or a pr
 words such as "yesterday" or "last summer" are ones by themselves.
 """
 
-import re
 from calendar import month_name
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from connector.understand import calendar
 from connector.understand.calendar import WEEKDAYS, Days, every
 from connector.understand.lexicon import Item, items, known_words
-from connector.understand.parts import EARLIEST, Part, days_of, plain, reduced
+from connector.understand.numeric import FoundDate, numeric_dates
+from connector.understand.parts import EARLIEST, Part, plain, reduced
 from connector.understand.tokens import Token
 
 PLAIN_YEARS = 2003
@@ -23,13 +23,14 @@ _DATES = frozenset({
     "month", "month_in", "season", "last", "this", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in",
     "year_in", "decade", "last_season", "ymark", "mmark", "dmark", "era", "today", "evening", "to", "and",
 })
+_ASKING = frozenset({"in", "glue", "photo"})
 _JOINTS = frozenset({"to", "and"})
 _SIGNS = frozenset({"in", "glue", "since", "before", "after", "until", "between"})
 _BEFORE_NUMBERS = frozenset({
     "no", "nr", "n", "№", "room", "zimmer", "route", "iso", "model", "windows", "office", "area", "highway", "pin",
     "code", "bus", "line", "gate", "flight", "size", "house", "number", "nummer", "img", "dsc", "dscn", "pxl",
     "image", "bmw", "boeing", "version", "v", "blade", "runner", "cyberpunk", "nokia", "sony", "canon", "nikon",
-    "lumia", "galaxy", "expo", "art",
+    "lumia", "galaxy", "expo", "peugeot", "mazda", "fiat", "porsche", "audi", "volvo", "honda", "art",
 })
 _STYLES = frozenset({
     "style", "styled", "music", "fashion", "hair", "hairstyle", "party", "look", "retro", "kid", "kids", "dress",
@@ -41,24 +42,11 @@ _CAPITALS = frozenset({"may", "march", "august", "mai", "mars", "sunday", "fall"
 """Names that are other words too where they have no capital."""
 _POSSESSIVE = frozenset({"his", "her", "their", "my", "your", "our", "seinen", "ihren", "meinen"})
 _AFTER_AGES = frozenset({"years", "year", "old", "jahre", "jahren", "ans", "años", "anni"})
-_ISO = re.compile(r"(?<![\d.-])(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?(?![\d-])(?!\.\d)")
-_DAY_FIRST = re.compile(r"(?<![\d.-])(\d{1,2})(\. ?|/|-)(\d{1,2})\2(\d{4})(?![\d-])(?!\.\d)")
-_MONTH_YEAR = re.compile(r"(?<![\d./-])(\d{1,2})([/.])(\d{4})(?![\d./-])")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundDate:
-    """A date in the text, between two places in it: how it is shown, and its condition."""
-
-    start: int
-    end: int
-    shown: str
-    where: str
 
 
 def find_dates(text: str, tokens: Sequence[Token], *, today: date, language: str | None) -> list[FoundDate]:
     """Every date of a text, in its order."""
-    found = [*_numeric(text, today=today, language=language)]
+    found = [*numeric_dates(text, today=today, language=language)]
     taken = [(each.start, each.end) for each in found]
     known = _Reader(text, tokens, items(tokens, words=known_words()), today, (language or "").split("-")[0])
     at = 0
@@ -74,38 +62,6 @@ def find_dates(text: str, tokens: Sequence[Token], *, today: date, language: str
         found.append(meaning)
         at = end
     return sorted((known.with_signs(each) for each in found), key=lambda each: each.start)
-
-
-def _numeric(text: str, *, today: date, language: str | None) -> Iterator[FoundDate]:
-    """Dates of numbers alone."""
-    for match in _ISO.finditer(text):
-        if match[4] or match[2] == "-":
-            yield from _known(match, match[1], match[3], match[4], today=today)
-    for match in _DAY_FIRST.finditer(text):
-        day, month, is_us = match[1], match[3], language == "en-US" and match[2] != ". "
-        if is_us or (int(month) > 12 >= int(day) and match[2] != ". "):
-            day, month = month, day
-        if match[2] == "/" and language is None and int(day) <= 12 and int(month) <= 12 and day != month:
-            yield from _either(match, day, month, today=today)
-        else:
-            yield from _known(match, match[4], month, day, today=today)
-    for match in _MONTH_YEAR.finditer(text):
-        yield from _known(match, match[3], match[1], None, today=today)
-
-
-def _known(match: re.Match[str], year: str, month: str, day: str | None, *, today: date) -> Iterator[FoundDate]:
-    days = days_of(int(year), int(month), int(day) if day else None)
-    if days is not None and days.first.year >= EARLIEST and days.first <= today:
-        yield FoundDate(match.start(), match.end(), days.shown, days.where)
-
-
-def _either(match: re.Match[str], day: str, month: str, *, today: date) -> Iterator[FoundDate]:
-    """A date whose day may be its month: both."""
-    pairs = ((month, day), (day, month))
-    several = [each for a, b in pairs for each in _known(match, match[4], a, b, today=today)]
-    if several:
-        shown, where = " or ".join(each.shown for each in several), " or ".join(each.where for each in several)
-        yield FoundDate(match.start(), match.end(), shown, f"({where})" if len(several) > 1 else where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +215,8 @@ class _Reader:
                     return Meaning(days, sure=self._is_decade(first, last))
                 case ["today"]:
                     return Meaning(days, sure=self._is_today(first, last))
+                case ["relative"] if self.items[first].key == "hier" and self.language != "fr":  # German for "here"
+                    return Meaning(days, sure=self._is_today(first, last))
             return Meaning(days)
         match kinds:
             case ["month"]:
@@ -322,13 +280,15 @@ class _Reader:
     def _is_decade(self, first: int, last: int) -> bool:
         following = self.tokens[self.items[last].first].key if last < len(self.items) else ""
         before = self.items[first - 1].key if first else ""
-        return following not in _STYLES and following not in _AFTER_AGES and before not in _POSSESSIVE
+        return (
+            following not in _STYLES and following != "-" and following not in _AFTER_AGES and before not in _POSSESSIVE
+        )
 
     def _is_today(self, first: int, last: int) -> bool:
-        before = self.tokens[self.items[first].first - 1] if self.items[first].first else None
+        before = self.items[first - 1] if first else None
         is_last = last >= len(self.items) or not self.tokens[self.items[last].first].is_word
-        token = self.tokens[self.items[first].first]
-        return (is_last and not (token.is_capital and before is not None)) or token.is_unspaced
+        is_asked_for = before is None or before.is_any(_ASKING)
+        return (is_last and is_asked_for) or self.tokens[self.items[first].first].is_unspaced
 
     def _is_name(self, first: int, last: int) -> bool:
         """Whether a word that may be another one has the capital of a month's name."""

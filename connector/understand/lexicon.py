@@ -1,13 +1,13 @@
 """The words of dates in all languages, looked up: a question's tokens -> what each may mean, the longest phrase first.
 
-``dates.json`` beside this is made by ``demo.dates`` from CLDR and a table of our own.
+The data beside this are made by ``demo.dates`` from CLDR and a table of our own.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from connector.understand.tokens import Token
@@ -49,7 +49,8 @@ def items(tokens: Sequence[Token], *, words: Mapping[str, Mapping[str, Any]]) ->
 def _phrase(tokens: Sequence[Token], at: int, words: Mapping[str, Mapping[str, Any]]) -> Item | None:
     if tokens[at].is_hangul and at and tokens[at - 1].is_hangul and tokens[at - 1].end == tokens[at].start:
         return None  # within a word
-    longest = LONGEST_UNSPACED if tokens[at].is_unspaced else LONGEST
+    is_unspaced = any(each.is_unspaced for each in tokens[at : at + 2])  # of "2 days ago" the first is a number
+    longest = LONGEST_UNSPACED if is_unspaced else LONGEST
     for end in range(min(len(tokens), at + longest), at, -1):
         some = tokens[at:end]
         numbers = [each.number for each in some if each.number is not None]
@@ -76,8 +77,16 @@ def _counted(some: Sequence[Token], words: Mapping[str, Mapping[str, Any]]) -> t
 
 @cache
 def known_words() -> Mapping[str, Mapping[str, Any]]:
-    """The kinds and values of every phrase; read once."""
-    found: Mapping[str, Mapping[str, Any]] = json.loads(
-        files("connector.understand").joinpath("dates.json").read_text(encoding="utf-8")
-    )
+    """The kinds and values of every phrase of a date; read once."""
+    found: Mapping[str, Mapping[str, Any]] = _read("dates.json")
     return found
+
+
+@cache
+def place_signs() -> Mapping[str, frozenset[str]]:
+    """The words beside the name of a place that say that it is one, by kind; read once."""
+    return {kind: frozenset(words) for kind, words in _read("places.json").items()}
+
+
+def _read(name: str) -> Any:
+    return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))

@@ -105,7 +105,7 @@ def _pair(one: Part, two: Part, *, today: date) -> Part | None:
 def _marked(number: Part, mark: Part, *, mark_follows: bool, today: date) -> Part | None:
     """A number with the word for year, month or day beside it."""
     value = number.number
-    if "year" in mark.of("unit"):
+    if "year" in mark.of("unit") and not mark.of("season"):
         return Part("year", value, sure=True) if number.digits == 4 and EARLIEST <= value <= today.year else None
     if mark.item is None or mark_follows == (mark.item.key in _MARKS_BEFORE):
         return None

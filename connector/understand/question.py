@@ -11,7 +11,7 @@ from datetime import date
 from functools import cache
 from typing import Literal, TypeAlias
 
-from connector.understand.lexicon import known_words
+from connector.understand.lexicon import known_words, place_signs
 
 ChipKind: TypeAlias = Literal["date", "place"]
 FIELDS: dict[ChipKind, str] = {"date": "taken_on", "place": "place"}
@@ -25,6 +25,7 @@ _DECISIVE = frozenset({
 _SILENT = frozenset({"in", "glue", "photo"})
 # fmt: on
 _WORD = re.compile(r"[^\W\d_][\w\u0300-\u036f\u0900-\u0d7f]*")
+_SUFFIXED = re.compile(r"['’](?:[dt][ae]n?)\b|(?:ss[aä]|st[aä]|lt[aä]|b[ae]n|b[óő]l)\b")
 _NOT_PLAIN = re.compile(r"\d|[\u0590-\u10ff\u1780-\u17ff\u3040-\ud7a3]")
 
 
@@ -76,6 +77,13 @@ def understand(
             Chip("date", text[each.start : each.end], each.start, each.end, each.shown, each.where)
             for each in find_dates(text, found, today=today, language=language)
         ]
+    if "place" in kinds:
+        from connector.understand.places import find_places
+
+        chips += [
+            Chip("place", text[each.start : each.end], each.start, each.end, each.shown, each.where)
+            for each in find_places(found, taken=[(each.start, each.end) for each in chips])
+        ]
     as_it_stands = literal.casefold()
     kept = [each for each in chips if each.words.casefold() not in as_it_stands]
     return Understood(_left(text, kept), tuple(kept)) if kept else Understood(text)
@@ -83,7 +91,16 @@ def understand(
 
 def may_hold(text: str) -> bool:
     """Whether any word of the text may belong to a date or a place."""
-    return bool(_NOT_PLAIN.search(text)) or not _triggers().isdisjoint(_WORD.findall(text.casefold()))
+    if _NOT_PLAIN.search(text) or not _triggers().isdisjoint(_WORD.findall(text.casefold())):
+        return True
+    words = _WORD.findall(text)
+    if _SUFFIXED.search(text):
+        return True
+    return any(
+        word.casefold() in place_signs()["strong"]
+        or (word.casefold() in _place_words() and any(each[0].isupper() for each in words[number + 1 : number + 3]))
+        for number, word in enumerate(words)
+    )
 
 
 @cache
@@ -91,6 +108,12 @@ def _triggers() -> frozenset[str]:
     """Words without which nothing is a date: the longest of each phrase."""
     phrases = (key for key, kinds in known_words().items() if not _DECISIVE.isdisjoint(kinds))
     return frozenset(max(key.split(), key=len) for key in phrases)
+
+
+@cache
+def _place_words() -> frozenset[str]:
+    """The first word of each sign that a place is named."""
+    return frozenset(each.split()[0] for each in place_signs()["before"])
 
 
 def _left(text: str, chips: Sequence[Chip]) -> str:
@@ -110,4 +133,4 @@ def _says_something(text: str) -> bool:
 
     found = tokens(text)
     left = [each for each in items(found, words=known_words()) if not each.is_any(_SILENT)]
-    return any(token.is_word for each in left for token in found[each.first : each.last])
+    return any(token.is_word or token.number is not None for each in left for token in found[each.first : each.last])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from connector.images.decode import Iptc
 
-WRITTEN = ("title", "description", "creator", "rating", "label", "languages")
+WRITTEN = ("title", "description", "creator", "rating", "label", "languages", "place")
 """What people wrote."""
 MEASURED = ("camera", "lens", "exposure", "location", "altitude")
 """What the camera measured."""
@@ -48,6 +48,10 @@ def metadata_fields(embedded: Mapping[str, Any], sidecars: Mapping[str, Any]) ->
     fields = {name: given[name] for name in EMBEDDED if name in given}
     fields["tags"] = [*dict.fromkeys([*sidecars.get("tags", ()), *embedded.get("tags", ())])]
     location = fields.get("location")
+    if location is not None and "place" not in fields:
+        from connector.places.gazetteer import names_at  # 5 MB, and only for images that have a place
+
+        fields["place"] = names_at(location["lat"], location["lon"])
     moment: Moment | None = embedded.get("moment")
     if "instant" in sidecars:
         instant = datetime.fromtimestamp(sidecars["instant"], UTC)

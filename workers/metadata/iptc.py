@@ -9,13 +9,16 @@ MOST_VALUES = 1_000
 """Values that are kept of one kind."""
 
 _UTF8 = b"\x1b%G"
-_CHARSET, _NAME, _KEYWORDS, _DATE, _TIME, _BYLINE, _CAPTION = (
+_CHARSET, _NAME, _KEYWORDS, _DATE, _TIME, _BYLINE, _CITY, _STATE, _COUNTRY, _CAPTION = (
     (1, 90),
     (2, 5),
     (2, 25),
     (2, 55),
     (2, 60),
     (2, 80),
+    (2, 90),
+    (2, 95),
+    (2, 101),
     (2, 120),
 )
 
@@ -37,6 +40,7 @@ def read_iptc(values: Iptc | None) -> dict[str, Any]:
         "title": first(_NAME),
         "description": first(_CAPTION),
         "creator": texts(_BYLINE),
+        "place": [*dict.fromkeys([*texts(_CITY), *texts(_STATE), *texts(_COUNTRY)])],
         "taken": _taken(first(_DATE), first(_TIME)),
     }
     return {name: value for name, value in found.items() if value}

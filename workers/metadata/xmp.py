@@ -29,6 +29,7 @@ _EXIF_EX = "{http://cipa.jp/exif/1.0/}"
 _AUX = "{http://ns.adobe.com/exif/1.0/aux/}"
 _TIFF = "{http://ns.adobe.com/tiff/1.0/}"
 _PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
+_IPTC = "{http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/}"
 _HIERARCHIES = {
     "{http://ns.adobe.com/lightroom/1.0/}hierarchicalSubject": "|",
     "{http://www.digikam.org/ns/1.0/}TagsList": "/",
@@ -37,6 +38,8 @@ _HIERARCHIES = {
     "{http://ns.iview-multimedia.com/mediapro/1.0/}CatalogSets": "|",
 }
 """Where programs keep keywords that stand below one another, and what stands between the levels."""
+_PLACES = (_IPTC + "Location", _PHOTOSHOP + "City", _PHOTOSHOP + "State", _PHOTOSHOP + "Country")
+"""Where people write down where an image was taken, the smallest first."""
 _CONTAINERS = (_RDF + "Bag", _RDF + "Seq", _RDF + "Alt")
 
 Properties = Mapping[str, list[tuple[str, str]]]
@@ -64,6 +67,7 @@ def read_xmp(packet: bytes | str | None) -> dict[str, Any]:
         "lens": first(_EXIF_EX + "LensModel", _AUX + "Lens", _EXIF + "LensModel"),
         "location": _location(first(_EXIF + "GPSLatitude"), first(_EXIF + "GPSLongitude")),
         "altitude": _altitude(first(_EXIF + "GPSAltitude"), first(_EXIF + "GPSAltitudeRef")),
+        "place": [*dict.fromkeys(value for name in _PLACES for value in texts(name))],
         "taken": first(
             *(_EXIF + "DateTimeOriginal", _PHOTOSHOP + "DateCreated", _XMP + "CreateDate", _EXIF + "DateTimeDigitized")
         ),

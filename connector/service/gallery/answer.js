@@ -8,6 +8,7 @@ import * as selection from "./selection.js";
 import { PAGE } from "./state.js";
 
 export let hits = []; // the answer so far, in order
+export let understood = []; // what of the text became a filter
 let state = null;
 let exhausted = false; // the collection has no more to give
 let waiting = null;
@@ -62,6 +63,7 @@ async function fill({ signal, upTo, fresh }) {
     let start = fresh ? 0 : hits.length;
     while (start < upTo) {
       const page = await api.search(state, { limit: PAGE, offset: start, image: imageAsked(), signal });
+      understood = page.understood;
       show(page.hits, { fresh: start === 0 });
       exhausted = page.hits.length < PAGE;
       start += PAGE;
@@ -99,7 +101,7 @@ function statusLine(milliseconds) {
   if (!hits.length) return "No images";
   const fitting = hits.filter(mayFit).length;
   const number = hits.length === 1 ? "1 image" : `${hits.length.toLocaleString()} images`;
-  const said = fitting === hits.length ? `${number}, best first` : `${fitting.toLocaleString()} of ${number} may fit`;
+  const said = fitting === hits.length ? `${number}, ${hits.every(({ score }) => score === 0) ? "latest" : "best"} first` : `${fitting.toLocaleString()} of ${number} may fit`;
   return `${said} · ${Math.round(milliseconds)} ms`;
 }
 

@@ -14,7 +14,7 @@ export class ServiceError extends Error {
 }
 
 export function search(state, { limit, offset, image, signal }) {
-  const options = withoutEmpty({ where: whereOf(state), limit, offset });
+  const options = withoutEmpty({ where: whereOf(state), limit, offset, literal: image ? "" : state.literal });
   if (image) return searchByImage(image, options, signal);
   const body = JSON.stringify({ ...questionFor(state), ...options });
   return call("v1/search", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { byId, element } from "./elements.js";
 import { sameChoice, whereOf, whereShift } from "./state.js";
 
-const ALWAYS = ["folder", "format", "camera", "tags", "tenant"];
+const ALWAYS = ["folder", "place", "format", "camera", "tags", "tenant"];
 const COUNTED = new Set(["keyword", "integer", "bool"]);
 const FEW = 8;
 const MANY = 60;

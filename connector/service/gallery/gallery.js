@@ -10,7 +10,7 @@ import * as map from "./map.js";
 import * as notices from "./notices.js";
 import * as removal from "./removal.js";
 import * as selection from "./selection.js";
-import { EMPTY, PAGE, TIMES, both, isAsking, questionOf, readAddress, whereOf, withChoice, withTerms, writeAddress } from "./state.js";
+import { EMPTY, PAGE, TIMES, both, isAsking, questionOf, readAddress, whereOf, withChoice, withLiteral, withTerms, withText, writeAddress } from "./state.js";
 import * as terms from "./terms.js";
 import * as timeline from "./timeline.js";
 import * as upload from "./upload.js";
@@ -62,7 +62,7 @@ function render(next) {
   byId("wall").hidden = asked;
   byId("grid").hidden = !asked;
   byId("order").hidden = asked;
-  terms.show(state, { known, go });
+  terms.show(state, { known, understood: asked && questionOf(state) === answered ? answer.understood : [], go });
   renderFilters();
   if (asked && questionOf(state) !== answered) ask();
   else if (!asked && !isOnWall()) browse();
@@ -146,9 +146,10 @@ function showAnswered(said) {
   for (const hit of answer.hits) known.set(hit.id, hit);
   const { hits } = answer;
   const filteredBy = { filtered: Boolean(whereOf(state)), clear: clearFilters };
-  if (!hits.length) notices.showNothing(filteredBy);
+  if (!hits.length && answer.understood.length) notices.showUnmatched(answer.understood, { literal: (words) => go(withLiteral(state, words)) });
+  else if (!hits.length) notices.showNothing(filteredBy);
   else if (!hits.some(mayFit)) notices.showUnsure(filteredBy);
-  terms.show(state, { known, go });
+  terms.show(state, { known, understood: answer.understood, go });
   settleView();
 }
 
@@ -311,7 +312,7 @@ function watchForm() {
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = byId("words").value.trim();
-    go({ ...state, text, image: text ? "" : state.image, open: "", from: "", shown: PAGE });
+    go({ ...withText(state, text), image: text ? "" : state.image, open: "", from: "", shown: PAGE });
     scrollTo({ top: 0 });
   });
   byId("expression").addEventListener("submit", (event) => {

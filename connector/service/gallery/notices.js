@@ -27,6 +27,17 @@ export function showNothing({ filtered, clear }) {
   });
 }
 
+/** Said where no image is of the date or place that was read in the text. */
+export function showUnmatched(understood, { literal }) {
+  const all = understood.map(({ shown }) => shown).join(", ");
+  say({
+    title: "No image is from there or then",
+    text: `Read in the text: ${all}. Take it back to search by the words as they stand.`,
+    kind: "empty",
+    buttons: understood.map(({ words }) => [`Take back “${words}”`, () => literal(words)]),
+  });
+}
+
 /** Said above images that are near and yet may not fit. */
 export function showUnsure({ filtered, clear }) {
   say({

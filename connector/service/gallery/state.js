@@ -1,7 +1,7 @@
 // What is asked, as a value. The address is its only store, so every state can be linked to, left and come back to.
 //
 //   ?q=TEXT  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #image=BASE64URL
-//   &by=taken  &month=2024-05  &box=49,9.5,46.4,17.2  &map=1  &from=2024-05-03T10:12:00Z
+//   &literal=im Juli 2023  &by=taken  &month=2024-05  &box=49,9.5,46.4,17.2  &map=1  &from=2024-05-03T10:12:00Z
 //
 // Without a question the page shows the collection, the newest first: ``by`` says newest by which time, ``from`` where
 // in it one is.
@@ -14,6 +14,7 @@ const WHEN = Object.freeze({ added: "ingested_at", taken: "taken_on" }); // and 
 
 export const EMPTY = Object.freeze({
   text: "", image: "", terms: [], chosen: [], where: "", open: "", shown: PAGE, by: "added", month: "", box: null, map: false, from: "",
+  literal: "",
 });
 
 export function readAddress(address) {
@@ -31,6 +32,7 @@ export function readAddress(address) {
     month: /^\d{4}(-\d\d)?$/.test(given.get("month") ?? "") ? given.get("month") : "",
     box: readBox(given.get("box")),
     map: given.has("map"),
+    literal: given.get("literal") ?? "",
     from: Number.isNaN(Date.parse(given.get("from"))) ? "" : given.get("from"),
   };
 }
@@ -47,6 +49,7 @@ export function writeAddress(state) {
   if (state.month) parameters.set("month", state.month);
   if (state.box) parameters.set("box", [state.box.top, state.box.left, state.box.bottom, state.box.right].join());
   if (state.map) parameters.set("map", 1);
+  if (state.text && state.literal) parameters.set("literal", state.literal);
   if (state.from) parameters.set("from", state.from);
   const search = parameters.size ? `?${parameters}` : location.pathname;
   return state.image ? `${search}#image=${state.image}` : search;
@@ -72,9 +75,15 @@ function readBox(text) {
 export const isAsking = (state) => Boolean(state.text || state.image || state.terms.length);
 
 /** What the answer depends on; states of one question differ only in what is open and how much is shown. */
-export const questionOf = (state) => JSON.stringify([state.text, state.image, state.terms, whereOf(state)]);
+export const questionOf = (state) => JSON.stringify([state.text, state.literal, state.image, state.terms, whereOf(state)]);
 
 export const sameChoice = (a, b) => a.field === b.field && a.value === b.value;
+
+/** Another text: what was taken back of the one before is of that one. */
+export const withText = (state, text) => ({ ...state, text, literal: text === state.text ? state.literal : "" });
+
+/** Words of the text that no date or place is to be read in any more. */
+export const withLiteral = (state, words) => ({ ...state, literal: [state.literal, words].filter(Boolean).join(" · "), open: "", shown: PAGE });
 
 /** The filter as the service reads it: the expression comes first, so an error's column is the expression's own. */
 export function whereOf({ where, chosen, by, month, box }, { without = "", also = "" } = {}) {

@@ -1,37 +1,26 @@
 """A date in a question is a filter: shown as a chip, taken back by a word, and never a silent nothing."""
 
 import asyncio
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from PIL.ExifTags import IFD, Base
 
 from connector import AsyncImageSearch, ImageSearch, Settings
 from connector.search.query import image, text
 from tests.conftest import CommandLine
 from tests.images import image as png
+from tests.images import photo
 from tests.scratch import scratch_folder
 from workers.api import ingest
 
+ROME = (41.8902, 12.4922)
 TAKEN = {
     "beach-1": "2023:07:14 10:00:00",
     "beach-2": "2023:07:20 21:00:00",
     "old": "2019:05:01 09:00:00",
     "undated": None,
 }
-
-
-def photo(seed: int, taken: str | None) -> bytes:
-    """A JPEG that was taken then."""
-    exif = Image.Exif()
-    if taken:
-        exif.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = taken
-    out = io.BytesIO()
-    Image.open(io.BytesIO(png(seed))).convert("RGB").save(out, "JPEG", exif=exif)
-    return out.getvalue()
 
 
 def settings_for(folder: Path) -> Settings:
@@ -42,7 +31,9 @@ def settings_for(folder: Path) -> Settings:
 def dated() -> Iterator[Settings]:
     with scratch_folder() as folder:
         for seed, (name, taken) in enumerate(TAKEN.items()):
-            (folder / f"{name}.jpg").write_bytes(photo(seed, taken))
+            (folder / f"{name}.jpg").write_bytes(
+                photo(seed, taken=taken, at=ROME if name in ("beach-1", "undated") else None)
+            )
         settings = settings_for(folder)
         ingest(str(folder), settings=settings)
         yield settings
@@ -133,6 +124,17 @@ def test_awaited_questions_are_understood_alike(search: ImageSearch) -> None:
         return [names(each) for each in await asyncio.gather(one.text("Juli 2023"), one.query("a boat in 2019"))]
 
     assert asyncio.run(ask()) == [["beach-2", "beach-1"], ["old"]]
+
+
+def test_a_place_in_the_text_is_a_filter_too(search: ImageSearch) -> None:
+    hits = search.text("a woman in Rom im Juli 2023")
+    assert names(hits) == ["beach-1"]
+    assert [(each.kind, each.words) for each in hits.understood] == [("date", "im Juli 2023"), ("place", "in Rom")]
+    assert names(search.text("ローマの写真")) == ["beach-1", "undated"], "what has no date comes last"
+    assert names(search.text("photos from Italy", offset=1)) == ["undated"]
+    assert search.text("Paris Hilton").understood == ()
+    assert names(search.text("a woman", where='"Rome" in place and exists(taken_at)')) == ["beach-1"]
+    assert ("Italy", 2) in [(each.value, each.count) for each in search.facets("place")]
 
 
 def test_where_no_image_has_a_date_the_text_stays_whole(noto: Settings) -> None:

@@ -1,0 +1,95 @@
+"""How well dates and places in questions are understood: right ones, false ones, and the time of a question.
+
+    python -m benchmarks.bench_understand --out understand.json
+
+Right: the generated phrases of ``tests.phrases``, each with the days it means. False: a list of questions without date
+or place, and the names of the bundled images; none of them may give a chip. Prints one line of JSON.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from connector.understand.question import understand
+from tests.phrases import TODAY, days_of, phrases
+from workers.demo import tour
+
+NEGATIVES = Path(__file__).parents[1] / "tests" / "data" / "no-dates-no-places.txt"
+COLD = """
+import time
+from datetime import date
+import connector.search.client
+begun = time.perf_counter()
+from connector.understand.question import understand
+understand({text!r}, today=date(2026, 12, 1))
+print((time.perf_counter() - begun) * 1000)
+"""
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    found = {"machine": platform.machine(), **right(), **false(), **speed()}
+    print(json.dumps(found, ensure_ascii=False))
+    if (out := parser.parse_args().out) is not None:
+        out.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def right() -> dict[str, Any]:
+    """The share of phrases that mean their days and nothing else."""
+    asked = [*phrases()]
+    wrong = [each for each in asked if days_of(understand(each.text, today=TODAY).chips) != [(each.first, each.last)]]
+    return {
+        "phrases": len(asked),
+        "languages": len({each.language for each in asked}),
+        "right": round(1 - len(wrong) / len(asked), 4),
+        "wrong_by_language": dict(Counter(each.language for each in wrong)),
+        "wrong": [each.text for each in wrong[:20]],
+    }
+
+
+def false() -> dict[str, Any]:
+    """The share of questions that say neither when nor where and are understood to."""
+    asked = [line for line in NEGATIVES.read_text(encoding="utf-8").splitlines() if line]
+    names = [path.stem.replace("-", " ") for path in sorted(Path(str(tour.IMAGES)).rglob("*.png"))]
+    triggered = [each for each in (*asked, *names) if understand(each, today=TODAY).chips]
+    count = len(asked) + len(names)
+    return {"negatives": count, "false": round(len(triggered) / count, 4), "false_ones": triggered[:20]}
+
+
+def speed() -> dict[str, Any]:
+    """Milliseconds of a question: warm, and the first one of a process."""
+    times = []
+    for each in phrases():
+        begun = time.perf_counter()
+        understand(each.text, today=TODAY)
+        times.append((time.perf_counter() - begun) * 1000)
+    times.sort()
+    cold = {
+        name: statistics.median(float(_run(COLD.format(text=text))) for _ in range(5))
+        for name, text in {
+            "plain": "a dog on a sofa",
+            "date": "am Strand im Juli 2023",
+            "place": "photos from Rome",
+        }.items()
+    }
+    return {
+        "warm_ms": {"median": round(statistics.median(times), 3), "p99": round(times[int(len(times) * 0.99)], 3)},
+        "cold_ms": {name: round(value, 1) for name, value in cold.items()},
+    }
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    main()

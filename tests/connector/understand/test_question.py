@@ -1,0 +1,77 @@
+"""What a question says of when and where is understood in many languages, and nothing is that it does not say."""
+
+from pathlib import Path
+
+import pytest
+
+from connector.understand.question import understand
+from tests.phrases import TODAY, days_of, phrases
+from workers.demo import tour
+
+NEGATIVES = Path(__file__).parents[2] / "data" / "no-dates-no-places.txt"
+
+
+def test_of_two_thousand_date_phrases_in_thirty_languages_nearly_all_are_right() -> None:
+    asked = [*phrases()]
+    wrong = [each for each in asked if days_of(understand(each.text, today=TODAY).chips) != [(each.first, each.last)]]
+    assert len(asked) >= 2_000
+    assert len({each.language for each in asked}) >= 20
+    assert len(wrong) <= 0.02 * len(asked), wrong
+
+
+def test_what_says_neither_when_nor_where_is_left_alone() -> None:
+    asked = [line for line in NEGATIVES.read_text(encoding="utf-8").splitlines() if line]
+    names = [path.stem.replace("-", " ") for path in Path(str(tour.IMAGES)).rglob("*.png")]
+    triggered = [each for each in (*asked, *names) if understand(each, today=TODAY).chips]
+    assert len(asked) > 500
+    assert len(triggered) <= 0.005 * len(asked), triggered
+
+
+@pytest.mark.parametrize(
+    ("question", "left", "where"),
+    [
+        ("am Strand im Juli 2023", "am Strand", 'taken_on in "2023-07"'),
+        ("昨年の桜", "桜", 'taken_on in "2025"'),
+        ("photos from Rome", "", 'place == "Rome"'),
+        ("photos from rome", "", 'place == "Rome"'),
+        ("Fotos aus Rom letzten Sommer", "", '2026-06-01 <= taken_on <= 2026-08-31 and place in ("Rome", "Rom")'),
+        ("ローマの写真", "", 'place in ("Rome", "ローマ")'),
+        ("фото из Рима", "", 'place == "Rome"'),
+        ("kuvia Roomasta", "", 'place == "Rome"'),
+        ("boy in Hamburg, Germany", "boy", 'place == "Hamburg" and place == "Germany"'),
+        ("selfies 2019", "selfies", 'taken_on in "2019"'),
+        ("dogs since 2019", "dogs", "taken_on >= 2019-01-01"),
+        ("Hunde vor 2019", "Hunde", "taken_on < 2019-01-01"),
+        ("dogs between 2019 and 2021", "dogs", "2019-01-01 <= taken_on <= 2021-12-31"),
+        ("June to August 2023", "", "2023-06-01 <= taken_on <= 2023-08-31"),
+        ("a party in the 90s", "a party", "1990-01-01 <= taken_on <= 1999-12-31"),
+        ("winter 2022/23", "", "2022-12-01 <= taken_on <= 2023-02-28"),
+        ("gestern Abend", "", "taken_on == 2026-11-30 and taken_hour >= 17"),
+        ("am Sonntag", "", 'taken_weekday == "sunday"'),
+        ("last Sunday", "", "taken_on == 2026-11-29"),
+        ("roses in May", "roses", "taken_month == 5"),
+        ("03/04/2023", "", "(taken_on == 2023-04-03 or taken_on == 2023-03-04)"),
+        ("31.02.2023", "31.02.2023", None),
+        ("in 2077", "in 2077", None),
+        ("in 99999999999999999999", "in 99999999999999999999", None),
+        ("99999999 years ago", "99999999 years ago", None),
+        ("", "", None),
+        ("\u200b", "\u200b", None),
+        ("x" * 10_000 + " 2019", "x" * 10_000 + " 2019", None),
+    ],
+)
+def test_a_question_is_taken_apart(question: str, left: str, where: str | None) -> None:
+    found = understand(question, today=TODAY)
+    assert found.text == left
+    assert (" and ".join(each.where for each in found.chips) or None) == where
+    assert [question[each.start : each.end] for each in found.chips] == [each.words for each in found.chips]
+
+
+def test_a_chip_is_taken_back_by_its_words() -> None:
+    assert understand("Fotos aus Rom 2019", today=TODAY, literal="AUS ROM").text == "Fotos aus Rom"
+    assert understand("Fotos aus Rom 2019", today=TODAY, kinds=["place"]).text == "Fotos 2019"
+
+
+def test_the_language_decides_where_a_word_is_of_two() -> None:
+    polish, croatian = (understand("listopada 2023", today=TODAY, language=each).chips for each in ("pl", "hr"))
+    assert [each.shown for each in (*polish, *croatian)] == ["November 2023", "October 2023"]

@@ -1,21 +1,21 @@
 """Reading text in images, on the set that ``benchmarks.written`` draws: what is read, what is found by it, how long.
 
-    python -m benchmarks.bench_ocr FOLDER [COUNT]
+    python -m benchmarks.bench_ocr FOLDER [COUNT [MINUTES]]
 
-FOLDER takes the images and, one by one, the texts, so that a run that broke off goes on. Latin, Han, Kana and codes are
-read by rapidocr's own model; the other scripts by Tesseract, with English and the script's languages, behind it. The
-texts go into a collection as ``ocr_text``, and each word is asked for there, among the words of all others.
+FOLDER takes the images and the texts, so that a run that broke off goes on; all scripts come on alike, and after
+MINUTES the results are those of the images that were read. Latin, Han, Kana and codes are read by rapidocr's own model;
+the other scripts by Tesseract, with English and the script's languages, behind it. The texts go into a collection as
+``ocr_text``, and each word is asked for there, among the words of all others.
 """
 
 import json
-import resource
+import math
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,27 @@ def settings_for(what: Written) -> OcrSettings:
     return OcrSettings(reader="tesseract", languages=("eng", *script)) if script else OcrSettings()
 
 
-def texts(folder: Path, made: Sequence[Written]) -> dict[str, dict[str, Any]]:
-    """What was read in each image, read now where the folder does not hold it yet."""
+ROUND = 8
+"""Images of one script that are read in a row."""
+
+
+def texts(folder: Path, made: Sequence[Written], *, seconds: float) -> dict[str, dict[str, Any]]:
+    """What was read in each image, read now where the folder does not hold it yet and there is time."""
+    began = time.monotonic()
     kept = folder / "texts.jsonl"
     known = {row["image"]: row for row in _rows(kept)}
-    groups: dict[OcrSettings, list[Written]] = defaultdict(list)
+    scripts: dict[str, list[Written]] = defaultdict(list)
     for each in made:
-        if each.image not in known:
-            groups[settings_for(each)].append(each)
+        scripts[each.script].append(each)
+    rounds: dict[tuple[int, OcrSettings], list[Written]] = defaultdict(list)
+    for group in scripts.values():
+        for number, each in enumerate(group):
+            if each.image not in known:
+                rounds[number // ROUND, settings_for(each)].append(each)
     with kept.open("a", encoding="utf-8") as file:
-        for settings, group in groups.items():
+        for (_, settings), group in sorted(rounds.items(), key=lambda item: item[0][0]):
+            if time.monotonic() - began > seconds:
+                break
             halves = [group[start :: usable_cores()] for start in range(usable_cores())]
             with ThreadPoolExecutor(len(halves)) as pool:
                 for rows in pool.map(lambda half, how=settings: [*_read(folder, half, how)], halves):
@@ -126,10 +137,12 @@ def _count(row: dict[str, int], engine: Engine, text: str, what: Written) -> Non
 def main() -> None:
     """Run it, and write the results."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else COUNT
+    minutes = float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
     made = plan(count)
     if not (folder / "captions.jsonl").exists():
         write_set(folder, count)
-    read = texts(folder, made)
+    read = texts(folder, made, seconds=60 * minutes)
+    made = [each for each in made if each.image in read]
     settings = Settings.load({"model.space": "mini"})
     with open_scratch(settings.qdrant, collection="bench-ocr") as engine:
         engine.create(schema_for(Fingerprint("bench", DIMS, 224), settings))
@@ -142,8 +155,8 @@ def main() -> None:
     documents = [read[each.image]["document"] for each in made if each.kind in PAGES]
     others = [read[each.image]["document"] for each in made if each.kind not in PAGES]
     plain = [read[each.image]["outcome"] for each in made if each.kind == "plain"]
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     results = {
+        "drawn": count,
         "images": len(made),
         "by_script": words,
         "without_text": {"images": len(plain), "nothing_read": plain.count("no_text")},
@@ -159,11 +172,9 @@ def main() -> None:
             if (spent := [read[each.image]["seconds"] for each in made if settings_for(each).reader == reader])
         },
         "seconds_a_quick_look": round(statistics.median(row["look_seconds"] for row in read.values()), 3),
-        "processor_seconds_of_readers": round(used.ru_utime + used.ru_stime),
     }
     print(write("ocr", results))
     print(json.dumps(results, indent=2))
-    print(sum(1 for each in map(asdict, made) if each["caption"]), "words were asked for")
 
 
 if __name__ == "__main__":

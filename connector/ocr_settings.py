@@ -35,5 +35,12 @@ class OcrSettings(Section):
     """Longer side, in pixels, to which larger images are made smaller before they are read."""
     max_chars: int = Field(default=10_000, ge=1, le=1_000_000)
     """Characters of one image that are kept."""
-    min_confidence: float = Field(default=0.5, ge=0, le=1)
-    """Confidence below which a line is left out."""
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    """Confidence below which a line is left out; none means 0.8 for rapidocr (it takes windows for letters), else 0.5."""
+
+    @property
+    def least_confidence(self) -> float:
+        """The confidence that a line must have, the default filled in."""
+        if self.min_confidence is not None:
+            return self.min_confidence
+        return 0.8 if self.reader == "rapidocr" else 0.5

@@ -26,6 +26,7 @@ def ocr(
         str | None,
         typer.Option("--only", metavar="documents", help="Only in screenshots and documents: a quick look tells them."),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Read those too that were read before.")] = False,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -69,6 +70,7 @@ def ocr(
             settings=loaded,
             where=where,
             only_documents=only == "documents",
+            again=again,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if as_json:

@@ -120,7 +120,7 @@ class TextStage:
 
     def _text(self, lines: Sequence[Line]) -> tuple[str, dict[str, Any]]:
         kept = [Line(text, line.confidence) for line in lines if (text := _CONTROL.sub("", line.text).strip())]
-        kept = [line for line in kept if line.confidence >= self._settings.min_confidence]
+        kept = [line for line in kept if line.confidence >= self._settings.least_confidence]
         whole = "\n".join(line.text for line in kept)
         said: dict[str, Any] = {"lines": len(kept)}
         if kept:

@@ -66,9 +66,12 @@ def read_text(
     settings: Settings,
     where: "str | Filter | None" = None,
     only_documents: bool = False,
+    again: bool = False,
     on_progress: OnProgress = lambda _, __: None,
 ) -> TextReport:
     """Read the text in all stored images that match, but those that this reader has read; no vector is touched.
+
+    ``again`` reads those too, such as with other settings.
 
     An interrupt (Ctrl-C) ends it after the images under way; the report says so. Raises ConfigError and ModelError
     where nothing here can read, InvalidQuery for a filter that is none, and StoreError.
@@ -82,7 +85,7 @@ def read_text(
     total = engine.count(where=condition)
     tally = _Tally()
     with closing(Originals(settings)) as originals, _Threads(texts) as threads:
-        work = _Work(engine, texts=texts, originals=originals, threads=threads, tally=tally)
+        work = _Work(engine, texts=texts, originals=originals, threads=threads, tally=tally, again=again)
         try:
             for points in _pages(engine, where=condition):
                 work.on(points, told=lambda: on_progress(tally.images, total))
@@ -156,19 +159,20 @@ class _Work:
     """One page of points after the other."""
 
     def __init__(
-        self, engine: Engine, *, texts: TextStage, originals: "Originals", threads: _Threads, tally: _Tally
+        self, engine: Engine, *, texts: TextStage, originals: "Originals", threads: _Threads, tally: _Tally, again: bool
     ) -> None:
         self._engine = engine
         self._texts = texts
         self._originals = originals
         self._threads = threads
         self._tally = tally
+        self._again = again
 
     def on(self, points: Sequence[StoredPoint], *, told: Callable[[], None]) -> None:
         """Bring these points to their text; ``told`` is called as it goes on."""
         contents: dict[str, list[StoredPoint]] = {}
         for point in points:
-            if self._texts.known(point.payload) is not None:
+            if self._known(point.payload) is not None:
                 self._tally.note("known", [point])
             else:
                 contents.setdefault(str(point.payload.get("content_hash") or point.id), []).append(point)
@@ -181,6 +185,10 @@ class _Work:
             future.result()
             told()
 
+    def _known(self, payload: Payload) -> Payload | None:
+        """What a payload knows of the text, where that counts."""
+        return None if self._again else self._texts.known(payload)
+
     def _known_elsewhere(self, contents: Sequence[str]) -> dict[str, Payload]:
         """What other points of the same contents know of their text."""
         if not contents:
@@ -189,7 +197,7 @@ class _Work:
 
         where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*contents]))])
         page = self._engine.scroll(limit=COPIES, where=where, fields=["content_hash", *OCR_FIELDS])
-        found = ((str(each.payload["content_hash"]), self._texts.known(each.payload)) for each in page.points)
+        found = ((str(each.payload["content_hash"]), self._known(each.payload)) for each in page.points)
         return {content: fields for content, fields in found if fields is not None}
 
     def _read(self, points: Sequence[StoredPoint], known: Payload | None) -> None:

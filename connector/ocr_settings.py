@@ -36,7 +36,7 @@ class OcrSettings(Section):
     max_chars: int = Field(default=10_000, ge=1, le=1_000_000)
     """Characters of one image that are kept."""
     min_confidence: float | None = Field(default=None, ge=0, le=1)
-    """Confidence below which a line is left out; none means 0.8 for rapidocr (it takes windows for letters), else 0.5."""
+    """Confidence below which a line is left out; none means 0.8 for rapidocr, 0.5 for tesseract."""
 
     @property
     def least_confidence(self) -> float:

@@ -4,6 +4,7 @@ The rule: only files that lie on this disk are opened; left to itself, rapidocr 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,8 @@ DOCUMENT_SHARE = 0.02
 SMALL_SIDE = 736
 """Pixels of the shorter side up to which a small image is enlarged, by no more than ``LARGER``."""
 LARGER = 2.0
+WIDEST = 1.3
+"""Width of a letter over the height of its line, at most."""
 
 
 class RapidReader:
@@ -53,7 +56,10 @@ class RapidReader:
             [get_rotate_crop_image(image, box.astype(np.float32)) for box in found.boxes]
         )
         lines = [max(each, key=lambda line: line.confidence) for each in zip(*self._readings(crops), strict=True)]
-        return [(line, np.ascontiguousarray(crop[:, :, ::-1])) for line, crop in zip(lines, crops, strict=True)]
+        return [
+            (_doubted(line, crop), np.ascontiguousarray(crop[:, :, ::-1]))
+            for line, crop in zip(lines, crops, strict=True)
+        ]
 
     def is_document(self, pixels: Pixels) -> bool:
         """See ``TextReader``: several lines, which cover some of the image."""
@@ -69,6 +75,14 @@ class RapidReader:
         for engine in (self._engine, *self._further):
             read = engine.recognize_txt(crops)
             yield [Line(text, float(score)) for text, score in zip(read.txts, read.scores, strict=True)]
+
+
+def _doubted(line: Line, crop: Bgr) -> Line:
+    """A reading far too short for its line is half as sure: letters that a model does not know are passed over."""
+    height, width = crop.shape[:2]
+    if WIDEST * len(line.text) * height + height >= width:
+        return line
+    return replace(line, confidence=line.confidence / 2)
 
 
 def _engine(files: RapidFiles, *, recognizer: Path, threads: int) -> Any:

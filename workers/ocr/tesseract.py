@@ -1,14 +1,14 @@
 """Reading by Tesseract, where it is installed: a program of its own, for the languages that its files know.
 
-Where rapidocr is there too (extra ``ocr``), its models find the lines, at any angle, and Tesseract reads those that
-they are not sure of; alone it reads whole images that stand upright.
+Where rapidocr is there too (extra ``ocr``), its models find the lines, at any angle, and help where Tesseract cannot
+read; alone it reads whole images that stand upright.
 """
 
 import csv
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +30,10 @@ MARGIN = 12
 _SPACELESS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _BETWEEN = re.compile(f"(?<=[{_SPACELESS}]) (?=[{_SPACELESS}])")
 """A space between letters of Thai, Lao, Burmese, Khmer, Kana and Han, which write none; Tesseract puts some there."""
-SURE = 0.95
-"""Confidence of rapidocr from which Tesseract is not asked."""
 DOUBT = 0.6
-"""What the confidence of rapidocr counts below that: it takes letters of scripts that it does not know for others."""
+"""What the confidence of rapidocr counts beside Tesseract's: it takes letters that it does not know for others."""
+SURE = 0.8
+"""Confidence of rapidocr from which a line that Tesseract cannot read is taken as it is."""
 UPRIGHT = 0.8
 """Confidence below which a line is read upside down too: what turns them knows Latin and Chinese letters only."""
 PAGE, LINE = "11", "13"
@@ -52,25 +52,24 @@ class TesseractReader:
         if self._finder is None:
             return [line for page in self._pages([Image.fromarray(pixels)], way=PAGE) for line in page]
         found = self._finder.lines(pixels)
-        lines = [
-            line if line.confidence >= SURE else replace(line, confidence=DOUBT * line.confidence) for line, _ in found
-        ]
-        self._read_better(lines, {at: crop for at, (line, crop) in enumerate(found) if line.confidence < SURE})
-        left = {at: crop[::-1, ::-1] for at, (_, crop) in enumerate(found) if lines[at].confidence < UPRIGHT}
-        self._read_better(lines, left)
-        return lines
+        crops = [crop for _, crop in found]
+        lines = self._lines(crops)
+        left = [at for at, line in enumerate(lines) if line.confidence < UPRIGHT]
+        for at, turned in zip(left, self._lines([crops[at][::-1, ::-1] for at in left]), strict=True):
+            lines[at] = max(lines[at], turned, key=lambda each: each.confidence)
+        return [_better(line, quick) for line, (quick, _) in zip(lines, found, strict=True)]
 
     def is_document(self, pixels: Pixels) -> bool:
         """See ``TextReader``; without a finder every image is looked at."""
         return self._finder is None or self._finder.is_document(pixels)
 
-    def _read_better(self, lines: list[Line], crops: Mapping[int, Pixels]) -> None:
-        """Put Tesseract's readings in the place of lines that it is surer of."""
-        pages = self._pages([_line(crop) for crop in crops.values()], way=LINE)
-        for at, page in zip(crops, pages, strict=True):
-            if page:
-                line = Line(" ".join(each.text for each in page), min(each.confidence for each in page))
-                lines[at] = max(lines[at], line, key=lambda each: each.confidence)
+    def _lines(self, crops: Sequence[Pixels]) -> list[Line]:
+        """What each line says."""
+        pages = self._pages([_line(crop) for crop in crops], way=LINE)
+        return [
+            Line(" ".join(each.text for each in page), min((each.confidence for each in page), default=0.0))
+            for page in pages
+        ]
 
     def _pages(self, images: Sequence[Image.Image], *, way: str) -> list[list[Line]]:
         """The lines of each image."""
@@ -88,6 +87,14 @@ class TesseractReader:
         for page, line in _parsed(done.stdout):
             pages[page].append(line)
         return pages
+
+
+def _better(line: Line, quick: Line) -> Line:
+    """Tesseract's reading of a line, or rapidocr's where that is far surer."""
+    doubted = replace(quick, confidence=DOUBT * quick.confidence)
+    if doubted.confidence <= line.confidence:
+        return line
+    return quick if quick.confidence >= SURE else doubted
 
 
 def _line(crop: Pixels) -> Image.Image:

@@ -95,21 +95,18 @@ def _read(folder: Path, images: Sequence[Written], settings: OcrSettings) -> Ite
             began = time.perf_counter()
             outcome, fields = stage.of(data, known={}, process=process)
             spent = time.perf_counter() - began
-            look, document = _looked(stage, data, process)
             yield {
                 "image": each.image, "outcome": outcome, "ocr_text": fields.get("ocr_text", ""), "seconds": spent,
-                "document": document, "look_seconds": look,
+                "document": _is_document(stage, data, process),
             }  # fmt: skip
 
 
-def _looked(stage: TextStage, data: bytes, process: ReaderProcess) -> tuple[float, bool | None]:
-    """Seconds of the quick look, decoding left out, and what it says."""
-    pixels = stage.pixels(data)
-    began = time.perf_counter()
+def _is_document(stage: TextStage, data: bytes, process: ReaderProcess) -> bool | None:
+    """What the quick look says; None where it says nothing."""
     try:
-        return time.perf_counter() - began, process.is_document(pixels)
+        return process.is_document(stage.pixels(data))
     except Unread:
-        return time.perf_counter() - began, None
+        return None
 
 
 def found(engine: Engine, made: Sequence[Written]) -> dict[str, dict[str, Any]]:
@@ -171,7 +168,6 @@ def main() -> None:
             for reader in ("rapidocr", "tesseract")
             if (spent := [read[each.image]["seconds"] for each in made if settings_for(each).reader == reader])
         },
-        "seconds_a_quick_look": round(statistics.median(row["look_seconds"] for row in read.values()), 3),
     }
     print(write("ocr", results))
     print(json.dumps(results, indent=2))

@@ -6,7 +6,7 @@ The rule: a repr is for logs and notebooks. It shows no vector, no payload, no p
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -199,9 +199,28 @@ class StoredPoint:
         return point_fault(self.id, self.payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an image is a hit: the field that words were found in, and these words as they are written there.
+
+    ``field`` is ``seen`` where what the image shows fits, without words; else a field of the payload, such as ``tags``,
+    ``ocr_text`` or ``meta.caption``.
+    """
+
+    field: str
+    words: tuple[str, ...] = ()
+
+
+SEEN = Reason("seen")
+"""What the image shows fits."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Hit:
     """One answer to a query, best first; ``score`` is the cosine between query and image.
+
+    Where words alone answered (mode ``words``) ``score`` is that of the words, BM25, which has no upper bound.
+    ``reasons`` say why it is a hit, where words took part in the answer.
 
     ``relevance`` says from 0 to 1 how sure it is that the image fits, alike in every language; from 0.5 it does
     rather than not. None in a collection of fewer than 32 images, or of images all alike, for there is nothing to
@@ -212,19 +231,21 @@ class Hit:
     score: float
     payload: Payload
     relevance: float | None = None
+    reasons: Sequence[Reason] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Hit):
             return NotImplemented
-        mine, others = (self.id, self.score, self.relevance), (other.id, other.score, other.relevance)
-        return mine == others and _alike(self.payload, other.payload)
+        mine = (self.id, self.score, self.relevance, *self.reasons)
+        return mine == (other.id, other.score, other.relevance, *other.reasons) and _alike(self.payload, other.payload)
 
     def __hash__(self) -> int:
         return hash((self.id, self.score, self.relevance))
 
     def __repr__(self) -> str:
         relevance = "" if self.relevance is None else f", relevance={self.relevance:.2f}"
-        return f"Hit(id={self.id!r}, score={self.score:.3f}{relevance}, uri={_shown_uri(self.payload)})"
+        reasons = f", reasons={[each.field for each in self.reasons]}" if self.reasons else ""
+        return f"Hit(id={self.id!r}, score={self.score:.3f}{relevance}{reasons}, uri={_shown_uri(self.payload)})"
 
     @property
     def uri(self) -> str:

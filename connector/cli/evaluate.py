@@ -30,7 +30,7 @@ def evaluate(
     settings: options.SetAny = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure the answers on your own captions: recall@1, @5, @10 and MRR, by language.
+    """Measure the answers on your own captions: recall@1, @5, @10 and MRR, by language: seen, words, both.
 
     An image is named by its address, its path, its file name or the id of its point.
 
@@ -79,13 +79,25 @@ def _plain(found: "Evaluation") -> dict[str, object]:
 
 
 def _show(scores: Sequence["Score"]) -> None:
+    rows = [(each.recall_1, each.recall_5, each.recall_10, each.mrr, each.approximate_10, each.kept) for each in scores]
+    _table(scores, ("recall@1", "@5", "@10", "MRR", "@10 approx.", "kept"), rows)
+    modes = [(each.words, each.hybrid) for each in scores if each.words and each.hybrid]
+    if modes:
+        say("")
+        beside = [
+            (each.recall_1, words.recall_1, hybrid.recall_1, each.recall_10, words.recall_10, hybrid.recall_10)
+            for each, (words, hybrid) in zip(scores, modes, strict=True)
+        ]
+        _table(scores, ("seen @1", "words", "hybrid", "seen @10", "words", "hybrid"), beside)
+
+
+def _table(scores: Sequence["Score"], columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("language")
-    for column in ("captions", "recall@1", "@5", "@10", "MRR", "@10 approx.", "kept"):
+    for column in ("captions", *columns):
         table.add_column(column, justify="right")
-    for score in scores:
-        shares = (score.recall_1, score.recall_5, score.recall_10, score.mrr, score.approximate_10, score.kept)
+    for score, shares in zip(scores, rows, strict=True):
         table.add_row(score.language, f"{score.captions:,}", *(f"{share:.3f}" for share in shares))
     show_table(table)

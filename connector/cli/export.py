@@ -46,7 +46,7 @@ def export(
     from connector.search.client import ImageSearch
     from connector.search.export import export, export_hits
 
-    query = query_of(text, image=image, like=like, without=[])
+    query = query_of(text, image=image, like=[] if like is None else [like], unlike=[], without=[])
     wanted = SearchOptions(**given)
     if query is None and (needless := _needs_query(wanted)):
         raise InvalidQuery(f"{needless} needs a question; without one every image that matches is written.")

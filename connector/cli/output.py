@@ -62,13 +62,14 @@ def show_understood(chips: Sequence["Chip"], *, err: bool = False) -> None:
 
 
 def show_hits(hits: "Hits", *, query: str, as_json: bool) -> None:
-    """Hits, best first; as JSON ``{"query", "understood", "hits": [{"id", "score", "relevance", "uri", …}]}``."""
+    """Hits, best first; as JSON ``{"query", "understood", "hits": [{"id", "score", "relevance", "reasons", …}]}``."""
     if as_json:
         chips = [asdict(each) for each in hits.understood]
         say_json({"query": query, "understood": chips, "hits": [_plain(hit) for hit in hits]})
         return
     show_understood(hits.understood)
-    _table(query, ("score", "fits", "image"), [(f"{hit.score:.3f}", _percent(hit), _name(hit)) for hit in hits])
+    rows = [(f"{hit.score:.3f}", _percent(hit), _why(hit), _name(hit)) for hit in hits]
+    _table(query, *_without_empty(("score", "fits", "why", "image"), rows))
 
 
 def show_groups(groups: "HitGroups", *, as_json: bool) -> None:
@@ -79,8 +80,12 @@ def show_groups(groups: "HitGroups", *, as_json: bool) -> None:
         say_json({"understood": chips, "groups": found})
         return
     show_understood(groups.understood)
-    rows = [(str(each.value), f"{hit.score:.3f}", _percent(hit), _name(hit)) for each in groups for hit in each.hits]
-    _table("", ("group", "score", "fits", "image"), rows)
+    rows = [
+        (str(each.value), f"{hit.score:.3f}", _percent(hit), _why(hit), _name(hit))
+        for each in groups
+        for hit in each.hits
+    ]
+    _table("", *_without_empty(("group", "score", "fits", "why", "image"), rows))
 
 
 def show_counts(counts: Sequence["FacetCount"], *, field: str, as_json: bool) -> None:
@@ -104,6 +109,7 @@ def _plain(hit: "Hit") -> dict[str, Any]:
         "id": hit.id,
         "score": hit.score,
         "relevance": hit.relevance,
+        "reasons": [asdict(each) for each in hit.reasons],
         **_described(hit),
     }
 
@@ -114,6 +120,19 @@ def _described(found: "Hit | StoredPoint") -> dict[str, Any]:
 
 def _percent(hit: "Hit") -> str:
     return "" if hit.relevance is None else f"{hit.relevance:.0%}"
+
+
+def _why(hit: "Hit") -> str:
+    """The reasons as people read them, such as ``seen, tags: beach``; nothing where all that is known is nearness."""
+    return ", ".join(f"{each.field}: {' '.join(each.words)}" if each.words else each.field for each in hit.reasons)
+
+
+def _without_empty(
+    columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A table without the columns in which no row says anything."""
+    kept = [number for number in range(len(columns)) if not rows or any(row[number] for row in rows)]
+    return [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
 def _name(found: "Hit | StoredPoint") -> str:

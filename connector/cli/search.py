@@ -8,7 +8,7 @@ import typer
 from connector.cli import options
 from connector.cli.output import show_counts, show_groups, show_hits, show_paths, show_points, show_understood
 from connector.errors import InvalidQuery
-from connector.search.options import SearchArguments, SearchOptions
+from connector.search.options import SearchArguments, SearchOptions, order_of
 
 if TYPE_CHECKING:
     from connector.search.query import Query
@@ -21,16 +21,19 @@ app = typer.Typer()
 def search(
     text: Annotated[str | None, typer.Argument(help="What the image shows, in any language.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Ask by this image: a file or an address.")] = None,
-    like: Annotated[str | None, typer.Option("--like", help="Ask by this stored image: the id of its point.")] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option("--like", help="More like this stored image, by the id of its point; may be given again."),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option("--unlike", help="Less like this stored image; may be given again.")
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Text to push away from; may be given again.")
     ] = None,
     group_by: Annotated[str | None, typer.Option("--group-by", help="Group the hits by this field.")] = None,
     facet: Annotated[
         str | None, typer.Option("--facet", help="Count this field's values, among the nearest if you ask for any.")
-    ] = None,
-    order_by: Annotated[
-        str | None, typer.Option("--order-by", help="No question: the greatest of this number or date first.")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="No question: images picked at random.")] = False,
     paths: Annotated[
@@ -57,13 +60,18 @@ def search(
 
     polyglance search "a zebra" --relevant
 
+    polyglance search "a beach" --relevant --order-by taken_at
+
+    polyglance search "RE16 TGK" --mode words
+
     polyglance search --facet camera
 
     polyglance search "a beach" --relevant -0 | xargs -0 cp -t beach/
     """
     from connector.search.client import ImageSearch
 
-    query = query_of(text, image=image, like=like, without=without or [])
+    query = query_of(text, image=image, like=like or [], unlike=unlike or [], without=without or [])
+    order_by = given.get("order_by")
     purposes = {"--group-by": group_by, "--facet": facet, "--order-by": order_by, "--sample": sample or None}
     chosen = [name for name, value in purposes.items() if value is not None]
     if len(chosen) > 1:
@@ -73,8 +81,10 @@ def search(
     paths = paths or null
     if paths and (facet is not None or as_json):
         raise InvalidQuery(f"--paths lists images and nothing else; leave {'--json' if as_json else '--facet'} out.")
-    if query is not None and (order_by is not None or sample):
-        raise InvalidQuery(f"{chosen[0]} takes no question; leave the text, --image and --like out.")
+    if query is not None and sample:
+        raise InvalidQuery("--sample takes no question; leave the text, --image and --like out.")
+    if query is None:
+        given["order_by"] = None  # of all images, not of the relevant ones
     wanted = SearchOptions(**given)
     overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as opened:
@@ -93,26 +103,29 @@ def search(
                 show_understood(hits.understood, err=True)
                 show_paths(hits, null=null)
             else:
-                show_hits(hits, query=text or image or like or "", as_json=as_json)
+                show_hits(hits, query=text or image or ", ".join(like or []), as_json=as_json)
         else:
-            points = (
-                opened.sample(wanted.limit, where=wanted.where)
-                if order_by is None
-                else opened.ordered(order_by, **wanted.page_arguments())
-            )
+            if order_by is None:
+                points = opened.sample(wanted.limit, where=wanted.where)
+            else:
+                order = order_of(order_by)
+                points = opened.ordered(order.key, descending=order.descending, **wanted.page_arguments())
             if paths:
                 show_paths(points, null=null)
             else:
                 show_points(points, as_json=as_json)
 
 
-def query_of(text: str | None, *, image: str | None, like: str | None, without: Sequence[str]) -> "Query | None":
+def query_of(
+    text: str | None, *, image: str | None, like: Sequence[str], unlike: Sequence[str], without: Sequence[str]
+) -> "Query | None":
     """The query that a command's options make, None where they give nothing. Raises InvalidQuery."""
     from connector.search import query
 
-    parts = [] if text is None else [query.text(text)]
-    parts += [make(given) for make, given in ((query.image, image), (query.point, like)) if given is not None]
-    parts += [-0.5 * query.text(each) for each in without]
-    if without and len(parts) == len(without):
-        raise InvalidQuery("--without needs something to push away from: a text, --image or --like.")
-    return sum(parts[1:], parts[0]) if parts else None
+    towards = [make(given) for make, given in ((query.text, text), (query.image, image)) if given is not None]
+    if not towards and not like:
+        for flag in [flag for flag, given in (("--without", without), ("--unlike", unlike)) if given]:
+            raise InvalidQuery(f"{flag} needs something to push away from: a text, --image or --like.")
+        return None
+    parts = towards + [-0.5 * query.text(each) for each in without]
+    return query.feedback(sum(parts[1:], parts[0]) if parts else None, more=like, less=unlike)

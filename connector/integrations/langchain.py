@@ -4,6 +4,7 @@ ImageRetriever(search=search, limit=4).invoke("ein Hund im Schnee")
 """
 
 import asyncio
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Unpack
 
@@ -27,10 +28,10 @@ LIMIT = 4
 class ImageRetriever(BaseRetriever):
     """Finds images by text in any language; each is a document.
 
-    A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score`` and
-    ``relevance``. Its text is what the payload has under ``content``, such as ``meta.caption``, or else the image's
-    address. Takes the options of ``SearchOptions``, as ``invoke`` does for one question, and raises InvalidQuery as
-    ``ImageSearch.text`` does.
+    A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score``,
+    ``relevance`` and ``reasons``. Its text is what the payload has under ``content``, such as
+    ``meta.caption``, or else the image's address. Takes the options of ``SearchOptions``, as ``invoke`` does for one question, and
+    raises InvalidQuery as ``ImageSearch.text`` does.
     """
 
     search: ImageSearch
@@ -69,5 +70,6 @@ class ImageRetriever(BaseRetriever):
 def document_of(hit: Hit, *, content: str) -> Document:
     """An image as a document, whose text is what the payload has under ``content``, or else the image's address."""
     text = field_of(hit.payload, content)
-    metadata: dict[str, Any] = {**hit.payload, "score": hit.score, "relevance": hit.relevance}
+    reasons = [asdict(each) for each in hit.reasons]
+    metadata: dict[str, Any] = {**hit.payload, "score": hit.score, "relevance": hit.relevance, "reasons": reasons}
     return Document(id=hit.id, page_content=text if isinstance(text, str) else hit.uri, metadata=metadata)

@@ -18,12 +18,12 @@ from pydantic import Field
 
 from connector.errors import OriginalError, PolyglanceError, UnreadableImage
 from connector.images.shrink import shrink
-from connector.records import Hit
+from connector.records import Hit, Reason
 from connector.search.classify import classify
 from connector.search.client import ImageSearch
 from connector.search.hits import Hits
 from connector.search.options import SearchArguments, search_options, with_parameters
-from connector.search.query import point
+from connector.search.query import as_query, feedback, point
 from connector.service.originals import Originals
 from connector.service.roots import Roots
 from connector.settings import Settings
@@ -39,16 +39,20 @@ MAX_LIMIT = 100
 MAX_SHOWN = 20
 """Small images in one answer: each takes a few hundred tokens of an agent's context."""
 
+PointIds: TypeAlias = Annotated[
+    list[str] | None, Field(max_length=64, description="Ids of images that were found before.")
+]
 PointId = Annotated[str, Field(description="The id of an image that was found before.")]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """An image: its cosine to the question, how sure it is that it fits (0 to 1), and what is known of it."""
+    """An image: its cosine to the question, how sure it is that it fits (0 to 1), why, and what is known of it."""
 
     id: str
     score: float
     relevance: float | None
+    reasons: list[Reason]
     uri: str
     known: dict[str, Any]
 
@@ -106,20 +110,27 @@ def make_server(search: ImageSearch, *, small: SmallImages) -> MCPServer[Any]:
     @server.tool(name="search", annotations=READS)
     @_takes_search_options
     def by_text(
-        text: Annotated[str, Field(description="What the image shows, in any language.")],
+        text: Annotated[str, Field(description="What the image shows, or words about or in it, in any language.")],
         show: Shown = 4,
+        more_like: PointIds = None,
+        less_like: PointIds = None,
         **options: Unpack[SearchArguments],
     ) -> Found:
-        """Find images by text in any language, best first."""
+        """Find images by text in any language, best first: by what they show, and by captions, tags, names and text
+        in them; ``reasons`` says which. ``more_like`` and ``less_like`` steer by images that were found before."""
         with _errors_translated():
-            return _answer(search.text(text, **options), show=show, small=small)
+            query = feedback(as_query(text), more=more_like or (), less=less_like or ())
+            return _answer(search.query(query, **options), show=show, small=small)
 
     @server.tool(annotations=READS)
     @_takes_search_options
-    def like(point_id: PointId, show: Shown = 4, **options: Unpack[SearchArguments]) -> Found:
+    def like(
+        point_id: PointId, show: Shown = 4, less_like: PointIds = None, **options: Unpack[SearchArguments]
+    ) -> Found:
         """Find the images that look most like a stored one."""
         with _errors_translated():
-            return _answer(search.like(point_id, **options), show=show, small=small)
+            query = feedback(point(point_id), less=less_like or ())
+            return _answer(search.query(query, **options), show=show, small=small)
 
     @server.tool(name="classify", annotations=READS)
     def which_label(
@@ -179,7 +190,7 @@ def _answer(hits: Hits, *, show: int, small: SmallImages) -> CallToolResult:
 
 def _result(hit: Hit) -> SearchResult:
     known: Mapping[str, Any] = {name: value for name, value in hit.payload.items() if name not in OMITTED}
-    return SearchResult(hit.id, round(hit.score, 4), hit.relevance, hit.uri, dict(known))
+    return SearchResult(hit.id, round(hit.score, 4), hit.relevance, [*hit.reasons], hit.uri, dict(known))
 
 
 @contextmanager

@@ -103,7 +103,12 @@ class AsyncImageSearch(Awaited[ImageSearch]):
         await asyncio.to_thread(self._inner.close)
 
     async def _embed_together(self, queries: Sequence[Query | str], options: SearchArguments) -> None:
-        """Have the texts of queries embedded with those of other callers. Raises InvalidQuery before that."""
+        """Have the texts of queries embedded with those of other callers; not where words alone answer.
+
+        Raises InvalidQuery before that.
+        """
+        if options.get("mode") == "words":
+            return
         check = partial(self._inner.check, queries, **options)
         inner, wanted = self._inner, SearchOptions(**options)
         quick = inner.retriever.is_quick(wanted.where) and inner.reader.is_quick(queries, options=wanted)

@@ -15,7 +15,7 @@ import numpy as np
 from connector.errors import InvalidQuery, StoreRefused
 from connector.models.catalog import find_space
 from connector.records import FacetCount, Hit, StoredPoint, Vector, Vectors
-from connector.search.encoder import QueryEncoder, check_queries, no_point
+from connector.search.encoder import QueryEncoder, check_queries, check_words, no_point
 from connector.search.hits import HitGroups, Hits
 from connector.search.options import (
     GROUPED,
@@ -32,7 +32,7 @@ from connector.search.options import (
     shown,
 )
 from connector.search.pages import ListingPage, listing_page
-from connector.search.query import Query, as_query
+from connector.search.query import Query, as_query, words_of_query
 from connector.search.query import image as image_query
 from connector.search.query import point as point_query
 from connector.search.query import text as text_query
@@ -49,6 +49,7 @@ from connector.store.schema import FIXED_FIELDS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from qdrant_client.models import Filter
 
 
 class ImageSearch:
@@ -135,17 +136,10 @@ class ImageSearch:
         condition = self.retriever.condition(wanted.where)
         where = [narrowed(condition, self.retriever.condition(where_of(each.chips))) for each in made]
         compared = [(each.query, by) for each, by in zip(made, where, strict=True) if each.query is not None]
-        nearest = iter(
-            self.retriever.nearest(
-                self._encoder.queries([query for query, _ in compared]),
-                options=wanted,
-                where=[self.retriever.excluding_parts(query, where=by) for query, by in compared],
-                calibrations=[self._relevance.calibration_for(query) for query, _ in compared],
-            )
-        )
+        found = iter(self._compared([query for query, _ in compared], where=[by for _, by in compared], options=wanted))
         answers = []
         for each, by in zip(made, where, strict=True):
-            hits = Hits(self.retriever.newest(by, options=wanted)) if each.query is None else next(nearest)
+            hits = Hits(self.retriever.newest(by, options=wanted)) if each.query is None else next(found)
             hits.understood = each.chips
             answers.append(hits)
         return answers
@@ -171,13 +165,16 @@ class ImageSearch:
         wanted = SearchOptions(**options)
         if modality not in (None, *get_args(Modality)):
             raise InvalidQuery(f"modality is {shown(modality)}; 'text', 'image' or None is wanted.")
+        if wanted.mode not in (None, "visual"):
+            raise InvalidQuery(f"mode is {shown(wanted.mode)}, and a vector has no words; ask with text() for that.")
         calibration = self._text_encoder.tower_for(wanted.language) if modality == "text" else modality
-        return self.retriever.nearest(
-            vectors,
-            options=wanted,
-            where=[self.retriever.condition(wanted.where)] * len(vectors),
-            calibrations=[calibration] * len(vectors),
-        )
+        where = [self.retriever.condition(wanted.where)] * len(vectors)
+        calibrations = [calibration] * len(vectors)
+        if wanted.ranks_anew:
+            return self.retriever.hybrid.answers(
+                vectors, words=None, options=wanted, where=where, calibrations=calibrations
+            )
+        return self.retriever.nearest(vectors, options=wanted, where=where, calibrations=calibrations)
 
     def exact(self, vectors: Vectors, **options: Unpack[PageArguments]) -> list[Hits]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
@@ -354,16 +351,35 @@ class ImageSearch:
         self._encoder.close()
         self._engine.close()
 
-    def _checked(self, queries: Sequence[Query | str], *, language: str | None) -> list[Query]:
+    def _checked(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[Query]:
         if isinstance(queries, str | Query):
             raise InvalidQuery("queries is a single one, not a list of them; for that there is query().")
-        made = [as_query(each, language=language) for each in queries]
+        made = [as_query(each, language=options.language) for each in queries]
         check_queries(made)
+        if options.mode in ("words", "hybrid"):
+            self.retriever.check_words()
+            for each in made:
+                check_words(each, mode=options.mode)
         return made
 
     def _read(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[ReadQuery]:
-        made = self._checked(queries, language=options.language)
+        made = self._checked(queries, options=options)
         return [self.reader.read(each, options=options) for each in made]
+
+    def _compared(
+        self, queries: Sequence[Query], *, where: "Sequence[Filter | None]", options: SearchOptions
+    ) -> list[Hits]:
+        """An answer to each query under its own condition, by what is seen, by words, or by both."""
+        where = [self.retriever.excluding_parts(query, where=by) for query, by in zip(queries, where, strict=True)]
+        calibrations = [self._relevance.calibration_for(query) for query in queries]
+        words = [None if options.mode == "visual" else words_of_query(query) for query in queries]
+        reads = any(each and each.text for each in words) and (options.mode is not None or self.retriever.has_words())
+        vectors = None if options.mode == "words" else self._encoder.queries(queries)
+        if vectors is not None and not reads and not options.ranks_anew:
+            return self.retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
+        return self.retriever.hybrid.answers(
+            vectors, words=words if reads else None, options=options, where=where, calibrations=calibrations
+        )
 
     def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
         """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""

@@ -185,6 +185,17 @@ def check_queries(queries: Sequence[Query]) -> None:
             as_point_id(part.point_id)
 
 
+def check_words(query: Query, *, mode: str) -> None:
+    """Raise InvalidQuery for a query whose parts do not suit mode ``words`` or ``hybrid``."""
+    texts = [one for one in query.parts if isinstance(one.part, TextPart) and one.weight > 0]
+    if not texts:
+        raise InvalidQuery(f"mode {mode} needs a text to be like; ask with mode visual, or none.")
+    if mode == "words" and len(texts) < len(query.parts):
+        raise InvalidQuery(
+            "mode words takes texts alone, none of them to push away from; ask with mode hybrid or visual."
+        )
+
+
 def _check_query(query: Query) -> None:
     if not isinstance(query, Query):
         raise InvalidQuery(f"the query is {type(query).__name__}; a text, or text(), image() and point() is wanted.")

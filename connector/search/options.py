@@ -21,6 +21,7 @@ from typing import (
     TypeGuard,
     TypeVar,
     cast,
+    get_args,
     get_type_hints,
 )
 
@@ -48,7 +49,10 @@ GROUPED = 1_000
 
 Modality: TypeAlias = Literal["text", "image"]
 """What a query's vector was made of: cosines of texts and of images to images are not of one kind."""
+Mode: TypeAlias = Literal["visual", "words", "hybrid"]
+"""What answers a question: what images show, the words about and in them, or both."""
 F = TypeVar("F", bound=Callable[..., Any])
+_MODES = "'visual', 'words', 'hybrid' or None"
 
 
 class PageArguments(TypedDict, total=False):
@@ -68,6 +72,10 @@ class SearchArguments(PageArguments, total=False):
     language: str | None
     understand: bool
     literal: str | None
+    mode: Mode | None
+    recent: bool
+    prefer: Where
+    order_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +124,27 @@ class SearchOptions(PageOptions):
             examples=["im Juli 2023"],
         ),
     ] = None
+    mode: Annotated[
+        Mode | None,
+        Field(
+            description="What answers: visual, what images show; words, captions, tags, names and text in images; "
+            "hybrid, both. By default hybrid where the collection has words and the question a text."
+        ),
+    ] = None
+    recent: Annotated[bool, Field(description="Prefer what was taken lately, mildly: half as much a year ago.")] = False
+    prefer: Annotated[
+        Where,
+        Field(description="Filter whose images come earlier, if about as near.", examples=["rating >= 4"]),
+    ] = field(default=None, hash=False)
+    order_by: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="Put the relevant ones in the order of this number or date: the greatest first, with a plus in "
+            "front the least, such as +taken_at.",
+            examples=["taken_at"],
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         PageOptions.__post_init__(self)  # slots give the class anew, and super() would look for the old one
@@ -130,10 +159,49 @@ class SearchOptions(PageOptions):
         if self.literal is not None and not (isinstance(self.literal, str) and len(self.literal) <= MAX_TEXT):
             raise InvalidQuery(f"literal is {shown(self.literal)}; words of the question are wanted.")
         check_language(self.language)
+        if self.mode not in (None, *get_args(Mode)):
+            raise InvalidQuery(f"mode is {shown(self.mode)}; {_MODES} is wanted.")
+        if not isinstance(self.recent, bool):
+            raise InvalidQuery(f"recent is {shown(self.recent)}; True or False is wanted.")
+        if self.order_by is not None:
+            order_of(self.order_by)
+            if not self.relevant:
+                raise InvalidQuery(
+                    f"order_by is {shown(self.order_by)}, an order of the relevant ones; give relevant with it."
+                )
+            if self.diversity or self.recent or self.prefer is not None:
+                raise InvalidQuery(
+                    f"order_by is {shown(self.order_by)}, which leaves no room for another order; leave diversity, "
+                    "recent and prefer out."
+                )
+        if self.mode == "words" and self.min_score is not None:
+            raise InvalidQuery(
+                f"min_score is {shown(self.min_score)}, a cosine; mode words compares no vectors. Take relevant."
+            )
+
+    @property
+    def ranks_anew(self) -> bool:
+        """Whether anything but nearness is to decide the order."""
+        return self.recent or self.prefer is not None or self.order_by is not None
 
     def arguments(self) -> SearchArguments:
         """These options as keyword arguments of ``ImageSearch``."""
         return cast("SearchArguments", {each.name: getattr(self, each.name) for each in fields(SearchOptions)})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of images by a number or a date."""
+
+    key: str
+    descending: bool
+
+
+def order_of(text: str) -> Order:
+    """The order that ``order_by`` names: the greatest first, ``-`` in front says so too, ``+`` the least first."""
+    if not isinstance(text, str) or not text.lstrip("+-"):
+        raise InvalidQuery(f"order_by is {shown(text)}; a field that holds a number or a date is wanted.")
+    return Order(text[1:] if text[0] in "+-" else text, descending=text[0] != "+")
 
 
 @dataclass(frozen=True, slots=True)

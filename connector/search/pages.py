@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connector.errors import InvalidQuery
-from connector.records import StoredPoint
+from connector.records import Payload, StoredPoint
 from connector.search.options import as_point_id, check_between, is_number, shown
 from connector.search.retrieval import field_of
 from connector.store.engine import Engine
@@ -92,7 +92,7 @@ def listing_page(
             limit=limit, start=place.point if place else None, where=where, fields=fields, vectors=vectors
         )
         return ListingPage(page.points, None if page.next is None else _Place(order, None, page.next).cursor())
-    key, descending = order.removeprefix("-"), order.startswith("-")
+    key, descending = order[order[:1] in ("+", "-") :], order.startswith("-")
     indexes = engine.info().schema.indexes
     check_order(key, indexes=indexes)
     dates = indexes[key] == "datetime"
@@ -139,15 +139,8 @@ class _Ordered:
         return found, bool(found)
 
     def value(self, point: StoredPoint) -> Value | None:
-        """The value that decides an image's place: of several the first in this order. None where it cannot be read."""
-        held = field_of(point.payload, self.key)
-        several = held if isinstance(held, list) else [held]
-        values: list[Any] = [each for each in map(_instant if self.dates else _number, several) if each is not None]
-        if not values:
-            return None
-        chosen: Any = max(values) if self.descending else min(values)
-        value: Value = chosen.isoformat() if self.dates else chosen
-        return value
+        """The value that decides an image's place, None where it cannot be read."""
+        return sort_value(point.payload, self.key, dates=self.dates, descending=self.descending)
 
     def _sorted(self, points: Iterable[StoredPoint]) -> list[StoredPoint]:
         """As they came, those of one value by their ids, as the store keeps them: numbers first."""
@@ -178,6 +171,18 @@ class _Ordered:
 
         limits: dict[str, Any] = dict.fromkeys(bounds, value)
         return FieldCondition(key=self.key, range=DatetimeRange(**limits) if self.dates else Range(**limits))
+
+
+def sort_value(payload: Payload, key: str, *, dates: bool, descending: bool) -> Value | None:
+    """The value that decides an image's place in an order: of several the first in it; None where none can be read."""
+    held = field_of(payload, key)
+    several = held if isinstance(held, list) else [held]
+    values: list[Any] = [each for each in map(_instant if dates else _number, several) if each is not None]
+    if not values:
+        return None
+    chosen: Any = max(values) if descending else min(values)
+    value: Value = chosen.isoformat() if dates else chosen
+    return value
 
 
 def _number(value: object) -> float | int | None:

@@ -5,6 +5,7 @@
 The rule: a part counts by its direction alone. Its vector has length 1 before the weight, whatever it was made of.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -87,6 +88,39 @@ def image(image: "str | Path | bytes | Image") -> Query:
 def point(point_id: str) -> Query:
     """A query by a stored point."""
     return Query((WeightedPart(PointPart(point_id)),))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryWords:
+    """The words of a query: its texts that it is to be like, ``against`` those that it is to be unlike.
+
+    ``share`` is how much of the whole query the former are, from 0 to 1: what else there is only eyes can judge.
+    """
+
+    text: str
+    share: float = 1.0
+    language: str | None = None
+    against: str = ""
+
+
+def words_of_query(query: Query) -> QueryWords:
+    """The words of a query; ``text`` is empty where it has none."""
+    texts = [(one.part, one.weight) for one in query.parts if isinstance(one.part, TextPart) and one.weight > 0]
+    share = sum(weight for _, weight in texts) / (sum(abs(one.weight) for one in query.parts) or 1.0)
+    language = next((part.language for part, _ in texts if part.language), None)
+    against = " ".join(one.part.text for one in query.parts if one.weight < 0 and isinstance(one.part, TextPart))
+    return QueryWords(" ".join(part.text for part, _ in texts), share, language, against)
+
+
+def feedback(query: Query | None, *, more: Sequence[str] = (), less: Sequence[str] = ()) -> Query:
+    """The query, or none, more like some stored images and less like others, by the ids of their points.
+
+    The query counts 1, the mean of ``more`` 1, the mean of ``less`` -0.5: at -1 the answer runs from what is disliked
+    instead of towards what is asked. Source: Rocchio, *Relevance feedback in information retrieval*, 1971.
+    """
+    liked = tuple(WeightedPart(PointPart(each), 1.0 / len(more)) for each in more)
+    disliked = tuple(WeightedPart(PointPart(each), -0.5 / len(less)) for each in less)
+    return Query((*(query.parts if query is not None else ()), *liked, *disliked))
 
 
 def as_query(query: "Query | str", *, language: str | None = None) -> Query:

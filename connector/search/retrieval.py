@@ -1,8 +1,12 @@
 """Retriever: vectors and filters -> hits, with their relevance and, where it is wanted, diverse."""
 
+import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +19,7 @@ from connector.search.encoder import named_points
 from connector.search.hits import HitGroups, Hits
 from connector.search.options import MAX_LIMIT, SearchOptions
 from connector.search.query import Query
-from connector.search.relevance import RelevanceModel
+from connector.search.relevance import REFRESH_S, RelevanceModel
 from connector.settings import FieldType
 from connector.store.engine import Engine, NearestQuery
 from connector.store.points import sent_id
@@ -24,9 +28,17 @@ from connector.store.schema import names_of
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
+    from connector.search.hybrid import HybridRetriever
+
+log = logging.getLogger(__name__)
+
 CANDIDATES = 5
 """Nearest hits looked at for each one wanted, and ``LEAST`` at least."""
 LEAST = 100
+NO_WORDS = (
+    "collection {!r} has no words, for it was made before they were indexed: it is searched by what is seen alone. "
+    "`polyglance collection words` adds them, from what is stored."
+)
 QUICK = 500
 """Characters of a filter that is read in a moment, some tenths of a millisecond."""
 
@@ -38,6 +50,29 @@ class Retriever:
         self._engine = engine
         self._relevance = relevance
         self._indexes: Mapping[str, FieldType] | None = None
+        self._has_words = False
+        self._looked_at = -math.inf
+
+    @cached_property
+    def hybrid(self) -> "HybridRetriever":
+        """Asks by words, too; made when first wanted. Two threads may make one each, which is harmless."""
+        from connector.search.hybrid import HybridRetriever
+
+        return HybridRetriever(self._engine, relevance=self._relevance, retriever=self)
+
+    def has_words(self) -> bool:
+        """Whether words of the collection's images can be asked for; a collection may get them at any time."""
+        if not self._has_words and time.monotonic() - self._looked_at > REFRESH_S:
+            self._has_words = self._engine.info().schema.words is not None
+            if not self._has_words and self._looked_at < 0:
+                log.warning("no_words %s", NO_WORDS.format(self._engine.collection))
+            self._looked_at = time.monotonic()
+        return self._has_words
+
+    def check_words(self) -> None:
+        """Raise InvalidQuery where the collection has no words to ask for."""
+        if not self.has_words():
+            raise InvalidQuery(NO_WORDS.format(self._engine.collection))
 
     def condition(self, where: "str | Filter | None") -> "Filter | None":
         """The Qdrant filter of a question. Raises InvalidQuery for a field that the collection does not index."""
@@ -84,7 +119,7 @@ class Retriever:
             np.empty(0, dtype=np.float32), limit=options.limit, offset=options.offset, min_score=options.min_score
         )
         if options.diversity:
-            query = replace(query, limit=_candidates(options), offset=0)
+            query = replace(query, limit=candidates(options), offset=0)
         found = zip(vectors, calibrations, self.answers(query, vectors, where=where), strict=True)
         answers = [
             self._relevance.with_relevance(hits, vector=vector, calibration=each, relevant=options.relevant)
@@ -116,20 +151,28 @@ class Retriever:
         pairs = zip(vectors, where, strict=True)
         return self._engine.query([replace(query, vector=vector, where=condition) for vector, condition in pairs])
 
-    def diverse(self, hits: Sequence[Hit], *, diversity: float, count: int) -> list[Hit]:
-        """At most ``count`` of the hits, in an order in which they do not repeat one another."""
+    def diverse(
+        self, hits: Sequence[Hit], *, diversity: float, count: int, scores: Sequence[float] | None = None
+    ) -> list[Hit]:
+        """At most ``count`` of the hits, in an order in which they do not repeat one another.
+
+        ``scores`` are what each is worth, from 0 to 1; by default its cosine.
+        """
+        worth = [hit.score for hit in hits] if scores is None else scores
         stored = self._engine.retrieve([hit.id for hit in hits], fields=[], vectors=True)
         vectors = {each.id: each.vector for each in stored if each.vector is not None}
-        left = [hit for hit in hits if hit.id in vectors]  # one may be deleted meanwhile
+        left = [
+            (hit, share) for hit, share in zip(hits, worth, strict=True) if hit.id in vectors
+        ]  # or deleted meanwhile
         if not left:
             return []
         order = diverse_order(
-            np.stack([vectors[hit.id] for hit in left]),
-            scores=np.array([hit.score for hit in left], dtype=np.float32),
+            np.stack([vectors[hit.id] for hit, _ in left]),
+            scores=np.array([share for _, share in left], dtype=np.float32),
             diversity=diversity,
             count=count,
         )
-        return [left[row] for row in order]
+        return [left[row][0] for row in order]
 
 
 def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
@@ -141,7 +184,7 @@ def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
     return Filter(must=[where, by])
 
 
-def _candidates(options: SearchOptions) -> int:
+def candidates(options: SearchOptions) -> int:
     """How many of the nearest are looked at to find diverse ones."""
     return min(MAX_LIMIT, max(LEAST, CANDIDATES * (options.offset + options.limit)))
 

@@ -129,6 +129,10 @@ class SearchRequest(SearchOptions):
     """The id of a stored point to find the nearest of."""
     query: Annotated[list[WeightedPartRequest] | None, Field(min_length=1, max_length=64)] = None
     """Texts and stored points, mixed by weight."""
+    more_like: Annotated[list[str] | None, Field(max_length=64)] = None
+    """The ids of stored images that the answer is to be more like."""
+    less_like: Annotated[list[str] | None, Field(max_length=64)] = None
+    """The ids of stored images that the answer is to be less like."""
     group_by: Annotated[str | None, Field(max_length=200, examples=["folder"])] = None
     """Group the hits by this field; ``limit`` then counts groups."""
     group_size: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -195,20 +199,31 @@ class NumberAnswer(BaseModel):
     count: int
 
 
-class HitAnswer(PointAnswer):
-    """A hit; ``score`` is the cosine between question and image."""
+class ReasonAnswer(BaseModel):
+    """Why an image is a hit: the field that words were found in, and these words as they are written there."""
 
-    model_config = _example({**_POINT, "score": 0.31})
+    field: str
+    """``seen`` where what the image shows fits; else a field, such as ``tags``, ``ocr`` or ``caption``."""
+    words: list[str]
+
+
+class HitAnswer(PointAnswer):
+    """A hit; ``score`` is the cosine between question and image, or, where words alone answer, their BM25."""
+
+    model_config = _example({**_POINT, "score": 0.31, "reasons": [{"field": "tags", "words": ["dog"]}]})
 
     score: float
     relevance: float | None
     """How sure it is that the image fits, from 0 to 1; null in a collection too small to tell by."""
+    reasons: list[ReasonAnswer]
+    """Why it is a hit, where words took part in the answer; empty where they did not."""
 
     @classmethod
     def of_hit(cls, hit: Hit, *, sign: Sign) -> "HitAnswer":
         """The answer for a hit."""
         point = PointAnswer.of(StoredPoint(hit.id, hit.payload), sign=sign)
-        return cls(**point.model_dump(), score=hit.score, relevance=hit.relevance)
+        reasons = [ReasonAnswer(field=each.field, words=[*each.words]) for each in hit.reasons]
+        return cls(**point.model_dump(), score=hit.score, relevance=hit.relevance, reasons=reasons)
 
 
 class GroupAnswer(BaseModel):

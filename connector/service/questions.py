@@ -19,7 +19,7 @@ from connector.search.classify import Label, Labels
 from connector.search.client import ImageSearch
 from connector.search.hits import Hits
 from connector.search.options import SearchOptions
-from connector.search.query import PointPart, Query, TextPart, WeightedPart, point, text
+from connector.search.query import PointPart, Query, TextPart, WeightedPart, feedback, point, text
 from connector.service.admission import AdmissionQueue, ImageAdmission, Slot
 from connector.service.answers import (
     ChipAnswer,
@@ -168,8 +168,10 @@ def _query_of(request: SearchRequest) -> Query:
     if len(given) != 1:
         raise InvalidQuery(f"give exactly one of text, like and query; this gives {' and '.join(given) or 'none'}.")
     if request.query is not None:
-        return Query(tuple(_weighted(part, number=number) for number, part in enumerate(request.query, 1)))
-    return text(request.text) if request.text is not None else point(request.like or "")
+        asked = Query(tuple(_weighted(part, number=number) for number, part in enumerate(request.query, 1)))
+    else:
+        asked = text(request.text) if request.text is not None else point(request.like or "")
+    return feedback(asked, more=request.more_like or (), less=request.less_like or ())
 
 
 def _weighted(part: WeightedPartRequest, *, number: int) -> WeightedPart:

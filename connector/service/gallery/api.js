@@ -14,7 +14,9 @@ export class ServiceError extends Error {
 }
 
 export function search(state, { limit, offset, image, signal }) {
-  const options = withoutEmpty({ where: whereOf(state), limit, offset, literal: image ? "" : state.literal });
+  const options = withoutEmpty({
+    where: whereOf(state), limit, offset, mode: modeOf(state), ...orderOf(state), literal: image ? "" : state.literal,
+  });
   if (image) return searchByImage(image, options, signal);
   const body = JSON.stringify({ ...questionFor(state), ...options });
   return call("v1/search", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
@@ -25,6 +27,14 @@ function searchByImage(image, options, signal) {
   form.set("file", image, image.name ?? "image");
   form.set("options", JSON.stringify(options));
   return call("v1/search/image", { method: "POST", body: form, signal });
+}
+
+/** Words need a text, and cannot be like an image. */
+const modeOf = ({ text, mode, terms, image }) => (text && !image && !(mode === "words" && terms.length) ? mode : "");
+
+function orderOf({ sort }) {
+  if (sort === "newest") return { relevant: true, order_by: "taken_at" };
+  return sort === "recent" ? { recent: true } : {};
 }
 
 function questionFor({ text, terms }) {

@@ -62,6 +62,10 @@ function render(next) {
   byId("wall").hidden = asked;
   byId("grid").hidden = !asked;
   byId("order").hidden = asked;
+  byId("sorting").hidden = !asked;
+  byId("reading").hidden = !state.text || Boolean(state.image);
+  byId("sort").value = state.sort;
+  byId("mode").value = state.mode;
   terms.show(state, { known, understood: asked && questionOf(state) === answered ? answer.understood : [], go });
   renderFilters();
   if (asked && questionOf(state) !== answered) ask();
@@ -328,6 +332,7 @@ function watchButtons() {
   byId("map-toggle").addEventListener("click", () => go({ ...state, map: !state.map }));
   byId("map-world").addEventListener("click", () => go({ ...state, box: null, from: "", shown: PAGE }));
   byId("by").addEventListener("change", () => go({ ...state, by: byId("by").value, month: "", from: "" }));
+  for (const name of ["sort", "mode"]) byId(name).addEventListener("change", () => go({ ...state, [name]: byId(name).value, open: "", shown: PAGE }));
   byId("upload-show").addEventListener("click", showNewest);
   byId("newer").addEventListener("click", () => { go({ ...state, from: "" }); scrollTo({ top: 0 }); });
 }
@@ -349,7 +354,7 @@ async function learnCollection() {
   document.body.dataset.may = mayWrite ? "write" : "read";
   const here = collections.find((collection) => collection.current) ?? collections[0];
   if (!here) return;
-  byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} images shows. Names and folders are not searched, only what can be seen.`;
+  byId("holdings").textContent = `Say what one of ${here.points.toLocaleString()} images shows, or words about it: from captions, tags, names, or written in it.`;
   filters.learnFields(here.fields ?? here.indexes ?? {});
 }
 

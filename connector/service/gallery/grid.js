@@ -3,11 +3,12 @@
 import { here } from "./api.js";
 import { element, icon, isPlainClick, matchOf, nameOf, sound } from "./elements.js";
 import { ratioOf } from "./layout.js";
+import { reasonLine } from "./marks.js";
 import * as selection from "./selection.js";
 
 /** One tile of an answer, with its name below it; see ``frame``. */
 export function card(hit, actions) {
-  const tile = element("li", { className: "card", "data-id": hit.id }, frame(hit, { ...actions, image: thumbnail(hit) }), caption(hit));
+  const tile = element("li", { className: "card", "data-id": hit.id }, frame(hit, { ...actions, image: thumbnail(hit) }), caption(hit), reasonLine(hit));
   tile.style.setProperty("--ratio", ratioOf(sound(hit.payload)).toFixed(3));
   selection.mark(tile);
   return tile;

@@ -1,7 +1,8 @@
 // What is asked, as a value. The address is its only store, so every state can be linked to, left and come back to.
 //
 //   ?q=TEXT  &more=ID  &less=ID  &is=folder="trips"  &where=width >= 1024  &open=ID  &shown=96   #image=BASE64URL
-//   &literal=im Juli 2023  &by=taken  &month=2024-05  &box=49,9.5,46.4,17.2  &map=1  &from=2024-05-03T10:12:00Z
+//   &literal=im Juli 2023  &sort=recent  &mode=words  &by=taken  &month=2024-05  &box=49,9.5,46.4,17.2  &map=1
+//   &from=2024-05-03T10:12:00Z
 //
 // Without a question the page shows the collection, the newest first: ``by`` says newest by which time, ``from`` where
 // in it one is.
@@ -14,8 +15,11 @@ const WHEN = Object.freeze({ added: "ingested_at", taken: "taken_on" }); // and 
 
 export const EMPTY = Object.freeze({
   text: "", image: "", terms: [], chosen: [], where: "", open: "", shown: PAGE, by: "added", month: "", box: null, map: false, from: "",
-  literal: "",
+  literal: "", sort: "", mode: "",
 });
+
+const SORTS = ["recent", "newest"]; // beside the best first
+const MODES = ["visual", "words"]; // beside both together
 
 export function readAddress(address) {
   const given = address.searchParams;
@@ -33,6 +37,8 @@ export function readAddress(address) {
     box: readBox(given.get("box")),
     map: given.has("map"),
     literal: given.get("literal") ?? "",
+    sort: SORTS.includes(given.get("sort")) ? given.get("sort") : "",
+    mode: MODES.includes(given.get("mode")) ? given.get("mode") : "",
     from: Number.isNaN(Date.parse(given.get("from"))) ? "" : given.get("from"),
   };
 }
@@ -50,6 +56,8 @@ export function writeAddress(state) {
   if (state.box) parameters.set("box", [state.box.top, state.box.left, state.box.bottom, state.box.right].join());
   if (state.map) parameters.set("map", 1);
   if (state.text && state.literal) parameters.set("literal", state.literal);
+  if (state.sort) parameters.set("sort", state.sort);
+  if (state.mode) parameters.set("mode", state.mode);
   if (state.from) parameters.set("from", state.from);
   const search = parameters.size ? `?${parameters}` : location.pathname;
   return state.image ? `${search}#image=${state.image}` : search;
@@ -75,7 +83,8 @@ function readBox(text) {
 export const isAsking = (state) => Boolean(state.text || state.image || state.terms.length);
 
 /** What the answer depends on; states of one question differ only in what is open and how much is shown. */
-export const questionOf = (state) => JSON.stringify([state.text, state.literal, state.image, state.terms, whereOf(state)]);
+export const questionOf = (state) =>
+  JSON.stringify([state.text, state.literal, state.image, state.terms, state.sort, state.mode, whereOf(state)]);
 
 export const sameChoice = (a, b) => a.field === b.field && a.value === b.value;
 

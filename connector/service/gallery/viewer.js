@@ -1,6 +1,7 @@
 // One image, large, with what is known of it. The address decides which; this only shows it.
 
 import { here } from "./api.js";
+import { marked, wordsIn } from "./marks.js";
 import { byId, element, matchOf, nameOf, sound } from "./elements.js";
 
 const dialog = byId("viewer");
@@ -38,7 +39,7 @@ export function show(hit, { first, last }) {
   byId("viewer-back").disabled = first;
   byId("viewer-next").disabled = last;
   byId("viewer-link-label").textContent = "Copy link";
-  byId("viewer-facts").replaceChildren(...facts(sound(hit.payload), hit.fault));
+  byId("viewer-facts").replaceChildren(...facts(hit));
   showImage(hit);
   if (!dialog.open) dialog.showModal();
 }
@@ -75,18 +76,23 @@ function watchSwipes(image, step) {
   }, { passive: true });
 }
 
-function facts(payload, fault) {
+function facts(hit) {
+  const payload = sound(hit.payload);
   const rows = [
-    ["Damaged", fault],
+    ["Damaged", hit.fault],
+    ["Title", payload.title && marked(asText(payload.title), wordsIn(hit, "title"))],
+    ["Description", payload.description && marked(asText(payload.description), wordsIn(hit, "description"))],
+    ["Text in it", payload.ocr_text && marked(asText(payload.ocr_text), wordsIn(hit, "ocr"))],
     ["Taken", payload.taken_at && asTime(payload.taken_at)],
-    ["Camera", payload.camera && chooser("camera", payload.camera)],
+    ["Camera", payload.camera && chooser("camera", payload.camera, hit)],
     ["Lens", payload.lens],
     ["Exposure", payload.exposure && asText(payload.exposure)],
+    ["Where", payload.place?.length && [marked(asText(payload.place), wordsIn(hit, "place"))].flat()],
     ["Place", payload.location && `${payload.location.lat.toFixed(5)}, ${payload.location.lon.toFixed(5)}`],
     ["Size", sizeOf(payload)],
-    ["Folder", [payload.folder ?? []].flat().filter(Boolean).map((folder) => chooser("folder", folder))],
-    ["Tags", payload.tags?.length && payload.tags.map((tag) => chooser("tags", tag))],
-    ...Object.entries(payload.meta ?? {}).map(([name, value]) => [name.replaceAll("_", " "), asText(value)]),
+    ["Folder", [payload.folder ?? []].flat().filter(Boolean).map((folder) => chooser("folder", folder, hit))],
+    ["Tags", payload.tags?.length && payload.tags.map((tag) => chooser("tags", tag, hit))],
+    ...Object.entries(payload.meta ?? {}).map(([name, value]) => [name.replaceAll("_", " "), marked(asText(value), wordsIn(hit, `meta.${name}`, name))]),
     ["Ingested", payload.ingested_at && asTime(payload.ingested_at)],
     ["Address", payload.uri && element("code", {}, payload.uri)],
   ];
@@ -94,8 +100,9 @@ function facts(payload, fault) {
     element("div", {}, element("dt", { dir: "auto" }, name), element("dd", { dir: "auto" }, ...[value].flat())));
 }
 
-function chooser(field, value) {
-  const button = element("button", { type: "button", className: "value", title: `Only ${field} ${value}` }, String(value));
+function chooser(field, value, hit) {
+  const shown = marked(String(value), wordsIn(hit, field));
+  const button = element("button", { type: "button", className: "value", title: `Only ${field} ${value}` }, ...shown);
   button.choice = { field, value };
   return button;
 }

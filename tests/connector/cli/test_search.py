@@ -35,7 +35,7 @@ def test_words_in_json(cli: CommandLine) -> None:
     assert "собака" in ran.out
     assert len(ran.json["hits"]) == 3
     for hit in ran.json["hits"]:
-        assert hit.keys() == {"id", "score", "relevance", "uri", "fault", "payload"}
+        assert hit.keys() == {"id", "score", "relevance", "reasons", "uri", "fault", "payload"}
         assert hit["uri"] == hit["payload"]["uri"]
 
 
@@ -282,7 +282,7 @@ def test_a_reader_that_leaves_early_is_no_error(cli: CommandLine, data_folder: P
 
 @pytest.mark.usefixtures("on_noto")
 def test_a_language_is_a_hint_and_what_is_none_is_told(cli: CommandLine) -> None:
-    plain, hinted = cli("search", "a dog", "--json"), cli("search", "a dog", "--language", "en", "--json")
+    plain, hinted = cli("search", "ein Hund", "--json"), cli("search", "ein Hund", "--language", "de", "--json")
     wrong = cli("search", "a dog", "--language", "english")
 
     assert plain.json["hits"] == hinted.json["hits"] != []

@@ -38,7 +38,8 @@ def test_every_option_is_documented() -> None:
 def test_every_method_that_takes_a_question_takes_every_option(search: ImageSearch) -> None:
     options: SearchArguments = {
         "limit": 2, "offset": 1, "where": "width > 10", "min_score": -1.0, "diversity": 0.3, "relevant": False,
-        "language": "de", "understand": True, "literal": "2023",
+        "language": "de", "understand": True, "literal": "2023", "mode": None, "recent": True, "prefer": "width > 64",
+        "order_by": None,
     }  # fmt: skip
     assert list(options) == NAMES
     boat = search.text("Segelboot", limit=1)[0].id

@@ -91,7 +91,7 @@ def test_questions_that_no_image_answers_get_nothing(search: ImageSearch) -> Non
 
 
 def test_relevance_lies_between_0_and_1_and_falls_with_the_score(search: ImageSearch) -> None:
-    found = [hit.relevance or 0 for hit in search.text("a dog", limit=200)]
+    found = [hit.relevance or 0 for hit in search.text("a dog", limit=200, mode="visual")]
 
     assert found == sorted(found, reverse=True)
     assert RELEVANT < found[0] <= 1

@@ -1,0 +1,326 @@
+"""HybridRetriever: questions by what is seen and by words -> one ranked list; and orders other than nearness.
+
+    vector ──► nearest ┐
+                       ├─► fused by rank ─► relevance ─► preferences ─► diversity, or an order by date ─► reasons
+    words  ──► BM25    ┘
+
+The rule: the cosine of every candidate is known, so relevance means what it does without words; and the order of the
+first images does not depend on how many are asked for. docs/decisions/0013-words.md has the measurements.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from connector.records import SEEN, Hit, Reason, Vector, Vectors
+from connector.search.fusion import PREFERRED, RECENT, ranks_of, recency, weighted_rrf
+from connector.search.hits import Hits
+from connector.search.options import GROUPED, MAX_LIMIT, SearchOptions, order_of
+from connector.search.pages import sort_value
+from connector.search.query import QueryWords
+from connector.search.relevance import RELEVANT, RelevanceModel
+from connector.search.retrieval import Retriever, candidates
+from connector.search.word_match import AskedWords, found_in, reasons_of
+from connector.search.word_statistics import WordStatistics
+from connector.store.engine import Engine, NearestQuery, WordsQuery
+from connector.store.points import check_order, sent_id
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter
+
+BANDS = (100, 1_000, MAX_LIMIT)
+"""Places in either list whose images are ranked together: the first hundred, then the others up to the next bound."""
+WORDS_WEIGHT = 2.0
+"""What the list of words counts beside what is seen, for an image that holds all words of the question; for others
+it is multiplied by the square of how much of them they hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question: its ``vector`` (dims,), None where words alone answer; its ``words``, None where they do not."""
+
+    vector: Vector | None
+    words: QueryWords | None
+    where: "Filter | None" = None
+    calibration: str | None = None
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An image that may be a hit: how sure it is by what is ``seen``, and how much of the words it holds, from 0 to 1.
+
+    ``weight`` is what its place among the words counts, ``worth`` what it is sorted by.
+    """
+
+    hit: Hit
+    seen: float | None = None
+    strength: float = 0.0
+    weight: float = 0.0
+    worth: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The two lists of one question, best first."""
+
+    seen: Sequence[Hit]
+    read: Sequence[Hit]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What orders all answers of one call, beside nearness."""
+
+    options: SearchOptions
+    depth: int
+    prefer: "Filter | None"
+    dates: bool
+
+
+class HybridRetriever:
+    """Asks the store of one collection by vectors and words. Safe to use from many threads."""
+
+    def __init__(self, engine: Engine, *, relevance: RelevanceModel, retriever: Retriever) -> None:
+        self._engine = engine
+        self._relevance = relevance
+        self._retriever = retriever
+        self._statistics = WordStatistics(engine)
+
+    def answers(
+        self,
+        vectors: Vectors | None,
+        *,
+        words: Sequence[QueryWords | None] | None,
+        options: SearchOptions,
+        where: "Sequence[Filter | None]",
+        calibrations: Sequence[str | None],
+    ) -> list[Hits]:
+        """An answer to each question, by its vector of ``vectors`` (n, dims), by its words, or both.
+
+        Raises InvalidQuery.
+        """
+        questions = [
+            Question(
+                None if vectors is None else vectors[n],
+                None if words is None else words[n],
+                where=one,
+                calibration=calibrations[n],
+            )
+            for n, one in enumerate(where)
+        ]
+        prefer, dates = self._retriever.condition(options.prefer), False
+        if options.order_by is not None:
+            indexes, key = self._engine.info().schema.indexes, order_of(options.order_by).key
+            check_order(key, indexes=indexes)
+            dates = indexes[key] == "datetime"
+        ranking = Ranking(options, depth=_depth(options), prefer=prefer, dates=dates)
+        read = self._read(questions, depth=ranking.depth)
+        if vectors is not None and not any(read) and not options.ranks_anew:
+            answers = self._retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
+            return [Hits(replace(hit, reasons=(SEEN,)) for hit in hits) for hits in answers]
+        lists = [
+            Lists(seen, worded) for seen, worded in zip(self._seen(questions, depth=ranking.depth), read, strict=True)
+        ]
+        unseen = self._vectors_unseen(questions, lists)
+        return [
+            self._answer(question, lists=both, vectors=unseen, ranking=ranking)
+            for question, both in zip(questions, lists, strict=True)
+        ]
+
+    def _read(self, questions: Sequence[Question], *, depth: int) -> list[list[Hit]]:
+        """What holds the words of each question, best first; asked first, for mostly nothing does."""
+        asked = {
+            number: WordsQuery(each.words.text, limit=depth, where=each.where)
+            for number, each in enumerate(questions)
+            if each.words is not None and each.words.text
+        }
+        answers = dict(zip(asked, self._engine.query([*asked.values()]) if asked else (), strict=True))
+        return [answers.get(number, []) for number in range(len(questions))]
+
+    def _seen(self, questions: Sequence[Question], *, depth: int) -> list[list[Hit]]:
+        """What is nearest to each question that has a vector."""
+        asked = {
+            number: NearestQuery(each.vector, limit=depth, where=each.where)
+            for number, each in enumerate(questions)
+            if each.vector is not None
+        }
+        answers = dict(zip(asked, self._engine.query([*asked.values()]) if asked else (), strict=True))
+        return [answers.get(number, []) for number in range(len(questions))]
+
+    def _vectors_unseen(self, questions: Sequence[Question], lists: Sequence[Lists]) -> Mapping[str, Vector]:
+        """The vectors of images that only words found, where their cosine is wanted."""
+        missing: set[str] = set()
+        for question, both in zip(questions, lists, strict=True):
+            if question.vector is not None:
+                missing |= {hit.id for hit in both.read} - {hit.id for hit in both.seen}
+        stored = self._engine.retrieve([*missing], fields=[], vectors=True) if missing else []
+        return {each.id: each.vector for each in stored if each.vector is not None}
+
+    def _answer(self, question: Question, *, lists: Lists, vectors: Mapping[str, Vector], ranking: Ranking) -> Hits:
+        options = ranking.options
+        found = self._candidates(question, lists=lists, vectors=vectors, relevant=options.relevant)
+        asked = AskedWords.of(question.words) if question.words and lists.read else None
+        if asked is not None:
+            self._judge(found, asked, lists=lists, depth=ranking.depth)
+            if question.words and question.words.against:
+                self._push(found, AskedWords.of(QueryWords(question.words.against)))
+        order = self._order(found, question=question, lists=lists, ranking=ranking)
+        if options.min_score is not None:
+            order = [each for each in order if each.hit.score >= options.min_score]
+        if options.relevant:
+            order = [each for each in order if (each.hit.relevance or 0.0) >= RELEVANT]
+        end = options.offset + options.limit
+        if options.order_by is not None:
+            order = _sorted(order, options.order_by, dates=ranking.dates)
+        elif options.diversity:
+            order = self._diverse(order, options=options, count=end)
+        return Hits(self._explained(each, asked=asked) for each in order[options.offset : end])
+
+    def _candidates(
+        self, question: Question, *, lists: Lists, vectors: Mapping[str, Vector], relevant: bool
+    ) -> dict[str, Candidate]:
+        """Every image of either list by its id, with its cosine and what that says of it."""
+        if question.vector is None:
+            return {hit.id: Candidate(hit) for hit in lists.read}
+        near = {hit.id for hit in lists.seen}
+        others = [hit for hit in lists.read if hit.id not in near and hit.id in vectors]  # one may be deleted meanwhile
+        hits = [*lists.seen, *(replace(hit, score=float(question.vector @ vectors[hit.id])) for hit in others)]
+        judged = self._relevance.with_relevance(
+            hits, vector=question.vector, calibration=question.calibration, relevant=False
+        )
+        if relevant and judged and judged[0].relevance is None:  # nothing tells them, which is said there
+            self._relevance.with_relevance(
+                hits, vector=question.vector, calibration=question.calibration, relevant=True
+            )
+        return {hit.id: Candidate(hit, seen=hit.relevance) for hit in judged}
+
+    def _judge(self, found: Mapping[str, Candidate], asked: AskedWords, *, lists: Lists, depth: int) -> None:
+        """How much of the words each candidate holds, and how relevant that makes it."""
+        information, terms = self._statistics.information(asked), asked.terms
+        complete = len(lists.read) < depth
+        some = (hit.id for hit in lists.read) if complete else [*found]
+        for point in some:
+            if (each := found.get(point)) is None:
+                continue
+            held = found_in(each.hit.payload, self._statistics.fields, asked=terms)
+            each.strength = asked.strength(held, information)
+            each.weight = each.strength**2
+            if each.strength:
+                relevance = max(each.seen or 0.0, round(certainty(each.strength), 4))
+                each.hit = replace(each.hit, relevance=relevance)
+
+    def _push(self, found: Mapping[str, Candidate], against: AskedWords) -> None:
+        """Let words speak less for images that hold those that are to be pushed away."""
+        information, terms = self._statistics.information(against), against.terms
+        for each in found.values():
+            if each.strength:
+                held = found_in(each.hit.payload, self._statistics.fields, asked=terms)
+                each.weight *= 1.0 - against.strength(held, information)
+
+    def _order(
+        self, found: Mapping[str, Candidate], *, question: Question, lists: Lists, ranking: Ranking
+    ) -> list[Candidate]:
+        """The candidates, best first."""
+        weight = WORDS_WEIGHT * (question.words.share if question.words else 0.0)
+        weights = {point: (weight or 1.0) * each.weight for point, each in found.items()}
+        places = [_placed(hits, found) for hits in (lists.seen, lists.read)]
+        ranks = [places[0], ranks_of([(hit.id, hit.score) for hit in lists.read])]
+        if lists.read and len(lists.read) == ranking.depth:  # others may hold the words as well, further down
+            last = ranks[1][lists.read[-1].id]
+            ranks[1] = {point: last for point, each in found.items() if each.strength} | ranks[1]
+        boosts = self._boosts(found, ranking=ranking)
+        order: list[Candidate] = []
+        for bound, band in _bands(places):
+            here = [{point: rank for point, rank in one.items() if point in band and rank <= bound} for one in ranks]
+            fused = weighted_rrf(here, weights=[1.0, weights])
+            for point in band:
+                found[point].worth = boosts.get(point, 1.0) * fused.get(point, 0.0)
+            order += sorted(
+                (found[point] for point in band), key=lambda each: (-each.worth, -each.hit.score, each.hit.id)
+            )
+        return order
+
+    def _boosts(self, found: Mapping[str, Candidate], *, ranking: Ranking) -> Mapping[str, float]:
+        """How much further up what is preferred comes."""
+        options = ranking.options
+        if not found or not (options.recent or ranking.prefer):
+            return {}
+        boosts = dict.fromkeys(found, 1.0)
+        if options.recent:
+            now = datetime.now(UTC)
+            for point, each in found.items():
+                boosts[point] += RECENT * recency(each.hit.payload.get("taken_at"), now=now)
+        if ranking.prefer is not None:
+            from qdrant_client.models import Filter, HasIdCondition
+
+            among = Filter(must=[ranking.prefer, HasIdCondition(has_id=[*map(sent_id, found)])])
+            for stored in self._engine.scroll(limit=len(found), where=among, fields=[]).points:
+                boosts[stored.id] += PREFERRED
+        return boosts
+
+    def _diverse(self, order: Sequence[Candidate], *, options: SearchOptions, count: int) -> list[Candidate]:
+        some = {each.hit.id: each for each in order[: candidates(options)]}
+        best = max((each.worth for each in some.values()), default=0.0) or 1.0
+        chosen = self._retriever.diverse(
+            [each.hit for each in some.values()],
+            scores=[each.worth / best for each in some.values()],
+            diversity=options.diversity,
+            count=count,
+        )
+        return [some[hit.id] for hit in chosen]
+
+    def _explained(self, found: Candidate, *, asked: AskedWords | None) -> Hit:
+        """The hit with its reasons."""
+        reasons: list[Reason] = []
+        if asked is not None and found.strength:
+            information, fields = self._statistics.information(asked), self._statistics.fields
+            reasons = reasons_of(found.hit.payload, fields, asked=asked.telling(information))
+            if not reasons and found.seen is None:  # it has no other reason than a word that says little
+                reasons = reasons_of(found.hit.payload, fields, asked=asked.terms)
+        if not reasons or (found.seen or 0.0) >= RELEVANT:
+            reasons = [SEEN, *reasons]
+        return replace(found.hit, reasons=tuple(reasons))
+
+
+def certainty(strength: float) -> float:
+    """How sure it is that an image fits which holds so much of the words: 1/2 for a half, and steep there."""
+    return strength**2 / (strength**2 + (1 - strength) ** 2)
+
+
+def _depth(options: SearchOptions) -> int:
+    """How many images of each list are looked at."""
+    wanted = options.offset + options.limit
+    if options.order_by is not None:
+        wanted = max(wanted, GROUPED)
+    if options.diversity:
+        wanted = candidates(options)
+    return next(bound for bound in BANDS if bound >= min(wanted, MAX_LIMIT))
+
+
+def _placed(hits: Sequence[Hit], found: Mapping[str, Candidate]) -> dict[str, int]:
+    return {hit.id: place for place, hit in enumerate(hits, 1) if hit.id in found}
+
+
+def _bands(places: Sequence[Mapping[str, int]]) -> list[tuple[int, set[str]]]:
+    """The images that stand within each of the bounds in one of the lists, and in none of a lesser bound."""
+    bands: list[tuple[int, set[str]]] = []
+    done: set[str] = set()
+    for above, bound in pairwise((0, *BANDS)):
+        band = {point for one in places for point, place in one.items() if above < place <= bound} - done
+        done |= band
+        bands.append((bound, band))
+    return bands
+
+
+def _sorted(order: Sequence[Candidate], order_by: str, *, dates: bool) -> list[Candidate]:
+    """Candidates by the value of a field; those without it last, as they are."""
+    wanted = order_of(order_by)
+    values: list[tuple[Any, Candidate]] = [
+        (sort_value(each.hit.payload, wanted.key, dates=dates, descending=wanted.descending), each) for each in order
+    ]
+    valued = sorted(
+        (pair for pair in values if pair[0] is not None), key=lambda pair: pair[0], reverse=wanted.descending
+    )
+    return [each for _, each in valued] + [each for value, each in values if value is None]

@@ -103,7 +103,7 @@ def following(*, handed: Is | None = None) -> Iterator[list[str]]:
 
 def is_ours(module: str) -> bool:
     """Whether a module counts: ours, and not behind the store's door."""
-    behind = module.startswith("connector.store.") and module != "connector.store.engine"
+    behind = module.startswith(("connector.store.", "connector.words.")) and module != "connector.store.engine"
     return module.split(".")[0] in ("connector", "workers") and not behind
 
 

@@ -4,6 +4,7 @@ ImageRetriever(search, limit=4).run("ein Hund im Schnee")["documents"]
 """
 
 import asyncio
+from dataclasses import asdict
 from typing import Unpack
 
 from connector.extras import advice
@@ -52,4 +53,5 @@ class ImageRetriever:
     def _document(self, hit: Hit) -> Document:
         text = field_of(hit.payload, self._content)
         content = text if isinstance(text, str) else hit.uri
-        return Document(id=hit.id, content=content, meta={**hit.payload, "relevance": hit.relevance}, score=hit.score)
+        meta = {**hit.payload, "relevance": hit.relevance, "reasons": [*map(asdict, hit.reasons)]}
+        return Document(id=hit.id, content=content, meta=meta, score=hit.score)

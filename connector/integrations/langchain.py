@@ -28,10 +28,10 @@ LIMIT = 4
 class ImageRetriever(BaseRetriever):
     """Finds images by text in any language; each is a document.
 
-    A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score``,
-    ``relevance`` and ``reasons``. Its text is what the payload has under ``content``, such as
-    ``meta.caption``, or else the image's address. Takes the options of ``SearchOptions``, as ``invoke`` does for one question, and
-    raises InvalidQuery as ``ImageSearch.text`` does.
+    A document's ``id`` is the point's; its ``metadata`` is what is known of the image, with ``score``, ``relevance``
+    and ``reasons``. Its text is what the payload has under ``content``, such as ``meta.caption``, or the image's
+    address. Takes the options of ``SearchOptions``, as ``invoke`` does for one question, and raises InvalidQuery as
+    ``ImageSearch.text`` does.
     """
 
     search: ImageSearch

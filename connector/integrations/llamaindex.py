@@ -4,6 +4,7 @@ ImageRetriever(search, limit=4).retrieve("ein Hund im Schnee")
 """
 
 import asyncio
+from dataclasses import asdict
 from typing import Unpack
 
 from connector.extras import advice
@@ -44,7 +45,7 @@ class ImageRetriever(BaseRetriever):
                 id_=hit.id,
                 text=text if isinstance(text, str) else hit.uri,
                 image_url=hit.uri,
-                metadata={**hit.payload, "relevance": hit.relevance},
+                metadata={**hit.payload, "relevance": hit.relevance, "reasons": [*map(asdict, hit.reasons)]},
             )
             nodes.append(NodeWithScore(node=node, score=hit.score))
         return nodes

@@ -27,6 +27,8 @@ FUNCTION_WORD = 0.2
 """What a word of grammar (*the*, *im*) counts of its information."""
 COMMON = math.log(5)
 """The information from which a word tells images apart: it is in a fifth of them or fewer."""
+LEAST_LANGUAGES = 3
+"""In so many a word is one of grammar before it is taken for one alone: *Oma* is one in Finnish."""
 LEAST_SHARE = 0.1
 """Of the question's information, which a word needs to be named as a reason."""
 MOST_WORDS = 16
@@ -125,6 +127,8 @@ def _function_words(words: Sequence[str], *, language: str | None) -> frozenset[
     counts = {name: len(each.intersection(words)) for name, each in lists.items()}
     likely = [lists[name] for name, count in counts.items() if count == max(counts.values())]
     shares = Counter(word for each in likely for word in each.intersection(words))
+    if max(counts.values()) == 1 and len(likely) < LEAST_LANGUAGES:
+        return frozenset()
     return frozenset(word for word, count in shares.items() if 2 * count >= len(likely))
 
 

@@ -241,7 +241,7 @@ def test_a_collection_without_words_is_searched_by_eyes_and_says_how_to_get_them
             assert search.text("dog", limit=3) == search.text("dog", limit=3, mode="visual")
             for mode in ("words", "hybrid"):
                 with pytest.raises(InvalidQuery, match=r"'old' has no words.*polyglance collection words"):
-                    search.text("dog", mode=mode)  # type: ignore[arg-type]  # one of them
+                    search.text("dog", mode=mode)
             found = evaluate(search, [Caption(stored[0].id, "dog", "en")])
             assert found.mean is not None
             assert found.mean.words is None

@@ -6,6 +6,7 @@ tower, and both stay until the search is closed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
@@ -50,6 +51,8 @@ from connector.store.schema import FIXED_FIELDS
 if TYPE_CHECKING:
     from PIL.Image import Image
     from qdrant_client.models import Filter
+
+    from connector.search.hybrid import HybridRetriever
 
 
 class ImageSearch:
@@ -171,9 +174,7 @@ class ImageSearch:
         where = [self.retriever.condition(wanted.where)] * len(vectors)
         calibrations = [calibration] * len(vectors)
         if wanted.ranks_anew:
-            return self.retriever.hybrid.answers(
-                vectors, words=None, options=wanted, where=where, calibrations=calibrations
-            )
+            return self._hybrid.answers(vectors, words=None, options=wanted, where=where, calibrations=calibrations)
         return self.retriever.nearest(vectors, options=wanted, where=where, calibrations=calibrations)
 
     def exact(self, vectors: Vectors, **options: Unpack[PageArguments]) -> list[Hits]:
@@ -351,6 +352,12 @@ class ImageSearch:
         self._encoder.close()
         self._engine.close()
 
+    @cached_property
+    def _hybrid(self) -> "HybridRetriever":
+        from connector.search.hybrid import HybridRetriever  # only where words or another order are wanted
+
+        return HybridRetriever(self._engine, relevance=self._relevance, retriever=self.retriever)
+
     def _checked(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[Query]:
         if isinstance(queries, str | Query):
             raise InvalidQuery("queries is a single one, not a list of them; for that there is query().")
@@ -377,7 +384,7 @@ class ImageSearch:
         vectors = None if options.mode == "words" else self._encoder.queries(queries)
         if vectors is not None and not reads and not options.ranks_anew:
             return self.retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
-        return self.retriever.hybrid.answers(
+        return self._hybrid.answers(
             vectors, words=words if reads else None, options=options, where=where, calibrations=calibrations
         )
 

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -27,8 +26,6 @@ from connector.store.schema import names_of
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
-
-    from connector.search.hybrid import HybridRetriever
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +49,6 @@ class Retriever:
         self._indexes: Mapping[str, FieldType] | None = None
         self._has_words = False
         self._looked_at = -math.inf
-
-    @cached_property
-    def hybrid(self) -> "HybridRetriever":
-        """Asks by words, too; made when first wanted. Two threads may make one each, which is harmless."""
-        from connector.search.hybrid import HybridRetriever
-
-        return HybridRetriever(self._engine, relevance=self._relevance, retriever=self)
 
     def has_words(self) -> bool:
         """Whether words of the collection's images can be asked for; a collection may get them at any time."""

@@ -10,6 +10,8 @@ from haystack.components.joiners import DocumentJoiner
 from connector import ImageSearch, InvalidQuery, Settings
 from connector.integrations.haystack import ImageRetriever
 
+SEEN = [{"field": "seen", "words": ()}]
+
 
 @pytest.fixture(scope="module")
 def search(noto: Settings) -> Iterator[ImageSearch]:
@@ -26,7 +28,7 @@ def test_documents_are_the_hits(search: ImageSearch) -> None:
     assert [each.id for each in documents] == [hit.id for hit in hits]
     assert [each.score for each in documents] == [hit.score for hit in hits]
     assert documents[0].content == hits[0].uri
-    assert documents[0].meta == {**hits[0].payload, "relevance": hits[0].relevance}
+    assert documents[0].meta == {**hits[0].payload, "relevance": hits[0].relevance, "reasons": SEEN}
     assert [each.id for each in retriever.run("ein Hund", limit=1)["documents"]] == [hits[0].id]
 
 

@@ -10,6 +10,8 @@ from langchain_core.runnables import RunnableLambda
 from connector import ImageSearch, InvalidQuery, Settings
 from connector.integrations.langchain import ImageRetriever
 
+SEEN = [{"field": "seen", "words": ()}]
+
 
 @pytest.fixture(scope="module")
 def search(noto: Settings) -> Iterator[ImageSearch]:
@@ -24,7 +26,8 @@ def test_documents_are_the_hits(search: ImageSearch) -> None:
 
     assert [each.id for each in documents] == [hit.id for hit in hits]
     assert documents[0].page_content == hits[0].uri
-    assert documents[0].metadata == {**hits[0].payload, "score": hits[0].score, "relevance": hits[0].relevance}
+    known = {"score": hits[0].score, "relevance": hits[0].relevance, "reasons": SEEN}
+    assert documents[0].metadata == {**hits[0].payload, **known}
 
 
 def test_a_question_may_have_options_of_its_own(search: ImageSearch) -> None:

@@ -12,6 +12,8 @@ from llama_index.core.schema import ImageNode, NodeWithScore
 from connector import ImageSearch, InvalidQuery, Settings
 from connector.integrations.llamaindex import ImageRetriever
 
+SEEN = [{"field": "seen", "words": ()}]
+
 
 @pytest.fixture(scope="module")
 def search(noto: Settings) -> Iterator[ImageSearch]:
@@ -29,7 +31,7 @@ def test_nodes_are_the_hits(search: ImageSearch) -> None:
     assert [each.score for each in nodes] == [hit.score for hit in hits]
     assert isinstance(nodes[0].node, ImageNode)
     assert (nodes[0].text, nodes[0].node.image_url) == (hits[0].uri, hits[0].uri)
-    assert nodes[0].metadata == {**hits[0].payload, "relevance": hits[0].relevance}
+    assert nodes[0].metadata == {**hits[0].payload, "relevance": hits[0].relevance, "reasons": SEEN}
     assert _ids(asyncio.run(retriever.aretrieve("ein Hund"))) == [hit.id for hit in hits]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from connector.errors import InvalidQuery, StoreRefused
 from connector.models.catalog import find_space
 from connector.records import FacetCount, Hit, StoredPoint, Vector, Vectors
-from connector.search.encoder import QueryEncoder, check_queries, check_words, no_point
+from connector.search.encoder import QueryEncoder, check_queries, no_point
 from connector.search.hits import HitGroups, Hits
 from connector.search.options import (
     GROUPED,
@@ -363,10 +363,7 @@ class ImageSearch:
             raise InvalidQuery("queries is a single one, not a list of them; for that there is query().")
         made = [as_query(each, language=options.language) for each in queries]
         check_queries(made)
-        if options.mode in ("words", "hybrid"):
-            self.retriever.check_words()
-            for each in made:
-                check_words(each, mode=options.mode)
+        self.retriever.check_mode(options.mode, queries=made)
         return made
 
     def _read(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[ReadQuery]:
@@ -384,9 +381,8 @@ class ImageSearch:
         vectors = None if options.mode == "words" else self._encoder.queries(queries)
         if vectors is not None and not reads and not options.ranks_anew:
             return self.retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
-        return self._hybrid.answers(
-            vectors, words=words if reads else None, options=options, where=where, calibrations=calibrations
-        )
+        asked = words if reads else None
+        return self._hybrid.answers(vectors, words=asked, options=options, where=where, calibrations=calibrations)
 
     def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
         """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from connector.errors import InvalidQuery
 from connector.filters.parse import as_filter
 from connector.records import FacetCount, Hit, HitGroup, Payload, Vectors
-from connector.search.encoder import named_points
+from connector.search.encoder import check_words, named_points
 from connector.search.hits import HitGroups, Hits
-from connector.search.options import MAX_LIMIT, SearchOptions
+from connector.search.options import MAX_LIMIT, Mode, SearchOptions
 from connector.search.query import Query
 from connector.search.relevance import REFRESH_S, RelevanceModel
 from connector.settings import FieldType
@@ -59,10 +59,14 @@ class Retriever:
             self._looked_at = time.monotonic()
         return self._has_words
 
-    def check_words(self) -> None:
-        """Raise InvalidQuery where the collection has no words to ask for."""
+    def check_mode(self, mode: Mode | None, *, queries: Sequence[Query]) -> None:
+        """Raise InvalidQuery where the mode asks for words that the collection or a query does not have."""
+        if mode in (None, "visual"):
+            return
         if not self.has_words():
             raise InvalidQuery(NO_WORDS.format(self._engine.collection))
+        for each in queries:
+            check_words(each, mode=mode)
 
     def condition(self, where: "str | Filter | None") -> "Filter | None":
         """The Qdrant filter of a question. Raises InvalidQuery for a field that the collection does not index."""

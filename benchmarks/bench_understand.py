@@ -26,10 +26,10 @@ COLD = """
 import time
 from datetime import date
 import connector.search.client
-begun = time.perf_counter()
+begun = time.process_time()
 from connector.understand.question import understand
 understand({text!r}, today=date(2026, 12, 1))
-print((time.perf_counter() - begun) * 1000)
+print((time.process_time() - begun) * 1000)
 """
 
 
@@ -66,12 +66,13 @@ def false() -> dict[str, Any]:
 
 
 def speed() -> dict[str, Any]:
-    """Milliseconds of a question: warm, and the first one of a process."""
+    """Milliseconds of processor time of a question: warm, and the first one of a process."""
+    understand("photos from Rome in 2019", today=TODAY)  # the tables are read
     times = []
     for each in phrases():
-        begun = time.perf_counter()
+        begun = time.process_time()
         understand(each.text, today=TODAY)
-        times.append((time.perf_counter() - begun) * 1000)
+        times.append((time.process_time() - begun) * 1000)
     times.sort()
     cold = {
         name: statistics.median(float(_run(COLD.format(text=text))) for _ in range(5))
@@ -82,8 +83,8 @@ def speed() -> dict[str, Any]:
         }.items()
     }
     return {
-        "warm_ms": {"median": round(statistics.median(times), 3), "p99": round(times[int(len(times) * 0.99)], 3)},
-        "cold_ms": {name: round(value, 1) for name, value in cold.items()},
+        "warm_cpu_ms": {"median": round(statistics.median(times), 3), "p99": round(times[int(len(times) * 0.99)], 3)},
+        "cold_cpu_ms": {name: round(value, 1) for name, value in cold.items()},
     }
 
 

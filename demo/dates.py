@@ -35,6 +35,10 @@ MARKS = {
     "ymark": "年 년 năm ปี พ.ศ. ค.ศ.", "mmark": "月 월 tháng", "dmark": "日 号 號 일 ngày",
     "era": "令和 平成 昭和 民國 民国",
 }  # fmt: skip
+DECISIVE = frozenset({
+    "month", "month_in", "season", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in", "today", "last_season",
+})  # fmt: skip
+"""Kinds of which a date has one at least, a number or a character of an unspaced script aside."""
 NO_ABBREVIATION = ("set", "out", "may", "mart", "maa", "dis")
 """Words of other languages, and of every day."""
 HAN = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
@@ -54,6 +58,8 @@ def main() -> None:
         for each in text.split():
             add(entries, key_of(each.replace("_", " ")), kind, True, language="")
     write("dates.json", entries)
+    decisive = (key for key, kinds in entries.items() if not DECISIVE.isdisjoint(kinds))
+    write("triggers.json", sorted({max(key.split(), key=len) for key in decisive}))
     write(
         "places.json",
         {kind: sorted({key_of(each.replace("_", " ")) for each in text.split()}) for kind, text in WHERE.items()},

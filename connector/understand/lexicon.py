@@ -83,6 +83,12 @@ def known_words() -> Mapping[str, Mapping[str, Any]]:
 
 
 @cache
+def date_words() -> frozenset[str]:
+    """Words without which nothing is a date; a question that has none of them needs no more than these."""
+    return frozenset(_read("triggers.json"))
+
+
+@cache
 def place_signs() -> Mapping[str, frozenset[str]]:
     """The words beside the name of a place that say that it is one, by kind; read once."""
     return {kind: frozenset(words) for kind, words in _read("places.json").items()}

@@ -11,19 +11,14 @@ from datetime import date
 from functools import cache
 from typing import Literal, TypeAlias
 
-from connector.understand.lexicon import known_words, place_signs
+from connector.understand.lexicon import date_words, known_words, place_signs
 
 ChipKind: TypeAlias = Literal["date", "place"]
 FIELDS: dict[ChipKind, str] = {"date": "taken_on", "place": "place"}
 """The field of the payload that each kind asks."""
 LONGEST = 400
 """Characters of a question that is looked at; a longer one is prose."""
-# fmt: off
-_DECISIVE = frozenset({
-    "month", "month_in", "season", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in", "today", "last_season",
-})
 _SILENT = frozenset({"in", "glue", "photo"})
-# fmt: on
 _WORD = re.compile(r"[^\W\d_][\w\u0300-\u036f\u0900-\u0d7f]*")
 _SUFFIXED = re.compile(r"['’](?:[dt][ae]n?)\b|(?:ss[aä]|st[aä]|lt[aä]|b[ae]n|b[óő]l)\b")
 _NOT_PLAIN = re.compile(r"\d|[\u0590-\u10ff\u1780-\u17ff\u3040-\ud7a3]")
@@ -91,7 +86,7 @@ def understand(
 
 def may_hold(text: str) -> bool:
     """Whether any word of the text may belong to a date or a place."""
-    if _NOT_PLAIN.search(text) or not _triggers().isdisjoint(_WORD.findall(text.casefold())):
+    if _NOT_PLAIN.search(text) or not date_words().isdisjoint(_WORD.findall(text.casefold())):
         return True
     words = _WORD.findall(text)
     if _SUFFIXED.search(text):
@@ -101,13 +96,6 @@ def may_hold(text: str) -> bool:
         or (word.casefold() in _place_words() and any(each[0].isupper() for each in words[number + 1 : number + 3]))
         for number, word in enumerate(words)
     )
-
-
-@cache
-def _triggers() -> frozenset[str]:
-    """Words without which nothing is a date: the longest of each phrase."""
-    phrases = (key for key, kinds in known_words().items() if not _DECISIVE.isdisjoint(kinds))
-    return frozenset(max(key.split(), key=len) for key in phrases)
 
 
 @cache

@@ -43,6 +43,9 @@ LINKED_INDEX = 100
 cameras of 100,000 points, five tags each."""
 
 
+WORDS = 144 * MIB
+"""What the embedded engine lays out for words, however few: the sparse vector and three texts that filters look at."""
+
 READERS = 4
 """Processes that read text where the settings leave it open: ``workers.ocr.texts.MOST_PROCESSES``."""
 READER = 300 * MIB
@@ -69,13 +72,13 @@ def footprint(settings: Settings, *, cores: int) -> Footprint:
     weights = WEIGHTS.get(space.name, WEIGHTS["clip-vit-b-32"])
     decoders = settings.ingest.decoders or cores
     readers = _readers(settings, cores=cores)
-    working = weights + _batches(settings, space=space, callers=cores) + _points(space)
+    here = capabilities_of(settings.qdrant).in_process
+    working = weights + _batches(settings, space=space, callers=cores) + _points(space) + (WORDS if here else 0)
     files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
     ordinary = LIBRARIES + max(round(LOADING * weights), working + readers + files // 4 + decoders * ORDINARY)
     most = LIBRARIES + max(
         round(LOADING * weights), working + readers + files + decoders * WORST * settings.limits.max_pixels
     )
-    here = capabilities_of(settings.qdrant).in_process
     linked = LINKED_INDEX * len(settings.qdrant.linked_fields)
     point = space.dims * CODE_BITS // 8 + CODE_EXTRA + ID_BYTES + linked if here else 0
     return Footprint(ordinary=ordinary, most=most, point=point)

@@ -75,6 +75,7 @@ class AsyncImageSearch(Awaited[ImageSearch]):
         await self._embed_together([] if of is None else [of], options)
         return await asyncio.to_thread(self._inner.facets, field, of=of, **options)
 
+    score_scale = awaited(ImageSearch.score_scale)
     texts = awaited(ImageSearch.texts)
     image = awaited(ImageSearch.image)
     like = awaited(ImageSearch.like)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
@@ -24,8 +25,18 @@ def write_images(folder: Path, names: Iterable[str], *, first_seed: int = 0) -> 
     return paths
 
 
-def photo(seed: int, *, taken: str | None = None, at: tuple[float, float] | None = None) -> bytes:
-    """A JPEG whose EXIF says when it was taken, as a camera's clock does, and where, in degrees north and east."""
+def photo(
+    seed: int,
+    *,
+    taken: str | None = None,
+    at: tuple[float, float] | None = None,
+    description: str = "",
+    tags: Iterable[str] = (),
+) -> bytes:
+    """A JPEG whose EXIF says when it was taken, as a camera's clock does, and where, in degrees north and east.
+
+    Its description and its tags stand in XMP.
+    """
     exif = Image.Exif()
     if taken:
         exif.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = taken
@@ -35,8 +46,18 @@ def photo(seed: int, *, taken: str | None = None, at: tuple[float, float] | None
             {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: north, GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: east}
         )
     out = io.BytesIO()
-    Image.open(io.BytesIO(image(seed))).convert("RGB").save(out, "JPEG", exif=exif)
+    Image.open(io.BytesIO(image(seed))).convert("RGB").save(
+        out, "JPEG", exif=exif, xmp=xmp(description=description, tags=tags).encode()
+    )
     return out.getvalue()
+
+
+def xmp(*, description: str = "", tags: Iterable[str] = ()) -> str:
+    """A packet of XMP with what is said of an image."""
+    items = "".join(f"<rdf:li>{escape(tag)}</rdf:li>" for tag in tags)
+    return f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject>
+<dc:description>{escape(description)}</dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
 def numbered(data: bytes, number: int) -> bytes:

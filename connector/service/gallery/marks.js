@@ -2,8 +2,9 @@
 
 import { element } from "./elements.js";
 
-const AROUND = 28; // characters shown on each side of the first word found in a longer text
-const NAMES = { ocr: "text in it", filename: "name", seen: "seen" };
+const BEFORE = 12; // characters shown before the first word found in a longer text: a tile has room for some 25
+const AFTER = 60;
+const NAMES = { ocr: "text in it", filename: "name", languages: "other languages" };
 
 /** Text as nodes, each of the words in a ``<mark>``. */
 export function marked(text, words) {
@@ -20,7 +21,7 @@ export const wordsIn = (hit, ...fields) => (hit.reasons ?? []).filter(({ field }
 export function reasonLine(hit) {
   const read = (hit.reasons ?? []).filter(({ words }) => words.length);
   if (!read.length) return null;
-  return element("p", { className: "why" }, ...read.flatMap((reason, at) => [at ? " · " : "", ...found(hit, reason)]));
+  return element("p", { className: "matched" }, ...read.flatMap((reason, at) => [at ? " · " : "", ...found(hit, reason)]));
 }
 
 function found(hit, { field, words }) {
@@ -40,9 +41,11 @@ function flat(value) {
   return typeof value === "object" ? Object.values(value).map(flat).filter(Boolean).join(", ") : String(value);
 }
 
+/** The text from shortly before its first word on, cut between words where it has any. */
 function excerpt(text, words) {
-  const at = Math.max(0, Math.min(...words.map((word) => text.toLowerCase().indexOf(word.toLowerCase())).filter((place) => place >= 0)));
-  if (!text || !Number.isFinite(at)) return words.join(" ");
-  const [start, end] = [Math.max(0, at - AROUND), Math.min(text.length, at + words[0].length + 2 * AROUND)];
-  return `${start ? "…" : ""}${text.slice(start, end)}${end < text.length ? "…" : ""}`;
+  const at = Math.min(...words.map((word) => text.toLowerCase().indexOf(word.toLowerCase())).filter((place) => place >= 0));
+  if (!Number.isFinite(at)) return words.join(" ");
+  const before = at > BEFORE ? `…${text.slice(at - BEFORE, at).replace(/^\S*\s+|^[\udc00-\udfff]/, "")}` : text.slice(0, at);
+  const after = text.length > at + AFTER ? `${text.slice(at, at + AFTER).replace(/[\ud800-\udbff]$/, "")}…` : text.slice(at);
+  return before + after;
 }

@@ -17,7 +17,7 @@ export function showNone({ filtered, clear, mayWrite }) {
 
 export function showNothing({ filtered, clear }) {
   if (!filtered) {
-    return say({ title: "Nothing fits", text: "The collection holds no image near to this. Other words may find more.", kind: "empty" });
+    return say({ title: "Nothing fits", text: "No image of the collection answers this. Other words may find more.", kind: "empty" });
   }
   return say({
     title: "No image passes the filters",
@@ -43,8 +43,8 @@ export function showUnsure({ filtered, clear }) {
   say({
     title: "Nothing seems to fit",
     text: filtered
-      ? "No image that passes the filters is likely to show this. The nearest ones are below."
-      : "No image is likely to show this; the nearest ones are below. Say what can be seen in it, in other words or another language, or go by an image that comes close.",
+      ? "No image that passes the filters is likely to show or say this. The nearest ones are below."
+      : "No image is likely to show or say this; the nearest ones are below. Say what can be seen or read in it, in other words or another language, or go by an image that comes close.",
     kind: "unsure",
     buttons: filtered ? [["Clear all filters", clear]] : [],
   });

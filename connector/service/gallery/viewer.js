@@ -33,7 +33,7 @@ export function prepare({ step, nudge, remove, close, choose }) {
 export function show(hit, { first, last }) {
   shown = hit;
   dialog.dataset.id = hit.id;
-  byId("viewer-name").textContent = nameOf(hit);
+  byId("viewer-name").replaceChildren(...marked(nameOf(hit), wordsIn(hit, "filename", "meta.name", "meta.title")));
   byId("viewer-match").textContent = matchLine(hit);
   byId("viewer-original").href = here(hit.image_url);
   byId("viewer-back").disabled = first;
@@ -82,6 +82,7 @@ function facts(hit) {
     ["Damaged", hit.fault],
     ["Title", payload.title && marked(asText(payload.title), wordsIn(hit, "title"))],
     ["Description", payload.description && marked(asText(payload.description), wordsIn(hit, "description"))],
+    ["Other languages", payload.languages && marked(asText(payload.languages), wordsIn(hit, "languages"))],
     ["Text in it", payload.ocr_text && marked(asText(payload.ocr_text), wordsIn(hit, "ocr"))],
     ["Taken", payload.taken_at && asTime(payload.taken_at)],
     ["Camera", payload.camera && chooser("camera", payload.camera, hit)],
@@ -94,7 +95,7 @@ function facts(hit) {
     ["Tags", payload.tags?.length && payload.tags.map((tag) => chooser("tags", tag, hit))],
     ...Object.entries(payload.meta ?? {}).map(([name, value]) => [name.replaceAll("_", " "), marked(asText(value), wordsIn(hit, `meta.${name}`, name))]),
     ["Ingested", payload.ingested_at && asTime(payload.ingested_at)],
-    ["Address", payload.uri && element("code", {}, payload.uri)],
+    ["Address", payload.uri && element("code", {}, ...marked(payload.uri, wordsIn(hit, "filename", "folder")))],
   ];
   return rows.filter(([, value]) => (Array.isArray(value) ? value.length : value || value === 0)).map(([name, value]) =>
     element("div", {}, element("dt", { dir: "auto" }, name), element("dd", { dir: "auto" }, ...[value].flat())));

@@ -24,6 +24,10 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, a[href]")].fil
 )).length"""
 """How many controls a screen reader would find no name for."""
 
+CUT_OFF = """() => [...document.querySelectorAll(".rejects p")]
+    .filter((said) => said.scrollWidth > said.clientWidth).map((said) => said.innerText)"""
+"""What is said of rejects and runs out of its room."""
+
 pytestmark = needs_chromium
 
 
@@ -280,5 +284,6 @@ def test_ingestions_are_shown_with_their_rejects(browser: Browser, keyed: str, s
         run.get_by_role("button", name="truncated").click()
         expect(run.locator(".rejects")).to_contain_text("cut.png")
         expect(run.locator(".rejects .none")).to_have_count(1)
+        assert page.evaluate(CUT_OFF) == []
         check_wcag(page)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

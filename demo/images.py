@@ -1,6 +1,6 @@
 """The bundled images: Noto at 128 px, in a palette, with a metadata file beside each.
 
-The metadata is what a person may filter by; names and keywords are not searched: search is by the image alone.
+The metadata is what a person may filter by; the model learns nothing of it.
 """
 
 import json

@@ -90,7 +90,7 @@ def _hits(question: Question, *, search: ImageSearch) -> list[Hit]:
         bundled = f'source == "{uri_of(folder.absolute())}"'  # the collection may hold the user's own images too
         where = f"{bundled} and ({question.where})" if question.where else bundled
         if question.image is None:
-            return search.text(question.words or "", limit=ANSWERS, where=where)
+            return search.text(question.words or "", limit=ANSWERS, where=where, mode="visual")
         return search.image(folder / question.image, limit=ANSWERS, where=where)
 
 

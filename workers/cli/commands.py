@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "evaluate": (
         "connector.cli.evaluate",
-        "Measure the answers on your own captions: recall@1, @5, @10 and MRR, by language.",
+        "Measure the answers on your own captions: recall@1, @5, @10 and MRR, by language: seen, words, both.",
     ),
     "classify": (
         "connector.cli.classify",

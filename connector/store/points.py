@@ -155,6 +155,21 @@ def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     _check_field(key, ORDERED, indexes=indexes, what="points cannot be put in the order of {}")
 
 
+_PATH = re.compile(r"""([\w-]+|"[^"]+")(\[\d*\])*(\.([\w-]+|"[^"]+")(\[\d*\])*)*""")
+"""Qdrant's path of a payload value."""
+
+
+def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
+    """All of the payload for None, else these fields of it. Raises InvalidQuery for what is no path of names."""
+    for field in fields or ():
+        if not (isinstance(field, str) and _PATH.fullmatch(field)):
+            raise InvalidQuery(
+                f"fields names {repr(field)[:80]}, which is no field of a payload; one looks like width, meta.price or "
+                'meta."Price (USD)".'
+            )
+    return True if fields is None else list(fields) or False
+
+
 def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, FieldType], what: str) -> None:
     if not isinstance(key, str):
         raise InvalidQuery(f"{what.format('this')}: a field is named by a string, not by {_kind(key)}.")

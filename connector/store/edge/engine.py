@@ -42,6 +42,7 @@ from connector.store.points import (
     check_order,
     check_payload,
     check_points,
+    payload_selector,
     sent_id,
 )
 from connector.store.schema import CollectionSchema, Words
@@ -53,8 +54,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COPIED = 1024**3
-"""Bytes of the largest collection that is copied to be sealed, some 200,000 images; to copy a larger one each time
-would cost more than the seconds for which everybody waits."""
+"""Bytes of the largest collection that is copied to be sealed, some 200,000 images: everybody waits meanwhile."""
 
 TURN = 64
 """Points written at a time, some milliseconds: then whoever asks meanwhile has its turn."""
@@ -181,7 +181,7 @@ class EmbeddedEngine(FolderEngine):
         check_ids(ids)
         with self._use() as (shard, schema):
             wanted = [schema.vector_name] if vectors else False
-            records = shard.retrieve([*map(sent_id, ids)], ask.payload_selector(fields), wanted)
+            records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), wanted)
             return [ask.stored_point(record, schema=schema) for record in records]
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:

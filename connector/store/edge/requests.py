@@ -13,7 +13,7 @@ import qdrant_edge as edge
 from connector.records import Hit, Payload, StoredPoint, Vector
 from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, SCANNED, walk_of
-from connector.store.points import as_read, sent_id
+from connector.store.points import as_read, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
@@ -179,11 +179,6 @@ def edge_condition(where: "Filter | None", *, schema: CollectionSchema) -> edge.
     from connector.store.texts import as_derived
 
     return edge_filter(as_derived(where, schema=schema) or where)
-
-
-def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
-    """All of the payload for None, else these fields of it."""
-    return True if fields is None else list(fields) or False
 
 
 def payload_of(point: edge.ScoredPoint | edge.Record) -> Payload:

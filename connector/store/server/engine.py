@@ -28,6 +28,7 @@ from connector.store.points import (
     check_payload,
     check_points,
     check_query_vectors,
+    payload_selector,
     sent_id,
 )
 from connector.store.schema import CollectionSchema, Words
@@ -35,7 +36,7 @@ from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
 from connector.store.server.optimize import build_graph
-from connector.store.server.points import batches, meant, payload_selector, request, stored, struct, words_request
+from connector.store.server.points import batches, meant, request, stored, struct, words_request
 from connector.store.server.words import index_words, set_words
 from connector.store.words import no_words, wording_of
 

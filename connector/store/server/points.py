@@ -70,11 +70,6 @@ def words_request(query: WordsQuery, *, schema: CollectionSchema) -> models.Quer
     )
 
 
-def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
-    """All of the payload for None, else these fields of it."""
-    return True if fields is None else list(fields) or False
-
-
 def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> models.QueryRequest:
     """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway.
 

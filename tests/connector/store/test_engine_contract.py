@@ -332,6 +332,18 @@ def test_retrieve_gives_the_fields_asked_for_and_skips_unknown_ids(engine: Engin
     assert engine.retrieve([]) == []
 
 
+def test_what_is_no_name_of_a_field_is_refused_wherever_fields_are_named(engine: Engine) -> None:
+    engine.upsert(points(1))
+
+    wrong: list[Any] = ["", " ", "a b", "a.", ".a", "a..b", "a[", "a]", '"', '"a', "$", "a\\b", "\x00", 7]
+    for name in wrong:
+        with pytest.raises(InvalidQuery, match="no field of a payload"):
+            engine.retrieve([point_id(0)], fields=["width", name])
+        with pytest.raises(InvalidQuery, match="no field of a payload"):
+            engine.scroll(limit=1, fields=[name])
+    assert engine.retrieve([point_id(0)], fields=['meta."Price (USD)"', "größe", "a-b", "a[0].b", "a[]"])
+
+
 def test_scrolling_visits_every_point_once_in_id_order(engine: Engine) -> None:
     engine.upsert(list(reversed(points(10))))
 

@@ -232,9 +232,9 @@ class EmbeddedEngine(FolderEngine):
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
     ) -> list[StoredPoint]:
         """Points in the order of an indexed number or date."""
-        order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
         with self._use() as (shard, schema):
             check_order(key, indexes=schema.indexes)
+            order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
             request = ask.picking_request(order, limit=limit, offset=offset, where=where, schema=schema)
             return [StoredPoint(str(point.id), ask.payload_of(point)) for point in shard.query(request)]
 

@@ -421,7 +421,7 @@ def test_data_that_another_process_has_open_are_filled_and_searched_all_the_same
         other.host(data_folder, collection="images-mini")
 
         assert counts(ingest(cli, "album")) == [2, 2, 0, 0]
-        assert len(cli("search", "dog", "--space", "mini", "--json").json) == 2
+        assert len(cli("search", "dog", "--space", "mini", "--json").json["hits"]) == 2
         other.close(data_folder, collection="images-mini")
 
     assert counts(ingest(cli, "album")) == [2, 0, 2, 0]

@@ -144,7 +144,7 @@ def test_a_point_without_any_payload_is_no_defect(door: Door) -> None:
     bare = "00000000-0000-0000-0000-000000000001"
     assert door.client.get(f"/images/{bare}").status_code == 404
     assert door.client.get(f"/thumbnails/{bare}.webp").status_code == 404
-    found = door.client.post("/v1/search", json={"text": "a dog", "limit": 1}).json()["hits"]
+    found = door.client.post("/v1/search", json={"text": "a dog", "limit": 1, "mode": "visual"}).json()["hits"]
     assert [(hit["id"], hit["uri"]) for hit in found] == [(bare, "")]
 
 

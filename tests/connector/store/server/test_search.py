@@ -153,5 +153,5 @@ def test_tags_are_written_alike_everywhere(here: ImageSearch, there: ImageSearch
     assert done[0].images == done[1].images
     assert here.count(where='"food" in tags') == there.count(where='"food" in tags') == done[0].images["food"] > 10
     for search in (here, there):  # tags are words: other tests ask the same images
-        for each in [*search.each(where="tags exists", fields=["tags"])]:
+        for each in [*search.each(where="exists(tags)", fields=["tags"])]:
             search.set_payload(each.id, {"tags": [tag for tag in each.payload["tags"] if tag not in ("food", "boat")]})

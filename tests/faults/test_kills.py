@@ -49,10 +49,8 @@ def war(folder: Path, *, images: int, kills: int, on_server: bool) -> Toll:
 @pytest.mark.parametrize(
     ("images", "kills", "on_server"),
     [
-        pytest.param(64, 3, False, id="embedded", marks=pytest.mark.slow),
-        pytest.param(64, 3, True, id="standin", marks=pytest.mark.slow),
-        pytest.param(160, 50, False, id="embedded, often", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
-        pytest.param(160, 50, True, id="standin, often", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        pytest.param(160, 50, False, id="embedded", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        pytest.param(160, 50, True, id="standin", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 def test_whoever_is_killed_nothing_is_lost_and_nothing_is_done_twice(

@@ -500,7 +500,7 @@ NOHUP = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 @pytest.mark.parametrize(
     ("stop", "under"),
     [
-        pytest.param(signal.SIGINT, [], id="Ctrl-C"),
+        pytest.param(signal.SIGINT, [], id="Ctrl-C", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, NOHUP, id="SIGTERM to a background job", marks=pytest.mark.slow),
     ],
 )

@@ -124,6 +124,7 @@ def test_an_ingestion_reads_no_text_unless_it_is_asked_to(
     assert "ocr" not in done.json["busy"]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_costs_the_text_and_no_image(
     cli: CommandLine, settings: Settings, workplace: Path
 ) -> None:
@@ -196,6 +197,7 @@ def library(folder: Path) -> dict[str, bytes]:
     return files
 
 
+@pytest.mark.slow
 def test_text_is_read_in_stored_images_without_touching_a_vector(
     cli: CommandLine, settings: Settings, workplace: Path
 ) -> None:

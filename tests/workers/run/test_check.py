@@ -455,6 +455,7 @@ def test_a_collection_with_damaged_files_comes_back_from_its_sources(
         assert {each.id for each in engine.scroll(limit=1000).points} == before
 
 
+@pytest.mark.slow
 def test_a_damaged_collection_stays_where_a_source_is_away_or_none_is_known(
     cli: CommandLine, settings: Settings
 ) -> None:

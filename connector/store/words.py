@@ -7,14 +7,15 @@ The one rule: every engine writes the words of a point with its payload, so that
 outside the store knows how they are kept.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from connector.errors import StoreRefused
+from connector.records import Payload
 from connector.settings import FieldType
-from connector.store.points import TEXTS
+from connector.store.points import TEXTS, as_read, as_stored
 from connector.store.schema import CollectionSchema, names_of, payload_key
 from connector.words.index import WordIndex, WordVector, asked_vector, texts_in
 from connector.words.phrases import searchable
@@ -31,6 +32,35 @@ class Derived:
 
     vector: WordVector | None
     texts: Mapping[str, str]
+
+
+class SparseWeights(Protocol):
+    """A sparse vector as a store gives it back."""
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The numbers of its terms."""
+
+    @property
+    def values(self) -> Sequence[float]:
+        """What each weighs."""
+
+
+Id = TypeVar("Id")
+StoredWords: TypeAlias = tuple[Id, Mapping[str, Any], SparseWeights | None]
+"""A stored point's id, the part of its payload that words come from with the derived texts, and its words."""
+
+
+@dataclass(slots=True)
+class WordChanges(Generic[Id]):
+    """What has to be written, by the points' ids: other words, words that are gone, and other texts for filters."""
+
+    vectors: dict[Id, WordVector] = field(default_factory=dict)
+    emptied: list[Id] = field(default_factory=list)
+    texts: dict[Id, Mapping[str, str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len({*self.vectors, *self.emptied, *self.texts})
 
 
 class Wording:
@@ -51,6 +81,25 @@ class Wording:
     def reads(self, payload: Mapping[str, Any]) -> bool:
         """Whether a change of these fields may change the words."""
         return any(name in payload for name in self.fields)
+
+    def written(self, payload: Payload) -> tuple[dict[str, Any], WordVector | None]:
+        """A payload as a store keeps it, with the texts that are derived from it, and its words."""
+        derived, stored = self.of(payload), as_stored(payload)
+        return (stored | {TEXTS: derived.texts} if derived.texts else stored), derived.vector
+
+    def changes(self, stored: Iterable[StoredWords[Id]]) -> WordChanges[Id]:
+        """What has to be written so that the words of stored points are those of their payloads."""
+        changes = WordChanges[Id]()
+        for point_id, payload, there in stored:
+            derived = self.of(as_read(payload))
+            weights = {} if there is None else dict(zip(there.indices, there.values, strict=True))
+            if derived.vector is None:
+                changes.emptied += [point_id] if weights else []
+            elif not derived.vector.equals(weights):
+                changes.vectors[point_id] = derived.vector
+            if derived.texts != payload.get(TEXTS, {}):
+                changes.texts[point_id] = derived.texts
+        return changes
 
     def of(self, payload: Mapping[str, Any]) -> Derived:
         """What is derived from a payload."""

@@ -8,7 +8,7 @@ import qdrant_edge as edge
 from connector.records import Hit, Point
 from connector.store.edge.requests import among_nearest, edge_condition, hits_of, nearest_request
 from connector.store.engine import NearestQuery, WordsQuery
-from connector.store.points import TEXTS, as_read, as_stored, check_query_vectors, sent_id
+from connector.store.points import TEXTS, as_stored, check_query_vectors, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.words import WORDS, Wording, asked_words, no_words
 from connector.words.index import WordVector
@@ -21,13 +21,9 @@ def edge_points(points: Sequence[Point], *, schema: CollectionSchema, wording: W
 
 def _edge_point(point: Point, *, name: str, wording: Wording | None) -> edge.Point:
     vectors: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {name: point.vector.tolist()}
-    payload = as_stored(point.payload)
-    if wording is not None:
-        derived = wording.of(point.payload)
-        if derived.vector is not None:
-            vectors[WORDS] = _sparse(derived.vector)
-        if derived.texts:
-            payload[TEXTS] = derived.texts
+    payload, words = (as_stored(point.payload), None) if wording is None else wording.written(point.payload)
+    if words is not None:
+        vectors[WORDS] = _sparse(words)
     return edge.Point(sent_id(point.id), vectors, payload)
 
 
@@ -91,25 +87,19 @@ def add_words(shard: edge.EdgeShard) -> None:
 def index_words(shard: edge.EdgeShard, ids: Sequence[str], *, wording: Wording) -> int:
     """Compute the words of stored points from their payloads; how many had others or none."""
     records = shard.retrieve([*map(sent_id, ids)], [*wording.fields, TEXTS], [WORDS])
-    vectors, emptied, texts = [], [], {}
-    for record in records:
-        payload = record.payload or {}
-        derived = wording.of(as_read(payload))
-        there: Any = (record.vector or {}).get(WORDS)  # type: ignore[union-attr]  # by name, for it was named
-        stored = dict(zip(there.indices, there.values, strict=True)) if there else {}
-        if derived.vector is None:
-            emptied += [record.id] if stored else []
-        elif not derived.vector.equals(stored):
-            vectors.append(edge.PointVectors(record.id, {WORDS: _sparse(derived.vector)}))
-        if derived.texts != payload.get(TEXTS, {}):
-            texts[record.id] = derived.texts
-    if vectors:
+    changes = wording.changes((each.id, each.payload or {}, _words_of(each)) for each in records)
+    if changes.vectors:
+        vectors = [edge.PointVectors(each, {WORDS: _sparse(words)}) for each, words in changes.vectors.items()]
         shard.update(edge.UpdateOperation.update_vectors(vectors))
-    if emptied:
-        shard.update(edge.UpdateOperation.delete_vectors(emptied, [WORDS]))
-    for point_id, of_point in texts.items():
+    if changes.emptied:
+        shard.update(edge.UpdateOperation.delete_vectors(changes.emptied, [WORDS]))
+    for point_id, of_point in changes.texts.items():
         shard.update(edge.UpdateOperation.set_payload([point_id], {TEXTS: of_point}))
-    return len({*(each.id for each in vectors), *emptied, *texts})
+    return len(changes)
+
+
+def _words_of(record: edge.Record) -> Any:
+    return (record.vector or {}).get(WORDS)  # type: ignore[union-attr]  # by name, for it was named
 
 
 def _sparse(words: WordVector) -> edge.SparseVector:

@@ -10,7 +10,7 @@ from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
-from connector.store.points import TEXTS, as_read, as_stored, sent_id
+from connector.store.points import as_read, as_stored, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.texts import as_derived
 from connector.store.words import WORDS, Wording, asked_words
@@ -35,13 +35,9 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 def struct(point: Point, *, vector_name: str, wording: Wording | None) -> models.PointStruct:
     """A point as the server takes it, with its words where the collection has any."""
     vectors: dict[str, Any] = {vector_name: point.vector}
-    payload = as_stored(point.payload)
-    if wording is not None:
-        derived = wording.of(point.payload)
-        if derived.vector is not None:
-            vectors[WORDS] = sparse(derived.vector)
-        if derived.texts:
-            payload[TEXTS] = derived.texts
+    payload, words = (as_stored(point.payload), None) if wording is None else wording.written(point.payload)
+    if words is not None:
+        vectors[WORDS] = sparse(words)
     return models.PointStruct(id=sent_id(point.id), vector=vectors, payload=payload)
 
 

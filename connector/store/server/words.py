@@ -4,12 +4,12 @@ The rule: a payload is written first and read back before its words are computed
 sees what both wrote.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from qdrant_client import models
 
-from connector.store.points import TEXTS, as_read, sent_id
+from connector.store.points import TEXTS, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls
@@ -41,32 +41,26 @@ def _index_batch(calls: Calls, ids: Sequence[str], *, wording: Wording) -> int:
         lambda client: client.retrieve(name, [*map(sent_id, ids)], with_payload=fields, with_vectors=[WORDS]),
         doing=f"reading the texts of {len(ids)} points",
     )
-    vectors: list[models.PointVectors] = []
-    emptied: list[models.ExtendedPointId] = []
-    texts: dict[models.ExtendedPointId, Mapping[str, str]] = {}
-    for record in records:
-        payload = record.payload or {}
-        derived = wording.of(as_read(payload))
-        there: Any = (record.vector if isinstance(record.vector, dict) else {}).get(WORDS)
-        stored = dict(zip(there.indices, there.values, strict=True)) if there else {}
-        if derived.vector is None:
-            emptied += [record.id] if stored else []
-        elif not derived.vector.equals(stored):
-            vectors.append(models.PointVectors(id=record.id, vector={WORDS: sparse(derived.vector)}))
-        if derived.texts != payload.get(TEXTS, {}):
-            texts[record.id] = derived.texts
-    changes: list[models.UpdateOperation] = [
+    changes = wording.changes((each.id, each.payload or {}, _words_of(each)) for each in records)
+    operations: list[models.UpdateOperation] = [
         models.SetPayloadOperation(set_payload=models.SetPayload(payload={TEXTS: dict(of_point)}, points=[point_id]))
-        for point_id, of_point in texts.items()
+        for point_id, of_point in changes.texts.items()
     ]
-    if vectors:
-        changes.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors)))
-    if emptied:
-        emptying = models.DeleteVectors(points=emptied, vector=[WORDS])
-        changes.append(models.DeleteVectorsOperation(delete_vectors=emptying))
-    if changes:
+    if changes.vectors:
+        vectors = [
+            models.PointVectors(id=each, vector={WORDS: sparse(words)}) for each, words in changes.vectors.items()
+        ]
+        operations.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors)))
+    if changes.emptied:
+        emptying = models.DeleteVectors(points=changes.emptied, vector=[WORDS])
+        operations.append(models.DeleteVectorsOperation(delete_vectors=emptying))
+    if operations:
         calls.ask(
-            lambda client: client.batch_update_points(name, changes, wait=True),
+            lambda client: client.batch_update_points(name, operations, wait=True),
             doing=f"writing the words of {len(ids)} points",
         )
-    return len({*(each.id for each in vectors), *emptied, *texts})
+    return len(changes)
+
+
+def _words_of(record: models.Record) -> Any:
+    return (record.vector if isinstance(record.vector, dict) else {}).get(WORDS)

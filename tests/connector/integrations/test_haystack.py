@@ -1,22 +1,15 @@
 """The Haystack retriever, used as Haystack uses it."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from haystack import Pipeline
 from haystack.components.joiners import DocumentJoiner
 
-from connector import ImageSearch, InvalidQuery, Settings
+from connector import ImageSearch, InvalidQuery
 from connector.integrations.haystack import ImageRetriever
 
 SEEN = [{"field": "seen", "words": ()}]
-
-
-@pytest.fixture(scope="module")
-def search(noto: Settings) -> Iterator[ImageSearch]:
-    with ImageSearch.open(settings=noto) as opened:
-        yield opened
 
 
 def test_documents_are_the_hits(search: ImageSearch) -> None:

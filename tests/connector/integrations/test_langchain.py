@@ -1,22 +1,15 @@
 """The LangChain retriever, used as LangChain uses it."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 
-from connector import ImageSearch, InvalidQuery, Settings
+from connector import ImageSearch, InvalidQuery
 from connector.integrations.langchain import ImageRetriever
 
 SEEN = [{"field": "seen", "words": ()}]
-
-
-@pytest.fixture(scope="module")
-def search(noto: Settings) -> Iterator[ImageSearch]:
-    with ImageSearch.open(settings=noto) as opened:
-        yield opened
 
 
 def test_documents_are_the_hits(search: ImageSearch) -> None:

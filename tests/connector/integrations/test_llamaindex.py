@@ -1,7 +1,6 @@
 """The LlamaIndex retriever, used as LlamaIndex uses it."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from llama_index.core.llms import MockLLM
@@ -9,16 +8,10 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import ImageNode, NodeWithScore
 
-from connector import ImageSearch, InvalidQuery, Settings
+from connector import ImageSearch, InvalidQuery
 from connector.integrations.llamaindex import ImageRetriever
 
 SEEN = [{"field": "seen", "words": ()}]
-
-
-@pytest.fixture(scope="module")
-def search(noto: Settings) -> Iterator[ImageSearch]:
-    with ImageSearch.open(settings=noto) as opened:
-        yield opened
 
 
 def test_nodes_are_the_hits(search: ImageSearch) -> None:

@@ -24,15 +24,23 @@ def can_mount() -> bool:
     return tried.returncode == 0
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs the right to mount, in a namespace of its own")
-def test_a_collection_on_a_read_only_disk_is_searched_and_not_written(
+@pytest.fixture
+def stored(
     cli: CommandLine, data_folder: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Path:
+    """The data folder with a collection of two images; the cache of copies is empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     write_images(workplace / "album", ["a.png", "b.png"])
     assert cli("ingest", "album", "--space", "mini").code == 0
-    under = ["unshare", "-rm", "sh", "-c", MOUNT, str(data_folder)]
+    return data_folder
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs the right to mount, in a namespace of its own")
+def test_a_collection_on_a_read_only_disk_is_searched_and_not_written(
+    cli: CommandLine, stored: Path, workplace: Path, tmp_path: Path
+) -> None:
+    under = ["unshare", "-rm", "sh", "-c", MOUNT, str(stored)]
 
     for _ in range(2):  # the second time the copy is there
         ran = cli.run("search", "a dog", "--space", "mini", "--json", under=under)
@@ -74,18 +82,12 @@ def may_write_all() -> bool:
     may_write_all() and shutil.which("setpriv") is None, reason="root writes everywhere without setpriv"
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such rights there")
-def test_two_processes_share_a_collection_that_may_only_be_read(
-    cli: CommandLine, data_folder: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    write_images(workplace / "album", ["a.png", "b.png"])
-    assert cli("ingest", "album", "--space", "mini").code == 0
+def test_two_processes_share_a_collection_that_may_only_be_read(stored: Path, tmp_path: Path) -> None:
     under = ["setpriv", "--bounding-set", "-dac_override"] if may_write_all() else []
-    folders = [data_folder, *(each for each in data_folder.rglob("*") if each.is_dir())]
-    for each in data_folder.rglob("*"):
+    folders = [stored, *(each for each in stored.rglob("*") if each.is_dir())]
+    for each in stored.rglob("*"):
         each.chmod(0o555 if each.is_dir() else 0o444)
-    data_folder.chmod(0o555)
+    stored.chmod(0o555)
     try:
         done = subprocess.run([*under, sys.executable, "-c", TOGETHER], capture_output=True, text=True, check=False)
     finally:

@@ -136,8 +136,7 @@ class HybridRetriever:
             for number, each in enumerate(questions)
             if each.words is not None and each.words.text
         }
-        answers = dict(zip(asked, self._engine.query([*asked.values()]) if asked else (), strict=True))
-        return [answers.get(number, []) for number in range(len(questions))]
+        return self._answered(asked, count=len(questions))
 
     def _seen(self, questions: Sequence[Question], *, depth: int) -> list[list[Hit]]:
         """What is nearest to each question that has a vector."""
@@ -146,8 +145,12 @@ class HybridRetriever:
             for number, each in enumerate(questions)
             if each.vector is not None
         }
+        return self._answered(asked, count=len(questions))
+
+    def _answered(self, asked: Mapping[int, NearestQuery | WordsQuery], *, count: int) -> list[list[Hit]]:
+        """The store's answers in the order of ``count`` questions, nothing to those that are not asked."""
         answers = dict(zip(asked, self._engine.query([*asked.values()]) if asked else (), strict=True))
-        return [answers.get(number, []) for number in range(len(questions))]
+        return [answers.get(number, []) for number in range(count)]
 
     def _vectors_unseen(self, questions: Sequence[Question], lists: Sequence[Lists]) -> Mapping[str, Vector]:
         """The vectors of images that only words found, where their cosine is wanted."""
@@ -176,7 +179,9 @@ class HybridRetriever:
             order = _sorted(order, options.order_by, dates=ranking.dates)
         elif options.diversity:
             order = self._diverse(order, options=options, count=end)
-        return Hits(self._explained(each, asked=asked) for each in order[options.offset : end])
+        terms = frozenset[int]() if asked is None else asked.terms
+        telling = terms if asked is None else asked.telling(self._statistics.information(asked))
+        return Hits(self._explained(each, telling=telling, terms=terms) for each in order[options.offset : end])
 
     def _candidates(
         self, question: Question, *, lists: Lists, vectors: Mapping[str, Vector], relevant: bool
@@ -271,14 +276,13 @@ class HybridRetriever:
         )
         return [some[hit.id] for hit in chosen]
 
-    def _explained(self, found: Candidate, *, asked: AskedWords | None) -> Hit:
-        """The hit with its reasons."""
+    def _explained(self, found: Candidate, *, telling: frozenset[int], terms: frozenset[int]) -> Hit:
+        """The hit with its reasons: of all ``terms`` of the question those that are ``telling``."""
         reasons: list[Reason] = []
-        if asked is not None and found.strength:
-            information, fields = self._statistics.information(asked), self._statistics.fields
-            reasons = reasons_of(found.hit.payload, fields, asked=asked.telling(information))
+        if found.strength:
+            reasons = reasons_of(found.hit.payload, self._statistics.fields, asked=telling)
             if not reasons and found.seen is None:  # it has no other reason than a word that says little
-                reasons = reasons_of(found.hit.payload, fields, asked=asked.terms)
+                reasons = reasons_of(found.hit.payload, self._statistics.fields, asked=terms)
         if not reasons or (found.seen or 0.0) >= RELEVANT:
             reasons = [SEEN, *reasons]
         return replace(found.hit, reasons=tuple(reasons))

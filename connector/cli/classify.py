@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import progress_bar, say, say_json
 from connector.errors import InvalidQuery
 from connector.printable import printable
 
@@ -101,20 +101,10 @@ def _answers(
 
 
 def _tag(search: "ImageSearch", labels: "Labels", *, where: str | None, threshold: float, as_json: bool) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from connector.search.tagging import tag
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("images", total=search.count(where=where))
-        done = tag(
-            search,
-            labels=labels,
-            threshold=threshold,
-            where=where,
-            on_progress=lambda seen: progress.update(task, completed=seen),
-        )
+    with progress_bar("images", total=search.count(where=where)) as told:
+        done = tag(search, labels=labels, threshold=threshold, where=where, on_progress=told)
     if as_json:
         say_json(asdict(done))
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import progress_bar, say, say_json
 from connector.printable import printable
 
 if TYPE_CHECKING:
@@ -121,22 +121,13 @@ def words(
 
     polyglance collection words --set 'words.weights={"folder": 0, "ocr_text": 3}'
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from connector.store.add_words import add_words
+    from connector.store.backfill import add_words
     from connector.store.schema import Words
 
     loaded = _load(space, collection, settings, as_json=as_json)
-    console = Console(stderr=True)
-    with (
-        closing(_open(loaded)) as engine,
-        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
-    ):
+    with closing(_open(loaded)) as engine, progress_bar("indexing words", total=engine.info().points) as told:
         meant = _meant(engine)
-        task = bar.add_task("indexing words", total=engine.info().points)
-        wanted = Words(loaded.words.all_weights)
-        done = add_words(engine, wanted, on_progress=lambda count: bar.update(task, completed=count))
+        done = add_words(engine, Words(loaded.words.all_weights), on_progress=told)
     if as_json:
         say_json(asdict(done))
         return
@@ -200,21 +191,16 @@ def push(
 
     POLYGLANCE_QDRANT__API_KEY=… polyglance collection push http://localhost:6333 --space mini
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from connector.store.open import open_embedded, open_server
     from connector.store.push import push as copy
 
     loaded = _load(space, collection, settings, as_json=as_json)
-    console = Console(stderr=True)
     with (
         closing(open_embedded(loaded.qdrant, collection=loaded.collection)) as origin,
         closing(open_server(loaded.qdrant, url=to, collection=target or loaded.collection)) as server,
-        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+        progress_bar("pushing", total=origin.info().points) as told,
     ):
-        task = bar.add_task("pushing", total=origin.info().points)
-        done = copy(origin, server, on_progress=lambda count: bar.update(task, completed=count))
+        done = copy(origin, server, on_progress=told)
     if as_json:
         say_json(asdict(done))
         return
@@ -284,7 +270,7 @@ def locate(
 
     polyglance collection locate
     """
-    from connector.store.locate import locate as write
+    from connector.store.backfill import locate as write
 
     loaded = _load(space, collection, settings, as_json=as_json)
     with closing(_open(loaded)) as engine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json, show_table
+from connector.cli.output import progress_bar, say, say_json, show_table
 from connector.errors import InvalidQuery
 from connector.printable import printable
 
@@ -36,9 +36,6 @@ def evaluate(
 
     polyglance evaluate captions.jsonl --plot recall.png
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from connector.search.captions import read_captions
     from connector.search.client import ImageSearch
     from connector.search.evaluate import evaluate
@@ -51,10 +48,9 @@ def evaluate(
     overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with (
         ImageSearch.open(overrides=overrides) as search,
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        progress_bar("captions", total=len(asked)) as told,
     ):
-        task = progress.add_task("captions", total=len(asked))
-        found = evaluate(search, asked, on_progress=lambda done: progress.update(task, completed=done))
+        found = evaluate(search, asked, on_progress=told)
     if found.mean is None:
         raise InvalidQuery(f"none of the {len(found.missing):,} images that {captions} names is in the collection.")
     if plot is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import progress_bar, say, say_json
 from connector.cli.search import query_of
 from connector.errors import InvalidQuery
 from connector.extras import require
@@ -39,9 +39,6 @@ def export(
 
     polyglance export dogs.parquet "ein Hund im Schnee" --limit 500
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     require("parquet", what="export")  # before the collection is opened and a model loaded
     from connector.search.client import ImageSearch
     from connector.search.export import export, export_hits
@@ -56,15 +53,8 @@ def export(
             hits = search.query(query, **given)
             written = export_hits(search, hits, file, vectors=vectors)
         else:
-            with Progress(console=Console(stderr=True), transient=True) as progress:
-                task = progress.add_task("images", total=search.count(where=wanted.where))
-                written = export(
-                    search,
-                    file,
-                    where=wanted.where,
-                    vectors=vectors,
-                    on_progress=lambda done: progress.update(task, completed=done),
-                )
+            with progress_bar("images", total=search.count(where=wanted.where)) as told:
+                written = export(search, file, where=wanted.where, vectors=vectors, on_progress=told)
     if as_json:
         say_json({"file": str(file), "rows": written})
     else:

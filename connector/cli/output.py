@@ -6,9 +6,10 @@ goes into a pipe is never wrapped.
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -32,6 +33,28 @@ def say(text: str, *, err: bool = False) -> None:
 def say_json(value: Any) -> None:
     """Print JSON on one line."""
     typer.echo(printable_json(value))
+
+
+class OnProgress(Protocol):
+    """Tells how far a work is: ``done`` of ``total``, and ``doing`` what; None leaves these two as they were."""
+
+    def __call__(self, done: int, total: int | None = None, doing: str | None = None) -> None: ...
+
+
+@contextmanager
+def progress_bar(doing: str, *, total: int | None = None) -> Iterator[OnProgress]:
+    """A bar on a person's terminal for as long as the block lasts; in a pipe there is none."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+
+        def told(done: int, total: int | None = None, doing: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=doing)
+
+        yield told
 
 
 def show_paths(found: "Iterable[Hit | StoredPoint]", *, null: bool) -> None:

@@ -43,7 +43,7 @@ from connector.search.text_encoder import TextEncoder
 from connector.search.understanding import QuestionReader, ReadQuery, where_of
 from connector.settings import Settings
 from connector.settings_sources import named_overrides
-from connector.store.engine import CollectionInfo, Engine, NearestQuery
+from connector.store.engine import CollectionInfo, Engine, NearestQuery, pages
 from connector.store.open import open_engine
 from connector.store.points import check_changes, check_facet, check_payload
 from connector.store.schema import FIXED_FIELDS
@@ -188,12 +188,9 @@ class ImageSearch:
         self, *, where: Where = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
         """Every image that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
-        condition, start = self.retriever.condition(where), None
-        while True:
-            page = self._engine.scroll(limit=GROUPED, start=start, where=condition, fields=fields, vectors=vectors)
-            yield from page.points
-            if (start := page.next) is None:
-                return
+        condition = self.retriever.condition(where)
+        for some in pages(self._engine, limit=GROUPED, where=condition, fields=fields, vectors=vectors):
+            yield from some
 
     def page(
         self,

@@ -5,7 +5,7 @@ The one rule: nobody outside ``connector.store`` asks which of them it is, only 
 ``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -200,3 +200,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Write everything down and let go of the store."""
+
+
+def pages(
+    engine: Engine,
+    *,
+    limit: int,
+    where: "Filter | None" = None,
+    fields: Sequence[str] | None = None,
+    vectors: bool = False,
+) -> Iterator[Sequence[StoredPoint]]:
+    """The points that match, ``limit`` at a time, in the order of their ids; the arguments are those of ``scroll``."""
+    start: str | None = None
+    while True:
+        page = engine.scroll(limit=limit, start=start, where=where, fields=fields, vectors=vectors)
+        yield page.points
+        if (start := page.next) is None:
+            return

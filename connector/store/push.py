@@ -5,14 +5,14 @@ sent twice, and it ends only when counts and sampled vectors agree.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from connector.errors import StoreRefused
 from connector.records import Point, StoredPoint, Vector
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] =
     sent = present = left_out = 0
     kept: list[StoredPoint] = []
     every = max(1, origin.info().points // SAMPLED)
-    for read in _pages(origin):
+    for read in filter(None, pages(origin, limit=PAGE, vectors=True)):
         page = [point for point in read if point.vector is not None]
         for point in read:
             if point.vector is None:
@@ -60,17 +60,6 @@ def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] =
         on_progress(sent + present + left_out)
     _verify(kept, origin=origin, target=target, copied=sent + present)
     return Pushed(sent=sent, present=present, compared=len(kept), left_out=left_out)
-
-
-def _pages(engine: Engine) -> Iterator[Sequence[StoredPoint]]:
-    start: str | None = None
-    while True:
-        page = engine.scroll(limit=PAGE, start=start, vectors=True)
-        if page.points:
-            yield page.points
-        if page.next is None:
-            return
-        start = page.next
 
 
 def _missing(page: Sequence[StoredPoint], *, target: Engine) -> list[StoredPoint]:

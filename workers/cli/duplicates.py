@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import progress_bar, say, say_json
 from connector.extras import require
 from connector.printable import printable
 from connector.records import local_path
@@ -79,23 +79,17 @@ def duplicates(
             else:
                 say(f"{printable(not_same[0])} and {printable(not_same[1])} are not the same image: remembered.")
             return
-        from rich.console import Console
-        from rich.progress import Progress
-
         from workers.duplicates.find import find_duplicates
 
         require("serve", what="duplicates")  # before a bar is drawn
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("counting", total=None)
+        with progress_bar("counting") as told:
             report = find_duplicates(
                 engine,
                 settings=loaded,
                 where=where,
                 near=near,
                 kinds=kind or KINDS,  # type: ignore[arg-type]  # what is no kind is refused there
-                on_progress=lambda stage, done, total: progress.update(
-                    task, description=stage, completed=done, total=total
-                ),
+                on_progress=lambda stage, done, total: told(done, total, stage),
             )
     if as_json:
         say_json(asdict(report))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import progress_bar, say, say_json
 from connector.extras import require
 from connector.printable import printable
 
@@ -54,24 +54,20 @@ def ocr(
     loaded = Settings.load(options.overrides(space=space, collection=collection, settings=settings, as_json=as_json))
     require("serve", what="ocr")
     check_reader(loaded.ocr)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from workers.run.read_text import read_text
 
     with (
         terminated_like_interrupted(),
         closing(open_engine(loaded.qdrant, collection=loaded.collection)) as engine,
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        progress_bar("reading text") as told,
     ):
-        task = progress.add_task("reading text", total=None)
         report = read_text(
             engine,
             settings=loaded,
             where=where,
             only_documents=only == "documents",
             again=again,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=told,
         )
     if as_json:
         say_json({**asdict(report), "left": report.left})

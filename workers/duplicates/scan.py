@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector.records import StoredPoint
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -100,16 +100,12 @@ def scanned(
     with TemporaryDirectory(prefix="polyglance-duplicates-") as folder:
         path = Path(folder) / "vectors"
         with path.open("wb") as file:
-            start = None
-            while True:
-                page = engine.scroll(limit=PAGE, start=start, where=where, fields=FIELDS, vectors=True)
-                usable = [each for each in page.points if _is_usable(each, dims=dims)]
+            for points in pages(engine, limit=PAGE, where=where, fields=FIELDS, vectors=True):
+                usable = [each for each in points if _is_usable(each, dims=dims)]
                 new = [each.vector for each in usable if scan.add(each)]
                 if new:
                     file.write(np.asarray(new, dtype=np.float16).tobytes())
                 on_progress(scan.points)
-                if (start := page.next) is None:
-                    break
         scan.forget_contents()
         if len(scan):
             scan.vectors = np.memmap(path, dtype=np.float16, mode="r", shape=(len(scan), dims))

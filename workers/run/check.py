@@ -40,11 +40,11 @@ from connector.records import CLIP_RESIZING, StoredPoint
 from connector.run_status import RunStatus
 from connector.settings import Settings
 from connector.store.audit import LISTS, fault_of, find_damage
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 from connector.store.open import copied_apart, open_engine, verify_files
 from connector.store.schema import CollectionSchema
 from workers.run.check_files import file_faults
-from workers.run.prune import of_source, pages
+from workers.run.prune import PAGE, of_source
 from workers.run.renew import commands_to_renew
 from workers.run.shards import RunFolder, run_folders
 
@@ -198,7 +198,7 @@ def look_at_points(engine: Engine, *, settings: Settings, share: float, notes: _
 def _windows(engine: Engine, *, points: int) -> Iterator[Sequence[StoredPoint]]:
     """Some points with all that they hold: all of a small collection, and of a large one what follows chance ids."""
     if points <= SMALL:
-        yield from pages(engine, where=None, fields=None, vectors=True)
+        yield from pages(engine, limit=PAGE, vectors=True)
         return
     for _ in range(WINDOWS):
         yield engine.scroll(limit=WINDOW, start=str(uuid.uuid4()), vectors=True).points
@@ -217,10 +217,10 @@ def _read_images(engine: Engine, *, schema: CollectionSchema, settings: Settings
 def _sampled(engine: Engine, *, share: float) -> Iterator[Sequence[StoredPoint]]:
     """A share of the points, with all that they hold."""
     if share >= 1:
-        yield from pages(engine, where=None, fields=None, vectors=True)
+        yield from pages(engine, limit=PAGE, vectors=True)
         return
     chosen: list[str] = []
-    for page in pages(engine, where=None, fields=[]):
+    for page in pages(engine, limit=PAGE, fields=[]):
         chosen += [point.id for point in page if random.random() < share]
         while len(chosen) >= SAMPLE_PAGE:
             yield engine.retrieve(chosen[:SAMPLE_PAGE], vectors=True)

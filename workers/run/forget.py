@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from connector.errors import ConfigError
 from connector.settings import Settings
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 from connector.store.open import open_engine
 from workers.records import Places
-from workers.run.prune import FIELDS, leave, of_source, pages
+from workers.run.prune import FIELDS, PAGE, leave, of_source
 from workers.run.shards import RunFolder, exclusive, local_folder
 
 SHOWN = 20
@@ -50,7 +50,7 @@ def forget(source: str, *, settings: Settings, dry_run: bool) -> Forgotten:
 
 def _forget(engine: Engine, source: str, *, dry_run: bool) -> Forgotten:
     removed = left = 0
-    for points in pages(engine, where=of_source(source), fields=FIELDS):
+    for points in pages(engine, limit=PAGE, where=of_source(source), fields=FIELDS):
         shared = [point for point in points if Places.of(point.payload).keys() - {source}]
         others = {point.id for point in shared}
         own = [point.id for point in points if point.id not in others]

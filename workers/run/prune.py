@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from connector.errors import RunIncomplete
 from connector.records import StoredPoint, id_of
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 from workers.records import Places, Ref, Reject
 from workers.sources.source import Whereabouts, is_image_name
 
@@ -201,7 +201,7 @@ class MissingPoints:
             raise RunIncomplete(f"{source} was not listed to its end: nothing can be said to be gone from it.")
         gone = cls(listed_ids, source=source, locate=locate, spared=spared)
         try:
-            for points in pages(engine, where=of_source(source), fields=[]):
+            for points in pages(engine, limit=PAGE, where=of_source(source), fields=[]):
                 ids = [point.id for point in points]
                 gone.points += len(ids)
                 missing = [each for each, named in zip(ids, listed_ids.names(ids), strict=True) if not named]
@@ -231,7 +231,7 @@ class MissingPoints:
             indexes = engine.info().schema.indexes
             for uri in (each for each in uris if not is_image_name(each)):
                 below = parse_filter(f"uri startswith {json.dumps(uri + '/')}", indexes=indexes)
-                for points in pages(engine, where=below, fields=FIELDS):
+                for points in pages(engine, limit=PAGE, where=below, fields=FIELDS):
                     for point in points:
                         gone._add(point)
         except BaseException:
@@ -359,15 +359,3 @@ def of_source(source: str) -> "Filter":
     from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
 
     return Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
-
-
-def pages(
-    engine: Engine, *, where: "Filter | None", fields: Sequence[str] | None, vectors: bool = False
-) -> Iterator[Sequence[StoredPoint]]:
-    """The points that match, page by page."""
-    start: str | None = None
-    while True:
-        page = engine.scroll(limit=PAGE, start=start, where=where, fields=fields, vectors=vectors)
-        yield page.points
-        if (start := page.next) is None:
-            return

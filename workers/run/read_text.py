@@ -7,7 +7,7 @@ once, however many points have it.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from connector.extras import require
 from connector.filters.parse import as_filter
 from connector.records import OCR_FIELDS, Payload, StoredPoint
 from connector.settings import Settings
-from connector.store.engine import Engine
+from connector.store.engine import Engine, pages
 from workers.ocr.process import ReaderProcess
 from workers.ocr.texts import OUTCOMES, TextStage
 from workers.pipeline.deduplication import hash_of
@@ -87,22 +87,13 @@ def read_text(
     with closing(Originals(settings)) as originals, _Threads(texts) as threads:
         work = _Work(engine, texts=texts, originals=originals, threads=threads, tally=tally, again=again)
         try:
-            for points in _pages(engine, where=condition):
+            for points in pages(engine, limit=POINTS, where=condition, fields=FIELDS):
                 work.on(points, told=lambda: on_progress(tally.images, total))
         except KeyboardInterrupt:
             threads.stop()
             tally.stopped = True
     counts = dict(tally.counts.most_common())
     return TextReport(tally.images, counts, tally.unread, time.monotonic() - began, tally.stopped)
-
-
-def _pages(engine: Engine, *, where: "Filter | None") -> Iterator[Sequence[StoredPoint]]:
-    start: str | None = None
-    while True:
-        page = engine.scroll(limit=POINTS, start=start, where=where, fields=FIELDS)
-        yield page.points
-        if (start := page.next) is None:
-            return
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from connector.errors import StoreRefused
 from connector.filters.parse import parse_filter
 from connector.records import Hit, Point, StoredPoint
 from connector.settings import FieldType, Settings
-from connector.store.add_words import WordsAdded, add_words
+from connector.store.backfill import WordsAdded, add_words
 from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine, NearestQuery, WordsQuery
 from connector.store.push import push

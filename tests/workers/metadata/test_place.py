@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from connector.settings import Settings
-from connector.store.locate import Located, locate
+from connector.store.backfill import Located, locate
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema, Fingerprint
 from tests.points import DIMS, points

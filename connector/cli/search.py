@@ -8,7 +8,7 @@ import typer
 from connector.cli import options
 from connector.cli.output import show_counts, show_groups, show_hits, show_paths, show_points, show_understood
 from connector.errors import InvalidQuery
-from connector.search.options import SearchArguments, SearchOptions, order_of
+from connector.search.options import SearchArguments, SearchOptions
 
 if TYPE_CHECKING:
     from connector.search.query import Query
@@ -60,7 +60,7 @@ def search(
 
     polyglance search "a zebra" --relevant
 
-    polyglance search "a beach" --relevant --order-by taken_at
+    polyglance search "a beach" --relevant --order-by -taken_at
 
     polyglance search "RE16 TGK" --mode words
 
@@ -108,8 +108,7 @@ def search(
             if order_by is None:
                 points = opened.sample(wanted.limit, where=wanted.where)
             else:
-                order = order_of(order_by)
-                points = opened.ordered(order.key, descending=order.descending, **wanted.page_arguments())
+                points = opened.ordered(order_by, **wanted.page_arguments())
             if paths:
                 show_paths(points, null=null)
             else:

@@ -30,6 +30,7 @@ from connector.search.options import (
     as_point_id,
     check_between,
     check_texts,
+    order_of,
     shown,
 )
 from connector.search.pages import ListingPage, listing_page
@@ -262,12 +263,15 @@ class ImageSearch:
         wanted = PageOptions(limit=limit, where=where)
         return self._engine.sample(wanted.limit, where=self.retriever.condition(wanted.where))
 
-    def ordered(self, by: str, *, descending: bool = True, **options: Unpack[PageArguments]) -> list[StoredPoint]:
-        """Images in the order of a number or a date, such as ``by="taken_at"``; those without it are left out."""
-        wanted = PageOptions(**options)
+    def ordered(self, order_by: str, **options: Unpack[PageArguments]) -> list[StoredPoint]:
+        """Images in the order of a number or a date: ``"width"`` the least first, ``"-taken_at"`` the latest.
+
+        Those without the field are left out.
+        """
+        order, wanted = order_of(order_by), PageOptions(**options)
         return self._engine.ordered(
-            by,
-            descending=descending,
+            order.key,
+            descending=order.descending,
             limit=wanted.limit,
             offset=wanted.offset,
             where=self.retriever.condition(wanted.where),

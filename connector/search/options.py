@@ -140,9 +140,9 @@ class SearchOptions(PageOptions):
         str | None,
         Field(
             max_length=200,
-            description="Put the relevant ones in the order of this number or date: the greatest first, with a plus in "
-            "front the least, such as +taken_at.",
-            examples=["taken_at"],
+            description="Put the relevant ones in the order of this number or date: the least first, with a minus in "
+            "front the greatest, so -taken_at is the latest first.",
+            examples=["-taken_at"],
         ),
     ] = None
 
@@ -198,10 +198,14 @@ class Order:
 
 
 def order_of(text: str) -> Order:
-    """The order that ``order_by`` names: the greatest first, ``-`` in front says so too, ``+`` the least first."""
-    if not isinstance(text, str) or not text.lstrip("+-"):
-        raise InvalidQuery(f"order_by is {shown(text)}; a field that holds a number or a date is wanted.")
-    return Order(text[1:] if text[0] in "+-" else text, descending=text[0] != "+")
+    """The order that ``order_by`` names: the least first, with ``-`` in front the greatest. Raises InvalidQuery."""
+    key = text.removeprefix("-") if isinstance(text, str) else ""
+    if not key or key[0] in "+- ":
+        raise InvalidQuery(
+            f"order_by is {shown(text)}; a field that holds a number or a date is wanted: width for the least first, "
+            "-width for the greatest."
+        )
+    return Order(key, descending=text.startswith("-"))
 
 
 @dataclass(frozen=True, slots=True)

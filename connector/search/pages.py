@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connector.errors import InvalidQuery
 from connector.records import Payload, StoredPoint
-from connector.search.options import as_point_id, check_between, is_number, shown
+from connector.search.options import as_point_id, check_between, is_number, order_of, shown
 from connector.search.retrieval import field_of
 from connector.store.engine import Engine
 from connector.store.points import check_order
@@ -92,13 +92,14 @@ def listing_page(
             limit=limit, start=place.point if place else None, where=where, fields=fields, vectors=vectors
         )
         return ListingPage(page.points, None if page.next is None else _Place(order, None, page.next).cursor())
-    key, descending = order[order[:1] in ("+", "-") :], order.startswith("-")
+    wanted = order_of(order_by)
+    key = wanted.key
     indexes = engine.info().schema.indexes
     check_order(key, indexes=indexes)
     dates = indexes[key] == "datetime"
     if place is not None and isinstance(place.value, str) != dates:
         raise InvalidQuery(f"the cursor is none of {shown(key)}; take the one that came with the page before.")
-    listing = _Ordered(engine, key=key, dates=dates, descending=descending, where=where)
+    listing = _Ordered(engine, key=key, dates=dates, descending=wanted.descending, where=where)
     found, more = listing.after(place, limit=limit)
     following = _Place(order, listing.value(found[-1]), found[-1].id).cursor() if more else None
     if fields is not None or vectors:

@@ -33,7 +33,7 @@ function searchByImage(image, options, signal) {
 const modeOf = ({ text, mode, terms, image }) => (text && !image && !(mode === "words" && terms.length) ? mode : "");
 
 function orderOf({ sort }) {
-  if (sort === "newest") return { relevant: true, order_by: "taken_at" };
+  if (sort === "newest") return { relevant: true, order_by: "-taken_at" };
   return sort === "recent" ? { recent: true } : {};
 }
 

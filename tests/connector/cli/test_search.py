@@ -62,7 +62,7 @@ def test_every_way_to_ask_answers_in_json_and_as_a_table(cli: CommandLine) -> No
     assert counts["field"] == "folder"
     assert len(counts["counts"]) == 3
     assert len(cli("search", "--sample", "-n", 3, "--json").json["points"]) == 3
-    sizes = [each["payload"]["bytes"] for each in cli("search", "--order-by", "bytes", "--json").json["points"]]
+    sizes = [each["payload"]["bytes"] for each in cli("search", "--order-by", "-bytes", "--json").json["points"]]
     assert sizes == sorted(sizes, reverse=True)
     for arguments in (["boat", "--group-by", "folder"], ["--facet", "folder"], ["--sample"]):
         assert cli("search", *arguments).out.count("\n") > 3

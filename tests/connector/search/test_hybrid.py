@@ -144,8 +144,8 @@ def test_pages_follow_one_another_whatever_their_size(search: ImageSearch, optio
 
 def test_the_relevant_ones_in_the_order_of_a_date(search: ImageSearch) -> None:
     relevant = {hit.id for hit in search.text("Ernte", limit=400, relevant=True)}
-    latest = search.text("Ernte", limit=400, relevant=True, order_by="taken_at")
-    first = search.text("Ernte", limit=400, relevant=True, order_by="+taken_at")
+    latest = search.text("Ernte", limit=400, relevant=True, order_by="-taken_at")
+    first = search.text("Ernte", limit=400, relevant=True, order_by="taken_at")
 
     dates = [hit.payload.get("taken_at", "") for hit in latest]
     assert {hit.id for hit in latest} == relevant
@@ -209,7 +209,8 @@ def test_diversity_holds_in_every_mode(search: ImageSearch, mode: Any) -> None:
         ({"order_by": "taken_at"}, "order_by is 'taken_at', an order of the relevant ones; give relevant"),
         ({"order_by": "taken_at", "relevant": True, "recent": True}, "leaves no room for another order"),
         ({"order_by": "folder", "relevant": True}, "cannot be put in the order of 'folder'"),
-        ({"order_by": "+", "relevant": True}, r"order_by is '\+'; a field that holds a number or a date"),
+        ({"order_by": "-", "relevant": True}, "order_by is '-'; a field that holds a number or a date"),
+        ({"order_by": "+taken_at", "relevant": True}, r"order_by is '\+taken_at'; .* width for the least first"),
         ({"prefer": "rathing > 3"}, "unknown field 'rathing'"),
         ({"recent": "yes"}, "recent is 'yes'; True or False"),
     ],
@@ -286,7 +287,7 @@ def test_the_command_line_says_why(settings: Settings, cli: CommandLine, monkeyp
     assert "caption: 看板" in cli("search", "看板", "-n", 1).out
     (hit,) = cli("search", "看板", "--mode", "words", "--json").json["hits"]
     assert hit["reasons"] == [{"field": "caption", "words": ["看板"]}]
-    ordered = cli("search", "Ernte", "--relevant", "--order-by", "taken_at", "--json").json["hits"]
+    ordered = cli("search", "Ernte", "--relevant", "--order-by", "-taken_at", "--json").json["hits"]
     dates = [each["payload"]["taken_at"] for each in ordered if "taken_at" in each["payload"]]
     assert dates == sorted(dates, reverse=True) != []
     assert len(cli("search", "fruit", "--recent", "--prefer", "rating >= 4", "--json").json["hits"]) == 10

@@ -130,7 +130,7 @@ def test_what_is_no_cursor_of_this_order_is_refused(engine: Engine, search: Imag
         search.page(order_by="width", cursor=cursor, limit=5)
 
 
-@pytest.mark.parametrize("order", ["folder", "--width", "", "-", "nonsense"])
+@pytest.mark.parametrize("order", ["folder", "--width", "+width", " width", "", "-", "nonsense"])
 def test_an_order_that_no_index_keeps_is_refused(search: ImageSearch, order: str) -> None:
     with pytest.raises(InvalidQuery, match="order"):
         search.page(order_by=order, limit=5)

@@ -261,8 +261,12 @@ def test_images_are_counted_sampled_ordered_and_read(search: ImageSearch) -> Non
     picked = search.sample(5, where=where)
     assert len({each.id for each in picked}) == 5
     assert all(each.payload["folder"][0].startswith("food") for each in picked)
-    sizes = [int(each.payload["bytes"]) for each in search.ordered("bytes", limit=20, offset=3)]
+    sizes = [int(each.payload["bytes"]) for each in search.ordered("-bytes", limit=20, offset=3)]
     assert sizes == sorted(sizes, reverse=True)
+    assert [each.id for each in search.ordered("-bytes")] == [
+        each.id for each in search.page(order_by="-bytes", limit=10).points
+    ]
+    assert search.ordered("bytes", limit=1)[0].payload["bytes"] == min(each.payload["bytes"] for each in search.each())
     ids = [each.id for each in reversed(picked)]
     assert [each.id for each in search.points(ids)] == ids
     with pytest.raises(InvalidQuery, match="has no point"):

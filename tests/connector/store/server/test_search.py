@@ -97,9 +97,9 @@ WAYS: Mapping[str, Way] = {
     "facets of a filter": lambda search: search.facets("meta.year", where=FOOD),
     "facets of a question": lambda search: search.facets("folder", of="food", where="width > 10"),
     "count": lambda search: (search.count(), search.count(where=FOOD), search.count(where=f"not ({FOOD})")),
-    "order": lambda search: [each.payload["bytes"] for each in search.ordered("bytes", limit=30, offset=3)],
+    "order": lambda search: [each.payload["bytes"] for each in search.ordered("-bytes", limit=30, offset=3)],
     "order, ascending": lambda search: [
-        each.payload["bytes"] for each in search.ordered("bytes", descending=False, limit=30, where=FOOD)
+        each.payload["bytes"] for each in search.ordered("bytes", limit=30, where=FOOD)
     ],
     "every image": lambda search: [(each.id, each.payload) for each in search.each(where=FOOD, fields=["uri", "meta"])],
     "points": lambda search: search.points([first(search)]),

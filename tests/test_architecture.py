@@ -196,6 +196,32 @@ def test_only_the_store_knows_which_engine_it_is() -> None:
 TAKING_APART = {"split", "rsplit", "partition", "rpartition", "removesuffix", "removeprefix", "startswith", "endswith"}
 
 
+def test_the_store_library_is_imported_from_its_top() -> None:
+    """Where one thread imports it and another one of its modules, each waits for what the other has half imported."""
+    behind = ROOT / "connector/store/server/errors.py"  # whose one importer has the whole library before
+    for path in {*modules("connector"), *modules("workers")} - {behind}:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        types = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for part in ast.walk(node)
+        }
+        named = [
+            name
+            for node in ast.walk(tree)
+            if id(node) not in types
+            for name in (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+        ]
+        assert not [name for name in named if name.startswith("qdrant_client.")], path
+
+
 def test_only_one_module_makes_versions_and_takes_them_apart() -> None:
     def is_version(node: ast.expr) -> bool:
         return ast.unparse(node).rpartition(".")[2].strip("()") in {"version", "stored_version", "ref.version"}

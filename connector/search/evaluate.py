@@ -113,15 +113,15 @@ def evaluate(
 
 def _points_of(images: set[str], *, search: ImageSearch) -> dict[str, set[str]]:
     """The points that each image names, by id or by one of ``KEYS``."""
-    from qdrant_client.models import FieldCondition, Filter, HasIdCondition, MatchAny
+    from qdrant_client import models
 
     found: dict[str, set[str]] = defaultdict(set)
     names = sorted(images)
     for start in range(0, len(names), BATCH):
         some = names[start : start + BATCH]
         ids = {point_id: image for image in some if (point_id := _as_id(image))}
-        named = [FieldCondition(key=key, match=MatchAny(any=some)) for key in KEYS]
-        where = Filter(should=[*named, HasIdCondition(has_id=[*map(sent_id, ids)])] if ids else [*named])
+        named = [models.FieldCondition(key=key, match=models.MatchAny(any=some)) for key in KEYS]
+        where = models.Filter(should=[*named, models.HasIdCondition(has_id=[*map(sent_id, ids)])] if ids else [*named])
         for point in search.each(where=where, fields=KEYS):
             for name in (ids.get(point.id), *(point.payload.get(key) for key in KEYS)):
                 if name in some:

@@ -258,9 +258,9 @@ class HybridRetriever:
             for point, each in found.items():
                 boosts[point] += RECENT * recency(each.hit.payload.get("taken_at"), now=now)
         if ranking.prefer is not None:
-            from qdrant_client.models import Filter, HasIdCondition
+            from qdrant_client import models
 
-            among = Filter(must=[ranking.prefer, HasIdCondition(has_id=[*map(sent_id, found)])])
+            among = models.Filter(must=[ranking.prefer, models.HasIdCondition(has_id=[*map(sent_id, found)])])
             for stored in self._engine.scroll(limit=len(found), where=among, fields=[]).points:
                 boosts[stored.id] += PREFERRED
         return boosts

@@ -163,15 +163,17 @@ class _Ordered:
         return self._where(must_not=self._bounded(value, "gte" if self.descending else "lte"))
 
     def _where(self, *, must_not: "FieldCondition", must: "FieldCondition | None" = None) -> "Filter":
-        from qdrant_client.models import Filter  # here: it takes a second to import
+        from qdrant_client import models  # here: it takes a second to import
 
-        return Filter(must=[each for each in (self.where, must) if each is not None], must_not=[must_not])
+        return models.Filter(must=[each for each in (self.where, must) if each is not None], must_not=[must_not])
 
     def _bounded(self, value: Value | None, *bounds: str) -> "FieldCondition":
-        from qdrant_client.models import DatetimeRange, FieldCondition, Range
+        from qdrant_client import models
 
         limits: dict[str, Any] = dict.fromkeys(bounds, value)
-        return FieldCondition(key=self.key, range=DatetimeRange(**limits) if self.dates else Range(**limits))
+        return models.FieldCondition(
+            key=self.key, range=models.DatetimeRange(**limits) if self.dates else models.Range(**limits)
+        )
 
 
 def sort_value(payload: Payload, key: str, *, dates: bool, descending: bool) -> Value | None:

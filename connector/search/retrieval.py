@@ -96,9 +96,11 @@ class Retriever:
         named = named_points(query)
         if not named:
             return where
-        from qdrant_client.models import Filter, HasIdCondition  # here: it takes a second to import
+        from qdrant_client import models  # here: it takes a second to import
 
-        return Filter(must=[where] if where else None, must_not=[HasIdCondition(has_id=[*map(sent_id, named)])])
+        return models.Filter(
+            must=[where] if where else None, must_not=[models.HasIdCondition(has_id=[*map(sent_id, named)])]
+        )
 
     def nearest(
         self,
@@ -173,9 +175,9 @@ def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
     """Both conditions together."""
     if where is None or by is None:
         return where or by
-    from qdrant_client.models import Filter
+    from qdrant_client import models
 
-    return Filter(must=[where, by])
+    return models.Filter(must=[where, by])
 
 
 def candidates(options: SearchOptions) -> int:

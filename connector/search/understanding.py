@@ -69,11 +69,13 @@ class QuestionReader:
             return kinds & self._known
 
     def _has(self, field: str) -> bool:
-        from qdrant_client.models import Filter, IsEmptyCondition, PayloadField
+        from qdrant_client import models
 
-        empty = IsEmptyCondition(is_empty=PayloadField(key=field))
+        empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
         try:
-            return bool(self._engine.scroll(limit=1, start=None, where=Filter(must_not=[empty]), fields=[]).points)
+            return bool(
+                self._engine.scroll(limit=1, start=None, where=models.Filter(must_not=[empty]), fields=[]).points
+            )
         except StoreRefused:  # a collection of before, without the index
             return False
 

@@ -79,7 +79,9 @@ def _names_of(location: Any) -> list[str]:
 
 
 def _located_without_name() -> "Filter":
-    from qdrant_client.models import Filter, IsEmptyCondition, PayloadField
+    from qdrant_client import models
 
-    place, location = (IsEmptyCondition(is_empty=PayloadField(key=name)) for name in ("place", "location"))
-    return Filter(must=[place], must_not=[location])
+    place, location = (
+        models.IsEmptyCondition(is_empty=models.PayloadField(key=name)) for name in ("place", "location")
+    )
+    return models.Filter(must=[place], must_not=[location])

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from qdrant_client.models import FieldCondition, Filter, MatchAny
+from qdrant_client import models
 
 from connector.records import Payload, Vector
 from connector.store.engine import Engine
@@ -121,7 +121,7 @@ class ContentDeduplicator:
     def _stored(self, hashes: Sequence[str]) -> Mapping[str, StoredContent]:
         if not hashes or self._anew:
             return {}
-        where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*hashes]))])
+        where = models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchAny(any=[*hashes]))])
         page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)
         return {
             str(point.payload["content_hash"]): StoredContent.of(point.vector, point.payload)

@@ -356,6 +356,6 @@ def leave(engine: Engine, points: Sequence[StoredPoint], *, source: str) -> int:
 
 def of_source(source: str) -> "Filter":
     """The condition that a point belongs to a source."""
-    from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
+    from qdrant_client import models  # here: it takes a second to import
 
-    return Filter(must=[FieldCondition(key="source", match=MatchValue(value=source))])
+    return models.Filter(must=[models.FieldCondition(key="source", match=models.MatchValue(value=source))])

@@ -184,9 +184,9 @@ class _Work:
         """What other points of the same contents know of their text."""
         if not contents:
             return {}
-        from qdrant_client.models import FieldCondition, Filter, MatchAny
+        from qdrant_client import models
 
-        where = Filter(must=[FieldCondition(key="content_hash", match=MatchAny(any=[*contents]))])
+        where = models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchAny(any=[*contents]))])
         page = self._engine.scroll(limit=COPIES, where=where, fields=["content_hash", *OCR_FIELDS])
         found = ((str(each.payload["content_hash"]), self._known(each.payload)) for each in page.points)
         return {content: fields for content, fields in found if fields is not None}

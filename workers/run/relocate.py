@@ -190,10 +190,10 @@ class _Move:
 
     def _find(self, blob: Blob, *, taken: set[str]) -> StoredPoint | None:
         """The old point with these bytes, the one with the image's name before others."""
-        from qdrant_client.models import FieldCondition, Filter, MatchValue
+        from qdrant_client import models
 
-        same = FieldCondition(key="content_hash", match=MatchValue(value=hash_of(blob.data)))
-        page = self._engine.scroll(limit=BATCH, where=Filter(must=[same, self._below_old()]), vectors=True)
+        same = models.FieldCondition(key="content_hash", match=models.MatchValue(value=hash_of(blob.data)))
+        page = self._engine.scroll(limit=BATCH, where=models.Filter(must=[same, self._below_old()]), vectors=True)
         free = [point for point in page.points if point.id not in taken and point.id not in self._claimed]
         wanted = id_of(_moved(blob.ref.uri, self._new, self._old) or "")
         return min(free, key=lambda point: (point.id != wanted, point.id), default=None)

@@ -179,10 +179,10 @@ class Writing:
 
     def _drop_unused(self, uris: Iterable[str]) -> None:
         """Remove files that were sent, where no point names them any more."""
-        from qdrant_client.models import FieldCondition, Filter, MatchValue  # here: it takes a second to import
+        from qdrant_client import models  # here: it takes a second to import
 
         for uri in {*filter(self._uploads.has, uris)}:
-            named = Filter(must=[FieldCondition(key="uri", match=MatchValue(value=uri))])
+            named = models.Filter(must=[models.FieldCondition(key="uri", match=models.MatchValue(value=uri))])
             if not self._search.count(where=named):
                 self._uploads.remove(uri)
 

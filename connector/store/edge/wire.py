@@ -145,9 +145,9 @@ def _plain(value: object, arrays: list[bytes]) -> Any:
         return {"is": "array", "shape": value.shape}
     if isinstance(value, np.generic):
         return value.item()
-    from qdrant_client.models import Filter
+    from qdrant_client import models
 
-    if isinstance(value, Filter):
+    if isinstance(value, models.Filter):
         return {"is": "Filter", "json": value.model_dump_json(by_alias=True, exclude_unset=True)}
     raise TypeError(f"{type(value).__name__} is nothing that a store is asked")
 
@@ -185,9 +185,9 @@ class _Reader:
 
 
 def _filter(text: str) -> "Filter":
-    from qdrant_client.models import Filter
+    from qdrant_client import models
 
-    return Filter.model_validate_json(text)
+    return models.Filter.model_validate_json(text)
 
 
 def failure(error: Exception) -> dict[str, object]:

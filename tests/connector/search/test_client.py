@@ -283,6 +283,43 @@ def test_more_than_there_is_gives_all_there_is(search: ImageSearch) -> None:
 # opening and closing
 
 
+FIRST = """
+import sys, threading
+from connector import ImageSearch
+
+sys.setswitchinterval(1e-5)
+with ImageSearch.open(overrides={"model.space": "mini", "qdrant.path": sys.argv[1]}) as search:
+    calls = [
+        lambda: search.page(order_by="-width", limit=3),
+        lambda: search.count(where="width > 1"),
+        lambda: search.facets("folder", where="width > 1"),
+        lambda: search.sample(3, where="width > 1"),
+        lambda: search.like(search.sample(1)[0].id),
+    ] * 2
+    begin = threading.Barrier(len(calls))
+    answered = []
+
+    def ask(call):
+        begin.wait()
+        answered.append(call())
+
+    threads = [threading.Thread(target=ask, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.exit(len(calls) - len(answered))
+"""
+
+
+def test_the_first_questions_of_a_process_may_come_all_at_once(noto: Settings) -> None:
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-c", FIRST, str(noto.qdrant.path)], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+
+
 def test_many_threads_get_the_answers_that_one_gets(noto: Settings, engine: Engine, search: ImageSearch) -> None:
     """From the first question on: the towers are loaded once, under fire."""
     fresh = ImageSearch(settings=noto, engine=engine)

@@ -18,9 +18,11 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -39,7 +41,7 @@ from connector.extras import require
 from connector.records import CLIP_RESIZING, StoredPoint
 from connector.run_status import RunStatus
 from connector.settings import Settings
-from connector.store.audit import LISTS, fault_of, find_damage
+from connector.store.audit_point import LISTS, fault_of
 from connector.store.engine import Engine, pages
 from connector.store.open import copied_apart, open_engine, verify_files
 from connector.store.schema import CollectionSchema
@@ -148,7 +150,10 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
         raise InvalidQuery(f"read_data is {read_data!r:.100}; a share from 0 to 1 is wanted, such as 0.01.")
     started = time.perf_counter()
     notes = _Notes()
-    verified = verify_files(settings.qdrant, collection=settings.collection, share=read_data)
+    with ThreadPoolExecutor(1, thread_name_prefix="files") as reading:
+        verifying = reading.submit(verify_files, settings.qdrant, collection=settings.collection, share=read_data)
+        import_module("connector.store.audit")  # meanwhile: it takes as long
+    verified = verifying.result()
     for fault in () if verified is None else verified.faults:
         notes.add("file", fault.path, fault.fault, "restore")
     if verified is not None and verified.unknown and not verified.known:
@@ -179,6 +184,8 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
 
 def look_at_points(engine: Engine, *, settings: Settings, share: float, notes: _Notes) -> None:
     """Look at the points of a collection, and at a share of their images."""
+    from connector.store.audit import find_damage  # here: importing it takes a second
+
     try:
         notes.points = engine.info().points
         for point_id, fault in find_damage(engine, examples=MOST).examples.items():

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from connector.settings import Settings
-from connector.store.audit import fault_of
+from connector.store.audit_point import fault_of
 from connector.store.engine import Engine
 from connector.store.open import open_engine
 from workers.records import Ref, Reject

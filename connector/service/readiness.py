@@ -32,7 +32,7 @@ class Readiness:
         self.fault: PolyglanceError | None = None
 
     async def warm_up(self) -> None:
-        """Ask a first question, so that nobody waits for the model to load."""
+        """Ask a first question, and one with a filter: nobody is to wait for the model, or for what filters take."""
         self._note(await self._asked())
         self.starting = False
 
@@ -69,8 +69,10 @@ class Readiness:
 
     async def _asked(self) -> PolyglanceError | None:
         try:
-            await self._search.info()
+            info = await self._search.info()
             await self._search.text("warm-up", limit=1)  # learns what is relevant here, too
+            if "width" in info.schema.indexes:
+                await self._search.count(where="width >= 1")
         except PolyglanceError as error:
             return error
         return None

@@ -351,6 +351,14 @@ def test_every_option_and_argument_says_what_it_is_for(name: str) -> None:
     assert not silent
 
 
+def test_completion_is_offered_once_for_all_commands() -> None:
+    offering = [
+        name for name, command in COMMANDS.items() for each in command.params if "--show-completion" in each.opts
+    ]
+
+    assert offering == []
+
+
 def test_every_command_that_answers_speaks_json_too() -> None:
     for name in ("ingest", "search", "classify", "evaluate", "export", "rejected", "settings"):
         options = {text for each in COMMANDS[f"polyglance {name}"].params for text in each.opts}

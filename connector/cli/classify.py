@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from connector.search.classify import Label, Labels
     from connector.search.client import ImageSearch
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SHOWN = 3
 """Labels in a line for people."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from connector.store.engine import CollectionInfo, Engine
 
-app = typer.Typer(help="Look at a collection, make, name, back up, move or delete it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at a collection, make, name, back up, move or delete it.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command()

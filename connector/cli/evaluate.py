@@ -15,7 +15,7 @@ from connector.printable import printable
 if TYPE_CHECKING:
     from connector.search.evaluate import Evaluation, Score
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

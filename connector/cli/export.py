@@ -14,7 +14,7 @@ from connector.extras import require
 from connector.printable import printable
 from connector.search.options import SearchArguments, SearchOptions
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 LIMIT = 1_000
 """Hits that are written where a question says nothing else."""
 

@@ -7,7 +7,7 @@ import typer
 from connector.cli import options
 from connector.extras import require
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

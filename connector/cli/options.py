@@ -11,7 +11,7 @@ import typer
 
 from connector.cli.output import say
 from connector.cli.recent import defaults
-from connector.errors import ConfigError
+from connector.errors import ConfigError, InvalidQuery
 from connector.search.options import search_options, with_parameters
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -28,10 +28,18 @@ Collection = Annotated[
     str | None, typer.Option("--collection", help="Name of the collection; by default that of the last ingest.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Print the paths alone, one a line, for other programs.")]
+Null = Annotated[bool, typer.Option("-0", "--null", help="The same, each ended by a NUL, as xargs -0 reads it.")]
 SetAny = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as qdrant.url=http://localhost:6333."),
 ]
+
+
+def check_paths(paths: bool, *, as_json: bool) -> None:
+    """Refuse what cannot be printed beside paths."""
+    if paths and as_json:
+        raise InvalidQuery("--paths lists images and nothing else; leave --json out.")
 
 
 def takes_search_options(*, before: str, **defaults: Any) -> Callable[[C], C]:

@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from connector.printable import printable, printable_json, printable_lines
+from connector.printable import mask_credentials, printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from connector.search.hits import HitGroups, Hits
     from connector.understand.question import Chip
 
+_JSON_SAID = ContextVar("json_said", default=False)
 NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
 
 
@@ -33,6 +35,24 @@ def say(text: str, *, err: bool = False) -> None:
 def say_json(value: Any) -> None:
     """Print JSON on one line."""
     typer.echo(printable_json(value))
+    _JSON_SAID.set(True)
+
+
+@contextmanager
+def errors_as_json() -> Iterator[None]:
+    """Print what ends the block as JSON too, ``{"error": {"kind", "message"}}``, unless an answer was printed."""
+    before = _JSON_SAID.set(False)
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if not _JSON_SAID.get():
+            say_of = getattr(error, "format_message", error.__str__)  # the former of a wrong call
+            say_json({"error": {"kind": type(error).__name__, "message": mask_credentials(say_of())}})
+        raise
+    finally:
+        _JSON_SAID.reset(before)
 
 
 class OnProgress(Protocol):
@@ -58,18 +78,29 @@ def progress_bar(doing: str, *, total: int | None = None) -> Iterator[OnProgress
 
 
 def show_paths(found: "Iterable[Hit | StoredPoint]", *, null: bool) -> None:
+    """The path of each image, as ``show_uris`` has it; what has no address is named on standard error."""
+    from connector.records import shown_name
+
+    def uris() -> Iterator[str]:
+        for each in found:
+            uri = each.payload.get("uri")
+            if isinstance(uri, str):
+                yield uri
+            else:
+                say(f"left out: {printable(shown_name(each.payload, point_id=each.id))}", err=True)
+
+    show_uris(uris(), null=null)
+
+
+def show_uris(uris: Iterable[str], *, null: bool) -> None:
     """The path of each image, or the address of what is no local file, a line each or each ended by a NUL.
 
     A pipe gets the names as the disk has them, whatever their bytes; a terminal gets them printable.
     """
-    from connector.records import local_path, shown_name
+    from connector.records import local_path
 
     on_terminal = sys.stdout.isatty()
-    for each in found:
-        uri = each.payload.get("uri")
-        if not isinstance(uri, str):
-            say(f"left out: {printable(shown_name(each.payload, point_id=each.id))}", err=True)
-            continue
+    for uri in uris:
         name = str(local_path(uri) or uri)
         if on_terminal:
             say(printable(name))

@@ -13,7 +13,7 @@ from connector.search.options import SearchArguments, SearchOptions
 if TYPE_CHECKING:
     from connector.search.query import Query
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -36,12 +36,8 @@ def search(
         str | None, typer.Option("--facet", help="Count this field's values, among the nearest if you ask for any.")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="No question: images picked at random.")] = False,
-    paths: Annotated[
-        bool, typer.Option("--paths", help="Print the paths alone, one a line, for other programs.")
-    ] = False,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="The same, each ended by a NUL, as xargs -0 reads it.")
-    ] = False,
+    paths: options.Paths = False,
+    null: options.Null = False,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -79,8 +75,9 @@ def search(
     if query is None and (group_by is not None or not chosen):
         raise InvalidQuery("give a text, --image FILE or --like ID.")
     paths = paths or null
-    if paths and (facet is not None or as_json):
-        raise InvalidQuery(f"--paths lists images and nothing else; leave {'--json' if as_json else '--facet'} out.")
+    options.check_paths(paths, as_json=as_json)
+    if paths and facet is not None:
+        raise InvalidQuery("--paths lists images and nothing else; leave --facet out.")
     if query is not None and sample:
         raise InvalidQuery("--sample takes no question; leave the text, --image and --like out.")
     if query is None:

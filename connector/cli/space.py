@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from connector.models.declaration import ImageSpec, Space, TextSpec
 
 app = typer.Typer(
-    help="Look at embedding spaces and their models: list, show, check, fetch and convert them.", no_args_is_help=True
+    help="Look at embedding spaces and their models: list, show, check, fetch and convert them.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 Name = Annotated[str, typer.Argument(help="A space by its name, or a file ./x.toml that declares one.")]
 Towers = Annotated[

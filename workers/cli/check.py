@@ -14,7 +14,7 @@ from workers.cli.ingest import Runs, at_runs, terminated_like_interrupted
 if TYPE_CHECKING:
     from workers.run.check import CheckReport
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SHOWN = 20
 """Findings of a kind that a person is shown."""

@@ -133,6 +133,15 @@ class Front(typer.core.TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**{**attributes, "commands": LazyCommands()})
 
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command; with ``--json`` whatever goes wrong is JSON on standard output as well."""
+        if "--json" not in ctx.args:
+            return super().invoke(ctx)
+        from connector.cli.output import errors_as_json
+
+        with errors_as_json():
+            return super().invoke(ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands by their lines in ``COMMANDS``."""
         loaded, self.commands = self.commands, {

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import progress_bar, say, say_json
+from connector.cli.output import progress_bar, say, say_json, show_uris
+from connector.errors import InvalidQuery
 from connector.extras import require
 from connector.printable import printable
 from connector.records import local_path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from workers.duplicates.find import DuplicateReport
     from workers.duplicates.groups import Duplicate, DuplicateGroup
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SHOWN = 20
 """Groups of a kind that a person is shown."""
@@ -47,6 +48,11 @@ def duplicates(
         tuple[str, str] | None,
         typer.Option("--not-same", metavar="ID ID", help="Remember that these two points are not the same image."),
     ] = None,
+    paths: Annotated[
+        bool,
+        typer.Option("--paths", help="With --kind: print the paths of all but the best of each group."),
+    ] = False,
+    null: options.Null = False,
     space: options.Space = None,
     collection: options.Collection = None,
     settings: options.SetAny = None,
@@ -57,6 +63,8 @@ def duplicates(
     polyglance duplicates
 
     polyglance duplicates --kind same_image --where 'folder == "2024"' --json
+
+    polyglance duplicates --kind identical -0 | xargs -0 mv -t spare/
 
     Vectors only propose; the pixels decide what is the same image: recompressed, resized, a little cropped, turned by a
     quarter, watermarked, in another format. Another exposure of a scene is not. The best of each group stands first,
@@ -69,6 +77,10 @@ def duplicates(
     from workers.duplicates.find import decide_not_same
     from workers.duplicates.groups import KINDS
 
+    paths = paths or null
+    options.check_paths(paths, as_json=as_json)
+    if paths and not kind:
+        raise InvalidQuery("--paths prints what could go; say of which list, such as --kind identical.")
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     loaded = Settings.load(given)
     with closing(open_engine(loaded.qdrant, collection=loaded.collection)) as engine:
@@ -93,6 +105,8 @@ def duplicates(
             )
     if as_json:
         say_json(asdict(report))
+    elif paths:
+        show_uris(dict.fromkeys(each.uri for group in report.groups for each in group.images[1:]), null=null)
     else:
         _show(report)
     raise typer.Exit(1 if report.unread else 0)

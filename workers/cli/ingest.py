@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workers.run.ingestion import Ingested, Prune, Show
     from workers.run.prune import Pruned
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port while it works.")

@@ -13,7 +13,7 @@ from connector.printable import printable
 if TYPE_CHECKING:
     from workers.run.read_text import TextReport
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SHOWN = 5
 """Images that were not read that a person is shown."""

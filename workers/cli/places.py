@@ -11,7 +11,7 @@ from connector.cli.output import say, say_json
 from connector.printable import printable
 from workers.cli.ingest import at_terminal, terminated_like_interrupted
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would become of the points.")]
 

@@ -13,7 +13,7 @@ from connector.errors import ConfigError
 if TYPE_CHECKING:
     from workers.sizing.plan import Plan
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 GB = 1e9
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workers.run.prune import ListedIds, MissingPoints, Pruned
     from workers.sources.source import Source
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli import options
-from connector.cli.output import say, say_json
+from connector.cli.output import say, say_json, show_uris
 from connector.printable import printable
 from workers.cli.ingest import Runs, at_runs, check_complete, counts_of, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from connector.run_status import RunStatus
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Only these, such as truncated.")]
 
@@ -52,6 +52,8 @@ def status(
 @app.command()
 def rejected(
     reason: Reason = None,
+    paths: options.Paths = False,
+    null: options.Null = False,
     runs: Runs = None,
     space: options.Space = None,
     collection: options.Collection = None,
@@ -61,13 +63,19 @@ def rejected(
     """List the images that the last run of each source could not ingest, and why.
 
     polyglance rejected --reason truncated
+
+    polyglance rejected --reason not_an_image -0 | xargs -0 file
     """
     from connector.settings import Settings
     from workers.run.shards import run_folders
 
+    options.check_paths(paths or null, as_json=as_json)
     given = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     loaded = Settings.load({**given, **at_runs(runs)})
     found = [r for folder in run_folders(loaded) for r in folder.rejects() if reason in (None, r.reason)]
+    if paths or null:
+        show_uris((reject.uri for reject in found), null=null)
+        return
     if as_json:
         names = ("uri", "stage", "reason", "detail", "attempt")
         say_json([{name: getattr(reject, name) for name in names} for reject in found])

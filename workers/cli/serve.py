@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from connector.search.client import ImageSearch
     from connector.settings import ServeSettings, Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

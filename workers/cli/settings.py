@@ -13,7 +13,7 @@ from connector.printable import mask_credentials
 if TYPE_CHECKING:
     from connector.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

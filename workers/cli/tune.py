@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workers.sizing.advice import PooledEstimate, Prediction
     from workers.sizing.tune import Measurements
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.sources.source import Source
     from workers.watch.watch import Feed
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(cls=OcrMayStandAlone)

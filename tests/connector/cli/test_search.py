@@ -127,6 +127,9 @@ def test_a_wrong_call_exits_with_2_and_says_why(cli: CommandLine, arguments: lis
     assert message in ran.err
     assert "Traceback" not in ran.err
     assert ran.out == ""
+    told = cli("search", *arguments, "--json")
+    assert told.code == 2
+    assert message in told.json["error"]["message"]
 
 
 @pytest.mark.usefixtures("on_noto")

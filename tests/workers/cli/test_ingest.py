@@ -289,6 +289,9 @@ def test_every_command_that_reads_runs_knows_where_they_are(cli: CommandLine, wo
 
     assert [run["rejected"] for run in cli("status", "--json", *given).json] == [1]
     assert len(cli("rejected", "--json", *given).json) == 1
+    assert cli("rejected", "--paths", *given).out == f"{workplace}/album/bad.png\n"
+    assert cli("rejected", "-0", *given).out == f"{workplace}/album/bad.png\0"
+    assert "leave --json out" in cli("rejected", "-0", "--json", *given).json["error"]["message"]
     assert cli("retry", "--json", *given).json["rejected"] == 1
     assert cli("prune", "album", "--dry-run", "--json", *given).json["gone"] == 0
     assert "--runs" in cli("watch", "--help").out

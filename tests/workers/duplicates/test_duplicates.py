@@ -201,6 +201,9 @@ def test_the_command_tells_a_person_and_a_script(library: Settings, cli: Command
     assert "origin.jpg" in told.out
     (group,) = read.json["groups"]
     assert group["kind"] == "identical"
+    spare = [str(local_path(each["uri"])) for each in group["images"] if each["id"] != group["best"]]
+    assert cli("duplicates", *store, "--kind", "identical", "-0").out == "".join(f"{each}\0" for each in spare) != ""
+    assert "say of which list" in cli("duplicates", *store, "--paths").err
     assert {"id", "size", "best", "reason", "images"} <= group.keys()
 
 

@@ -32,7 +32,7 @@ def site() -> Iterator[WebServer]:
 
 
 def web(*, max_bytes: int = 1000, **changes: Any) -> WebClient:
-    settings: dict[str, Any] = {"allow_networks": HERE, "timeout_s": 5.0}
+    settings: dict[str, Any] = {"allow_networks": HERE, "timeout_s": 30.0}
     return WebClient(WebSettings(**settings | changes), max_bytes=max_bytes)
 
 
@@ -332,7 +332,7 @@ def test_a_fault_that_passes_is_lived_through(site: WebServer, fault: Fault) -> 
 def test_an_image_has_only_so_much_time_however_it_is_spent(site: WebServer, fault: Fault) -> None:
     site.respond = lambda *_: Answer(200, b"x" * 900)
     site.script("dog", fault, fault)
-    assert reason(web(timeout_s=0.5, attempts=2), f"{site.url}/dog.jpg") == "timeout"
+    assert reason(web(timeout_s=1.5, attempts=2), f"{site.url}/dog.jpg") == "timeout"
     assert len(site.requests) == 2
 
 

@@ -92,7 +92,7 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def store(server: WebServer, **changes: object) -> S3Store:
-    given = {"endpoint_url": server.url, "region": "us-east-1", "read_timeout_s": 5.0, "attempts": 3}
+    given = {"endpoint_url": server.url, "region": "us-east-1", "read_timeout_s": 30.0, "attempts": 3}
     return S3Store(S3Settings.model_validate(given | changes), connections=16)
 
 

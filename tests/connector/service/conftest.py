@@ -49,15 +49,15 @@ def serving(noto: Settings, **settings: str) -> Iterator[str]:
         assert process.wait() in (0, -signal.SIGTERM)  # uvicorn, once it is done, dies of the signal it was sent
 
 
-@retry(retry=retry_if_exception_type(StopIteration), stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True)
+@retry(retry=retry_if_exception_type(StopIteration), stop=stop_after_delay(150), wait=wait_fixed(0.1), reraise=True)
 def address_in(log: Path) -> str:
     return next(found[0] for line in log.read_text().splitlines() if (found := re.search(r"http://[\d.]+:\d+", line)))
 
 
-@retry(retry=retry_if_result(lambda status: status != 200), stop=stop_after_delay(60), wait=wait_fixed(0.1))
+@retry(retry=retry_if_result(lambda status: status != 200), stop=stop_after_delay(150), wait=wait_fixed(0.1))
 def ready(url: str) -> int:
     try:
-        return httpx.get(f"{url}/readyz").status_code
+        return httpx.get(f"{url}/readyz", timeout=60).status_code
     except httpx.ConnectError:  # of several processes none listens before it is warm
         return 0
 

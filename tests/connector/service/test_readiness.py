@@ -45,19 +45,19 @@ def test_it_follows_a_deleted_collection_and_a_dead_server(noto: Settings, monke
         with closing(ServerEngine.connect(settings, collection=noto.collection)) as engine:
             fill(engine, schema=schema, points=points)
             with over_a_server(noto, standin, monkeypatch) as url:
-                assert "polyglance_ready 1.0" in httpx.get(f"{url}/metrics").text
+                assert "polyglance_ready 1.0" in httpx.get(f"{url}/metrics", timeout=60).text
                 with closing(QdrantClient(url=standin.url, check_compatibility=False)) as client:
                     client.delete_collection(noto.collection)
                 assert becomes(url, 503)
-                assert httpx.get(f"{url}/readyz").json()["error"]["code"] == "collection_missing"
-                assert "polyglance_ready 0.0" in httpx.get(f"{url}/metrics").text
-                assert httpx.get(f"{url}/healthz").status_code == 200
+                assert httpx.get(f"{url}/readyz", timeout=60).json()["error"]["code"] == "collection_missing"
+                assert "polyglance_ready 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
+                assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
                 fill(engine, schema=schema, points=points)
                 assert becomes(url, 200)
                 standin.process.kill()
                 assert becomes(url, 503)
-                assert httpx.get(f"{url}/readyz").json()["error"]["code"] == "store_unavailable"
-                assert httpx.get(f"{url}/healthz").status_code == 200
+                assert httpx.get(f"{url}/readyz", timeout=60).json()["error"]["code"] == "store_unavailable"
+                assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/collections", "/v1/facets?field=folder", "/"])
@@ -79,5 +79,9 @@ def test_head_answers_for_images_and_says_what_is_missing(service: str) -> None:
             b"",
             get.headers["content-length"],
         )
-    assert httpx.head(f"{service}/v1/points/nothing").status_code == 404
-    assert httpx.head(f"{service}/v1/search").status_code == httpx.get(f"{service}/v1/search").status_code == 404
+    assert httpx.head(f"{service}/v1/points/nothing", timeout=60).status_code == 404
+    assert (
+        httpx.head(f"{service}/v1/search", timeout=60).status_code
+        == httpx.get(f"{service}/v1/search", timeout=60).status_code
+        == 404
+    )

@@ -56,7 +56,7 @@ def test_several_processes_answer_on_one_port_are_counted_together_and_end_toget
             statuses = asyncio.run(_statuses(url, times=40))
             assert statuses == [200] * 40
             name = 'polyglance_requests_total{method="POST",route="/v1/search",status="200"} 40.0'
-            assert name in httpx.get(f"{url}/metrics").text
+            assert name in httpx.get(f"{url}/metrics", timeout=60).text
             children = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0

@@ -195,7 +195,7 @@ def test_closing_drops_what_is_under_way_and_leaves_no_process(house: House) -> 
 def test_a_worker_that_gets_nowhere_counts_as_dead(tmp_path: Path) -> None:
     script = Script(tmp_path)
     slots = Slots(
-        lambda _: Child(partial(ScriptedWorker.start, script), name="scripted", stall_s=0.5), count=lambda _: 1
+        lambda _: Child(partial(ScriptedWorker.start, script), name="scripted", stall_s=3.0), count=lambda _: 1
     )
     with closing(slots):
         report = House(script, slots).run({"05.png": ["hang"]}, name="stalled")

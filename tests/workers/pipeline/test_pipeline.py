@@ -334,16 +334,20 @@ def test_a_pipeline_leaves_torchs_threads_as_they_were(engine: EmbeddedEngine) -
 
 
 class Counted(bytes):
-    """Bytes that are counted while they live."""
+    """Bytes that are counted while they live, and tell when so many of them do."""
 
     lock = threading.Lock()
     alive = 0
     most = 0
+    many = 0
+    are_many = threading.Event()
 
     def __new__(cls, data: bytes) -> "Counted":
         with cls.lock:
             cls.alive += 1
             cls.most = max(cls.most, cls.alive)
+            if cls.most > cls.many:
+                cls.are_many.set()
         return super().__new__(cls, data)
 
     def __del__(self) -> None:
@@ -369,6 +373,8 @@ def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(fo
     data = saved(scene(64, 64), "BMP") + bytes(3696)
     count = 3 * UPSERT_POINTS  # twice as many points may wait for the store, without their images' bytes
     source = SlowSource(count, data)
+    waiting = 1024 * 1024 // len(data)
+    Counted.many = int(waiting * 0.8)
 
     class SlowEngine(EmbeddedEngine):
         first = True
@@ -376,6 +382,7 @@ def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(fo
         def upsert(self, points: Sequence[Point]) -> None:
             if self.first:
                 self.first = False
+                assert Counted.are_many.wait(60), "little was read while nothing could be stored"
                 assert not source.all_read.wait(2), "everything was read while nothing could be stored"
             super().upsert(points)
 
@@ -384,7 +391,6 @@ def test_a_store_that_stands_still_stops_the_reading_and_memory_stays_bounded(fo
     pipe = pipeline(engine, batch_size=4, readers=2, decoders=2, buffer_bytes=1024 * 1024, chunk=16)
 
     assert run(pipe, source).counts.stored == count
-    waiting = 1024 * 1024 // len(data)
     bundles = 2 * 2 * (waiting // 16 + 2)
     decoding = 2 * 4
     assert waiting * 0.8 < Counted.most <= waiting + bundles + decoding
@@ -405,7 +411,7 @@ def test_a_read_that_hangs_is_given_up_and_everything_else_goes_on(engine: Embed
 
     source.outcomes["7.png"] = source.outcomes["19.png"] = hang
     try:
-        pipe = pipeline(engine, readers=1, chunk=16, read_timeout_s=0.3)
+        pipe = pipeline(engine, readers=1, chunk=16, read_timeout_s=2.0)
         counters = Counters(threads=pipe.threads)
         report = pipe.run(source.refs(), source=source, counters=counters)
     finally:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def settings(line: WebServer, **changes: object) -> S3Settings:
     return S3Settings.model_validate(
-        {"endpoint_url": line.url, "reader": "boto3", "read_timeout_s": 0.5, "attempts": 3, "retry_s": 0} | changes
+        {"endpoint_url": line.url, "reader": "boto3", "read_timeout_s": 2.0, "attempts": 3, "retry_s": 0} | changes
     )
 
 

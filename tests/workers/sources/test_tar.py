@@ -334,7 +334,7 @@ def test_neighbours_are_read_together_up_to_a_limit() -> None:
 
 @pytest.fixture
 def store(line: WebServer) -> Iterator[S3Store]:
-    settings = S3Settings(endpoint_url=line.url, attempts=3, read_timeout_s=5, retry_s=0)
+    settings = S3Settings(endpoint_url=line.url, attempts=3, read_timeout_s=30, retry_s=0)
     with closing(S3Store(settings, connections=4)) as store:
         yield store
 

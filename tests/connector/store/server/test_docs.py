@@ -46,7 +46,7 @@ def test_a_request_of_the_page_is_answered(
     described: ServerEngine, standin: Standin, method: str, path: str, body: str
 ) -> None:
     assert described.collection in path
-    answer = httpx.request(method, f"{standin.url}/{path}", json=json.loads(body))
+    answer = httpx.request(method, f"{standin.url}/{path}", json=json.loads(body), timeout=60)
     assert answer.status_code == 200, answer.text
 
 

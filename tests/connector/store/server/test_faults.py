@@ -1,18 +1,23 @@
 """What a server can do to a run, scripted in the stand-in and counted there: nothing is lost, nothing is done twice."""
 
 import logging
+import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from connector.errors import CollectionMissing, StoreFull, StoreRefused, StoreUnavailable
+from connector.errors import CollectionMissing, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from connector.records import Point
 from connector.settings import QdrantSettings
 from connector.store.server.engine import ServerEngine
+from connector.store.server.retries import LOGGED_ATTEMPTS
 from tests.qdrant_standin.faults import Fault
 from tests.qdrant_standin.images import SCHEMA, points
 from tests.qdrant_standin.standin import TRANSPORTS, Standin, Transport, running
@@ -65,18 +70,50 @@ def refused_settings(transport: Transport, *, rest: int, grpc: int, retry_s: flo
     )
 
 
+@dataclass(frozen=True)
+class GivenUp:
+    """What was said at a limit, and how many attempts it spoke of."""
+
+    error: StoreError
+    attempts: int
+
+
+def given_up(engine_for: Callable[[float], ServerEngine], act: Callable[[ServerEngine], object]) -> GivenUp:
+    """Let ``act`` run into the limit of an engine that has that many seconds.
+
+    On a busy machine a single attempt may take longer than a short limit, which is then made ten times as long. What is
+    said of the seconds is compared with a clock.
+    """
+    for limit_s in (0.3, 3.0, 30.0):
+        with closing(engine_for(limit_s)) as engine:
+            started = time.monotonic()
+            with pytest.raises((StoreUnavailable, StoreFull)) as raised:
+                act(engine)
+            took = time.monotonic() - started
+        said = re.search(r" Gave up after (\d+) attempts? in (\d+\.\d) s\.$", str(raised.value))
+        assert said is not None, raised.value
+        attempts, seconds = int(said[1]), float(said[2])
+        assert seconds <= took + 0.05
+        if attempts > 2:
+            assert "attempts" in said[0]
+            return GivenUp(raised.value, attempts)
+    raise AssertionError(f"only {attempts} attempts in {limit_s} s")
+
+
 def test_no_server_is_waited_for_and_said_and_given_up_on(
     transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = refused_settings(transport, rest=free_port(), grpc=free_port(), retry_s=0.5)
-    engine = ServerEngine.connect(settings, collection="photos")
-    with caplog.at_level(logging.WARNING), pytest.raises(StoreUnavailable) as raised:
-        engine.create(SCHEMA)
-    engine.close()
-    assert "Gave up after" in str(raised.value)
-    assert "Check that the server runs" in str(raised.value)
-    assert "127.0.0.1" in str(raised.value)
-    assert len([line for line in caplog.messages if line.startswith("store_retry")]) >= 2
+    def engine_for(limit_s: float) -> ServerEngine:
+        caplog.clear()
+        settings = refused_settings(transport, rest=free_port(), grpc=free_port(), retry_s=limit_s)
+        return ServerEngine.connect(settings, collection="photos")
+
+    with caplog.at_level(logging.WARNING):
+        gave_up = given_up(engine_for, lambda engine: engine.create(SCHEMA))
+    assert "Check that the server runs" in str(gave_up.error)
+    assert "127.0.0.1" in str(gave_up.error)
+    told = [line for line in caplog.messages if line.startswith("store_retry")]
+    assert len(told) == min(gave_up.attempts - 1, LOGGED_ATTEMPTS) >= 2
 
 
 def test_a_server_that_starts_late_is_waited_for(transport: Transport) -> None:
@@ -142,9 +179,9 @@ def test_half_an_answer_is_no_answer(engine: ServerEngine, standin: Standin) -> 
 def test_an_answer_after_the_timeout_is_asked_for_again(
     standin: Standin, transport: Transport, collection: str
 ) -> None:
-    engine = ServerEngine.connect(standin.settings(transport, timeout_s=1.0), collection=collection)
+    engine = ServerEngine.connect(standin.settings(transport, timeout_s=3.0), collection=collection)
     engine.create(SCHEMA)
-    standin.script(Fault("late", seconds=1.6, operation="upsert"))
+    standin.script(Fault("late", seconds=3.6, operation="upsert"))
     images = points(20)
     engine.upsert(images)
     assert_exactly_once(engine, images)
@@ -186,11 +223,14 @@ def test_a_proxys_page_passes_or_is_named(engine: ServerEngine, standin: Standin
 
 
 def test_a_proxy_that_stays_is_named_at_the_limit(standin: Standin, transport: Transport, collection: str) -> None:
-    engine = ServerEngine.connect(standin.settings(transport, retry_s=0.2), collection=collection)
-    standin.script(Fault("html", times=None))
-    with pytest.raises(StoreUnavailable, match=r"look for a proxy in between.* Gave up after \d+ attempts in 0\.\d s"):
-        engine.create(SCHEMA)
-    engine.close()
+    def engine_for(limit_s: float) -> ServerEngine:
+        standin.script(Fault("html", times=None))
+        return ServerEngine.connect(standin.settings(transport, retry_s=limit_s), collection=collection)
+
+    gave_up = given_up(engine_for, lambda engine: engine.create(SCHEMA))
+    assert isinstance(gave_up.error, StoreUnavailable)
+    assert "look for a proxy in between" in str(gave_up.error)
+    assert sum(asked for name, asked in standin.counts().items() if name.endswith(".asked")) == gave_up.attempts
 
 
 @pytest.mark.parametrize("key", [None, "wrong-key-5521"])
@@ -249,10 +289,18 @@ def test_a_full_disk_is_paused_for_and_said(
     assert "Disk usage is at 74%" in paused[0]
 
 
-def test_a_disk_that_stays_full_ends_in_one_sentence(engine: ServerEngine, standin: Standin) -> None:
-    standin.script(Fault("status", 507, operation="upsert", times=None))
-    with pytest.raises(StoreFull, match=r"Make room .*Gave up after \d+ attempts in 0\.\d s\."):
-        engine.upsert(points(20))
+def test_a_disk_that_stays_full_ends_in_one_sentence(
+    engine: ServerEngine, standin: Standin, transport: Transport
+) -> None:
+    def engine_for(limit_s: float) -> ServerEngine:
+        standin.script(Fault("status", 507, operation="upsert", times=None))
+        settings = standin.settings(transport, full_wait_s=limit_s)
+        return ServerEngine.connect(settings, collection=engine.collection)
+
+    gave_up = given_up(engine_for, lambda engine: engine.upsert(points(20)))
+    assert isinstance(gave_up.error, StoreFull)
+    assert "Make room " in str(gave_up.error)
+    assert standin.counts()["upsert.asked"] == gave_up.attempts
     standin.script()
     images = points(20)
     engine.upsert(images)  # and once there is room, the same call finishes the job
@@ -260,7 +308,7 @@ def test_a_disk_that_stays_full_ends_in_one_sentence(engine: ServerEngine, stand
 
 
 def test_a_refusal_in_one_batch_ends_the_others(engine: ServerEngine, standin: Standin) -> None:
-    slow = Fault("late", seconds=0.3, operation="upsert", times=None)
+    slow = Fault("late", seconds=1.0, operation="upsert", times=None)
     standin.script(Fault("status", 400, operation="upsert"), slow)
     with pytest.raises(StoreRefused):
         engine.upsert(points(5000))

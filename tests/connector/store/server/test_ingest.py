@@ -12,7 +12,7 @@ from tests.qdrant_standin.keys import token_for
 from tests.qdrant_standin.standin import TRANSPORTS, Standin, Transport, running
 
 COUNT = 40
-PATIENCE = {"retry_s": 0.3, "retry_first_s": 0.01, "full_wait_s": 0.2, "timeout_s": 5}
+SHORT_LIMITS = ("--set=qdrant.retry_s=0.3", "--set=qdrant.full_wait_s=0.2")
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -42,7 +42,7 @@ class Server:
             "qdrant.grpc_port": standin.grpc_port,
             "qdrant.transport": transport,
             "ingest.shard_size": 10,
-            **{f"qdrant.{name}": value for name, value in PATIENCE.items()},
+            "qdrant.retry_first_s": 0.01,
         }
         self.here = [f"--set={name}={value}" for name, value in settings.items()]
         self.here += ["--space", "mini", "--collection", collection]
@@ -79,7 +79,7 @@ def test_what_cannot_be_helped_ends_in_a_sentence_and_a_resume_finishes_the_job(
 ) -> None:
     server.standin.script(fault)
 
-    broken = server.ingest()
+    broken = server.ingest(*SHORT_LIMITS)
 
     assert broken.code == 1
     assert said in broken.err
@@ -141,7 +141,7 @@ def test_whoever_may_write_one_collection_ingests_once_somebody_made_it(
 
     def run(*command: str, key: str) -> Ran:
         here = {"qdrant.url": guarded.url, "qdrant.grpc_port": guarded.grpc_port, "qdrant.transport": transport}
-        here |= {"qdrant.api_key": key, "qdrant.retry_s": 2}
+        here |= {"qdrant.api_key": key}
         given = [f"--set={setting}={value}" for setting, value in here.items()]
         return cli(*command, *given, "--space", "mini", "--collection", name)
 

@@ -311,7 +311,7 @@ def test_a_quota_says_so_in_metadata_and_a_full_disk_does_not(server: Standin) -
 
 
 def test_a_server_says_what_it_is_to_anybody(guarded: Standin) -> None:
-    answer = httpx.get(guarded.url).raise_for_status().json()
+    answer = httpx.get(guarded.url, timeout=60).raise_for_status().json()
     assert answer["title"] == "qdrant - vector search engine"
     assert answer["version"] == "1.19.0"
 

@@ -37,7 +37,7 @@ class Unwavering:
         raise self._error
 
 
-def retry_policy(*, total_s: float = 5.0, full_s: float = 5.0, first_s: float = 0.001, nodes: int = 1) -> RetryPolicy:
+def retry_policy(*, total_s: float = 30.0, full_s: float = 30.0, first_s: float = 0.001, nodes: int = 1) -> RetryPolicy:
     return RetryPolicy(total_s=total_s, full_s=full_s, first_s=first_s, closing=threading.Event(), nodes=nodes)
 
 
@@ -110,7 +110,7 @@ def test_the_limit_ends_in_one_sentence_that_keeps_cause_and_class() -> None:
     cause = StoreUnavailable("No answer.", retry_after=None)
     operation = Unwavering(cause)
     with pytest.raises(StoreUnavailable, match=r"^No answer\. Gave up after \d+ attempts in 0\.\d s\.$") as raised:
-        persist(operation, retry_policy=retry_policy(total_s=0.1, first_s=0.01), doing="asking")
+        persist(operation, retry_policy=retry_policy(total_s=0.6, first_s=0.1), doing="asking")
     assert raised.value.__cause__ is cause
     assert operation.calls >= 2
 
@@ -142,7 +142,7 @@ def test_a_moment_beyond_the_limit_is_not_waited_for() -> None:
 def test_a_full_store_has_a_limit_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     operation = Unwavering(StoreFull("No room."))
     with caplog.at_level(logging.WARNING), pytest.raises(StoreFull, match=r"Gave up after \d+ attempts"):
-        persist(operation, retry_policy=retry_policy(total_s=0.0, full_s=0.2), doing="writing 3 points")
+        persist(operation, retry_policy=retry_policy(total_s=0.0, full_s=1.0), doing="writing 3 points")
     assert operation.calls > 5
     assert all(message.startswith("store_full_paused doing='writing 3 points'") for message in caplog.messages)
 

@@ -61,7 +61,7 @@ def test_each_command_works_with_its_right_and_is_refused_with_less(
     write_images(workplace / "album", ["a.png", "b.png", "c.png"])
 
     def run(*command: str, key: str) -> Ran:
-        here = {"qdrant.url": guarded.url, "qdrant.transport": "rest", "qdrant.api_key": key, "qdrant.retry_s": 2}
+        here = {"qdrant.url": guarded.url, "qdrant.transport": "rest", "qdrant.api_key": key}
         given = [f"--set={setting}={value}" for setting, value in here.items()]
         return cli(*command, *given, "--space", "mini", "--collection", COLLECTION)
 

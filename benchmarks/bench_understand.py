@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_understand --out understand.json
 
-Right: the generated phrases of ``tests.phrases``, each with the days it means. False: a list of questions without date
+Right: the generated phrases of ``tests.phrases``, each with the days it means. By locale: dates as CLDR writes them, by
+``benchmarks.dates_of_locales``. False: a list of questions without date
 or place, and the names of the bundled images; none of them may give a chip. Prints one line of JSON.
 """
 
@@ -14,9 +15,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dates_of_locales import other_forms, written
 from connector.understand.question import understand
 from tests.phrases import TODAY, days_of, phrases
 from workers.demo import tour
@@ -37,7 +42,7 @@ def main() -> None:
     """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    found = {"machine": platform.machine(), **right(), **false(), **speed()}
+    found = {"machine": platform.machine(), **right(), **by_locale(), **false(), **speed()}
     print(json.dumps(found, ensure_ascii=False))
     if (out := parser.parse_args().out) is not None:
         out.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -54,6 +59,34 @@ def right() -> dict[str, Any]:
         "wrong_by_language": dict(Counter(each.language for each in wrong)),
         "wrong": [each.text for each in wrong[:20]],
     }
+
+
+def by_locale() -> dict[str, Any]:
+    """The share of dates in the forms of CLDR's locales that are understood, by kind, and what is not."""
+    found: dict[str, Any] = {}
+    for name, several in (("locale_forms", [*written()]), ("other_locale_forms", [*other_forms()])):
+        wrong = [each for each in several if not any(map(each.fits, _readings(each.text)))]
+        kinds = Counter(each.kind for each in several)
+        lost = Counter(each.kind for each in wrong)
+        found[name] = {
+            "phrases": len(several),
+            "languages": len({each.language for each in several}),
+            "right": round(1 - len(wrong) / len(several), 4),
+            "right_by_kind": {kind: round(1 - lost[kind] / count, 3) for kind, count in kinds.items()},
+            "wrong_by_language": dict(Counter(each.language for each in wrong).most_common()),
+            "wrong": [f"{each.language}: {each.text}" for each in wrong[:: max(1, len(wrong) // 30)]],
+        }
+    return found
+
+
+def _readings(text: str) -> Iterator[list[tuple[date, date] | None]]:
+    """The days of the chips; of one that means either of two days, as 03/04/2023 does, each by itself."""
+    chips = understand(text, today=TODAY).chips
+    if len(chips) == 1 and chips[0].where.startswith("("):
+        for where in chips[0].where.strip("()").split(" or "):
+            yield days_of([replace(chips[0], where=where)])
+    else:
+        yield days_of(chips)
 
 
 def false() -> dict[str, Any]:

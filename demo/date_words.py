@@ -742,7 +742,7 @@ LANGUAGES: dict[str, Table] = {
         "loc": "janvārī februārī martā aprīlī maijā jūnijā jūlijā augustā septembrī oktobrī novembrī decembrī",
         "weekday_in": "{d}ā",
         "last_year": "pērn",
-        "glue": "gada",
+        "glue": "gada g",
         "ago": "pirms_#_dienām:day pirms_#_nedēļām:week pirms_#_mēnešiem:month pirms_#_gadiem:year",
     },
     "lt": {
@@ -1066,6 +1066,10 @@ LANGUAGES: dict[str, Table] = {
         "last_season": "지난_봄:spring 지난봄:spring 지난_여름:summer "
         "지난여름:summer 지난_가을:autumn 지난가을:autumn 지난_겨울:winter 지난겨울:winter",
     },
+    "gl": {"last": "pasado pasada", "year": "ano", "month": "mes", "week": "semana", "in": "en de", "glue": "de do da"},
+    "mk": {"year": "година", "in": "во од", "glue": "г година", "month_in": "во_{m}"},
+    "is": {"year": "ár ári", "in": "í frá", "month_in": "í_{m}"},
+    "af": {"last": "verlede", "year": "jaar", "month": "maand", "week": "week", "in": "in", "month_in": "in_{m}"},
     "ja": {
         "last": "昨 この前の 前の 先の",
         "this": "この 今",
@@ -1139,7 +1143,7 @@ BOUNDS: Table = {
     "until": "until till bis jusqu'en jusqu'à hasta fino_al até tot aż_do",
     "after": "after nach après después_de dopo_il dopo depois_de efter etter jälkeen po после після след după μετά_το بعد אחרי sau",
     "between": "between zwischen entre tra fra tussen mellan mellem mellom między mezi medzi između между між între",
-    "to": "to bis à au a al até hasta tot till til do до - ～ 〜 から through thru",
+    "to": "to bis à au a al até hasta tot till til do до تا - ～ 〜 から through thru",
     "and": "and und et y e en och og i a и та și",
 }
 """What stands before a date, or between two: of all languages together."""

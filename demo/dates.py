@@ -10,10 +10,12 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from babel import Locale  # type: ignore[import-not-found,unused-ignore]  # of the making only
+from babel.dates import format_timedelta  # type: ignore[import-not-found,unused-ignore]
 
 from connector.understand.tokens import folded, key_of
 from demo.date_words import BOUNDS, LANGUAGES, PHOTOS, WHERE, Table
@@ -32,7 +34,7 @@ RELATIVE = {
     "1 week ago": ("week", -1), "0 week ago": ("week", 0),
 }  # fmt: skip
 MARKS = {
-    "ymark": "年 년 năm ปี พ.ศ. ค.ศ.", "mmark": "月 월 tháng", "dmark": "日 号 號 일 ngày",
+    "ymark": "年 년 năm ปี พ.ศ. ค.ศ.", "mmark": "月 월 tháng thg", "dmark": "日 号 號 일 ngày",
     "era": "令和 平成 昭和 民國 民国",
 }  # fmt: skip
 DECISIVE = frozenset({
@@ -41,6 +43,9 @@ DECISIVE = frozenset({
 """Kinds of which a date has one at least, a number or a character of an unspaced script aside."""
 NO_ABBREVIATION = ("set", "out", "may", "mart", "maa", "dis")
 """Words of other languages, and of every day."""
+DAYS: dict[Literal["day", "week", "month", "year"], int] = {"day": 1, "week": 7, "month": 30, "year": 365}
+COUNTS = (1, 2, 3, 5, 10, 11, 20, 21)
+"""One of each form that a language may have for a number."""
 HAN = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
 
 Entries = dict[str, dict[str, Any]]
@@ -107,6 +112,7 @@ def phrases(language: str, table: Table) -> Iterator[tuple[str, str, Any]]:
             yield key_of(phrase.replace("_", " ")), name, value
     yield from _named(language, table)
     yield from _relative(language)
+    yield from _ago(language)
     for kind, text in MARKS.items():
         yield from ((key_of(each), kind, each) for each in text.split())
 
@@ -132,16 +138,17 @@ def _named(language: str, table: Table) -> Iterator[tuple[str, str, Any]]:
                 yield key_of(form), "month", number
         plain = [cases["nom"], cases["gen"], *([cases["extra"]] if extra else [])]
         for template in table.get("month_in", "").split():
-            for form in plain if "{m}" in template else [""]:
+            shortened = [] if template.startswith("{m}") else [_short(locale, "format", number)]
+            for form in [*plain, *shortened] if "{m}" in template else [""]:
                 filled = template.replace("_", " ").format(m=form.casefold(), **cases)
                 if not re.search(r"\d", filled):
                     yield key_of(filled), "month_in", number
         if numbered:
             continue
         for width in ("format", "stand-alone"):
-            short = locale.months[width]["abbreviated"][number].strip(".")
-            key = key_of(short)
-            if len(short) >= 3 and not re.search(r"\d", short) and key not in NO_ABBREVIATION:
+            short = _short(locale, width, number)
+            key, least = key_of(short), 2 if short >= "\u0900" else 3
+            if len(short) >= least and not re.search(r"\d", short) and key not in NO_ABBREVIATION:
                 yield key, "month", number
     days = table.get("weekdays", "").split() or [locale.days["stand-alone"]["wide"][day] for day in range(7)]
     for day, name in enumerate(map(str.casefold, days)):
@@ -151,6 +158,25 @@ def _named(language: str, table: Table) -> Iterator[tuple[str, str, Any]]:
     yield from ((key_of(each.replace("_", " ")), "weekend_in", True) for each in table.get("weekend_in", "").split())
     if language == "zh":
         yield from ((f"{' '.join(han)} 月", "month", number) for number, han in enumerate(HAN, 1))
+
+
+def _short(locale: Locale, width: str, month: int) -> str:
+    return str(locale.months[width]["abbreviated"][month]).strip(".")
+
+
+def _ago(language: str) -> Iterator[tuple[str, str, Any]]:
+    """ "3 days ago" in every form that CLDR has of it, and those of two that say so without a number."""
+    locale = Locale.parse(language)
+    for unit, days in DAYS.items():
+        for count in COUNTS:
+            span = timedelta(days=-count * days)
+            said = format_timedelta(span, granularity=unit, threshold=1_000, add_direction=True, locale=locale)
+            said = re.sub(r"\(\d+\)", "", said)
+            key = key_of(re.sub(r"\d+", "#", said))
+            if "#" in key:
+                yield key, "ago", unit
+            elif count == 2:
+                yield key, "rel", (unit, -2)
 
 
 def _relative(language: str) -> Iterator[tuple[str, str, Any]]:

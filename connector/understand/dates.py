@@ -136,7 +136,7 @@ class _Reader:
         return item.number is not None or item.is_any(_DATES - {"to", "and"}) or item.key == "."
 
     def _is_glue(self, item: Item) -> bool:
-        return bool(item.of("glue") or item.of("ordinal")) or item.key in (",", ".", "/", "-", "'")
+        return bool(item.of("glue") or item.of("ordinal")) or item.key in (",", "،", ".", "/", "-", "'")
 
     def _meaning(self, first: int, last: int) -> Meaning | None:
         parts = self._parts(first, last)
@@ -195,10 +195,11 @@ class _Reader:
         if not before or not after or (joint.name == "and" and not is_between):
             return None
         later = reduced(after, today=self.today)
-        years = [each for each in later if each.kind == "year"]
         sooner = reduced(before, today=self.today)
-        if years and not any(each.kind in ("year", "relative") for each in sooner):
-            sooner = [*sooner, *years]
+        if not _has_year(sooner):
+            sooner = [*sooner, *(each for each in later if each.kind == "year")]
+        elif [each.kind for each in later] == ["month"]:  # August of the year that June has
+            later = [*later, *(each for each in sooner if each.kind == "year")]
         one, other = plain(sooner, today=self.today), plain(later, today=self.today)
         if one is None or other is None or one.first > other.first or other.first > self.today:
             return None
@@ -306,18 +307,20 @@ class _Reader:
         parts: list[Part] = []
         some = self.items[first:last]
         for number, item in enumerate(some):
-            part = self._part(item, is_between=0 < number < len(some) - 1, follows=parts[-1] if parts else None)
+            leads = some[number + 1] if 0 < number < len(some) - 1 else None
+            part = self._part(item, leads=leads, follows=parts[-1] if parts else None)
             if part is None:
                 return []
             if part.kind != "glue":
                 parts.append(part)
         return parts
 
-    def _part(self, item: Item, *, is_between: bool, follows: Part | None) -> Part | None:
+    def _part(self, item: Item, *, leads: Item | None, follows: Part | None) -> Part | None:
+        """What an item is behind the part that it follows, and before the item to which it leads; None at the ends."""
         number = item.number
         if number is not None:
             return self._numbered(item, number)
-        if is_between and item.is_any(_JOINTS) and (item.key != "-" or (follows and follows.kind == "number")):
+        if leads is not None and item.is_any(_JOINTS) and (item.key != "-" or _is_dash_between(follows, leads)):
             return Part("to", name="to" if item.of("to") and not item.of("and") else "and")
         if rel := item.of("rel"):
             return Part("relative", rel[1], name=rel[0])
@@ -355,3 +358,19 @@ class _Reader:
     def _of_language(self, item: Item, kind: str) -> int:
         others = item.of(f"{kind}@") or {}
         return int(others.get(self.language, item.of(kind)))
+
+
+def _is_dash_between(follows: Part | None, leads: Item) -> bool:
+    """Whether a dash says "to": behind a number, as in 2019-2021, or between two months, as in Mai–Juli and 2月–4月."""
+    match follows:
+        case Part(kind="number"):
+            return True
+        case Part(kind="month"):
+            return bool(leads.of("month"))
+        case Part(kind="ymark" | "mmark" | "dmark"):
+            return leads.number is not None
+    return False
+
+
+def _has_year(parts: Sequence[Part]) -> bool:
+    return any(each.kind in ("year", "relative") for each in parts)

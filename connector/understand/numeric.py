@@ -10,7 +10,7 @@ from datetime import date
 
 from connector.understand.parts import EARLIEST, days_of
 
-_ISO = re.compile(r"(?<![\d.-])(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?(?![\d-])(?!\.\d)")
+_ISO = re.compile(r"(?<![\d.-])(\d{4})([-/]|\. ?)(\d{1,2})(?:\2(\d{1,2}))?(?![\d-])(?!\.\d)")
 _DAY_FIRST = re.compile(r"(?<![\d.-])(\d{1,2})(\. ?|/|-)(\d{1,2})\2(\d{4})(?![\d-])(?!\.\d)")
 _MONTH_YEAR = re.compile(r"(?<![\d./-])(\d{1,2})([/.])(\d{4})(?![\d./-])")
 

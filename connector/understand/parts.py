@@ -14,7 +14,7 @@ _ERAS = {"令 和": 2018, "平 成": 1988, "昭 和": 1925, "民 國": 1911, "�
 """The year before an era's first."""
 _BUDDHIST = 543
 """Years that the calendar of Thailand is ahead."""
-_MARKS_BEFORE = frozenset({"năm", "tháng", "ngày", "ป ี", "พ . ศ .", "ค . ศ ."})
+_MARKS_BEFORE = frozenset({"năm", "tháng", "thg", "ngày", "ป ี", "พ . ศ .", "ค . ศ ."})
 """Words for year, month and day that stand before the number; the others stand after it."""
 
 

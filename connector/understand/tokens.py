@@ -12,7 +12,9 @@ _UNSPACED = (
 )
 """Scripts without spaces between words, and Korean, whose words end in particles."""
 _ASCII_SIGN, _LATIN_SIGN = r"!-/:-@\[-`{-~", r"\u00a0-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b9\u00bb-\u00bf"
-_SIGN = rf"\s\d{_ASCII_SIGN}{_LATIN_SIGN}\u2000-\u206f\u3000-\u3004\u3008-\u303f\u30fb\uff00-\uff0f\uff1a-\uff20"
+_EASTERN_SIGN = r"\u060c\u061b\u061f\u06d4\u0964\u0965"
+_OTHER_SIGN = r"\u2000-\u206f\u3000-\u3004\u3008-\u303f\u30fb\uff00-\uff0f\uff1a-\uff20"
+_SIGN = rf"\s\d{_ASCII_SIGN}{_LATIN_SIGN}{_EASTERN_SIGN}{_OTHER_SIGN}"
 _TOKEN = re.compile(rf"(?P<number>\d+)|(?P<unspaced>[{_UNSPACED}])|(?P<word>[^{_SIGN}{_UNSPACED}]+)|(?P<sign>\S)")
 _UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
 _HANGUL = re.compile("[\uac00-\ud7a3]")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bench_understand import by_locale
 from connector.understand.question import understand
 from tests.phrases import TODAY, days_of, phrases
 from workers.demo import tour
@@ -17,6 +18,37 @@ def test_of_two_thousand_date_phrases_in_thirty_languages_nearly_all_are_right()
     assert len(asked) >= 2_000
     assert len({each.language for each in asked}) >= 20
     assert len(wrong) <= 0.02 * len(asked), wrong
+
+
+def test_dates_as_other_programs_write_them_are_right_nearly_all() -> None:
+    found = by_locale()
+
+    assert found["locale_forms"]["right"] >= 0.99
+    assert found["other_locale_forms"]["right"] >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("question", "where"),
+    [
+        ("Mai–Juli 2021 am See", "2021-05-01 <= taken_on <= 2021-07-31"),
+        ("2018年8月～10月の海", "2018-08-01 <= taken_on <= 2018-10-31"),
+        ("2018年8月-10月", "2018-08-01 <= taken_on <= 2018-10-31"),
+        ("June 2019 to August at the lake", "2019-06-01 <= taken_on <= 2019-08-31"),
+        ("2014. 3. 9. 바다", "taken_on == 2014-03-09"),
+        ("plage il y a 2 semaines", "2026-11-16 <= taken_on <= 2026-11-22"),
+        ("for 2 døgn siden", "taken_on == 2026-11-29"),
+        ("قبل يومين", "taken_on == 2026-11-29"),
+        ("13 جنوری، 2011", "taken_on == 2011-01-13"),
+        ("thg 5 2014", 'taken_on in "2014-05"'),
+    ],
+)
+def test_a_date_is_read_in_the_forms_of_other_lists(question: str, where: str) -> None:
+    assert [each.where for each in understand(question, today=TODAY).chips] == [where]
+
+
+@pytest.mark.parametrize("question", ["Jan-Philipp 2021", "14-Jul-2023", "a May-pole 2019"])
+def test_a_dash_between_other_words_makes_no_stretch(question: str) -> None:
+    assert not any("<=" in each.where for each in understand(question, today=TODAY).chips)
 
 
 def test_what_says_neither_when_nor_where_is_left_alone() -> None:

@@ -6,7 +6,7 @@ The one rule: outside the store a filter names the field itself, and nobody sees
 own tokenizers know few scripts, and not the same ones on a server as inside the process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from qdrant_client import models
@@ -26,6 +26,8 @@ def as_derived(where: models.Filter | None, *, schema: CollectionSchema) -> mode
     texts = {key for key, kind in schema.indexes.items() if kind == "text"}
 
     def derived(condition: models.Condition) -> models.Condition:
+        if isinstance(condition, models.IsEmptyCondition):
+            return _emptiness(condition, texts=texts, schema=schema)
         if not isinstance(condition, models.FieldCondition) or condition.key not in texts:
             return condition
         made = _on_derived(condition.match, key=derived_key(condition.key))
@@ -34,6 +36,16 @@ def as_derived(where: models.Filter | None, *, schema: CollectionSchema) -> mode
         return models.Filter(should=[made, condition])
 
     return _each(where, derived)
+
+
+def _emptiness(
+    condition: models.IsEmptyCondition, *, texts: Collection[str], schema: CollectionSchema
+) -> models.IsEmptyCondition:
+    """Whether a field of prose is there is asked of its derived text, which has the index."""
+    key = condition.is_empty.key
+    if key not in texts or schema.words is None or not schema.words.complete:
+        return condition
+    return models.IsEmptyCondition(is_empty=models.PayloadField(key=derived_key(key)))
 
 
 def _each(where: models.Filter, change: Callable[[models.Condition], models.Condition]) -> models.Filter:

@@ -122,9 +122,15 @@ def derived_key(key: str) -> str:
 
 
 def stored_indexes(schema: CollectionSchema) -> dict[str, FieldType | Literal["derived"]]:
-    """Every payload index of the store: those that filters name, and those of the texts that are derived from prose."""
-    indexes: dict[str, FieldType | Literal["derived"]] = {**schema.indexes}
-    if schema.words is not None:
+    """Every payload index of the store: those that filters name, of prose those of the texts that are derived from it.
+
+    Prose itself has one only while some points may lack their derived text.
+    """
+    words = schema.words
+    indexes: dict[str, FieldType | Literal["derived"]] = {
+        key: kind for key, kind in schema.indexes.items() if kind != "text" or words is None or not words.complete
+    }
+    if words is not None:
         indexes |= {derived_key(key): "derived" for key, kind in schema.indexes.items() if kind == "text"}
     return indexes
 

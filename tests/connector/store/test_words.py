@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
+from qdrant_client import QdrantClient
 
 from connector.errors import StoreRefused
 from connector.filters.parse import parse_filter
@@ -146,6 +148,32 @@ def test_a_filter_finds_words_in_prose_of_any_script(engine: Engine) -> None:
     assert found('"garten" in title or "hund" in meta.caption') == [0, 2]
     assert found("exists(title)") == [2]
     assert found('"?!" in title') == []
+
+
+def test_a_filter_tells_what_has_no_prose(engine: Engine) -> None:
+    engine.upsert(points(BEACH, {"meta": {"caption": "…!"}}, RECEIPT))
+    engine.set_payload([id_of(0)], {"description": "Sand"})
+
+    def found(where: str) -> list[str]:
+        return [each.id for each in engine.scroll(limit=9, where=parse_filter(where, indexes=SCHEMA.indexes)).points]
+
+    assert found("not exists(meta.caption)") == [id_of(2)]
+    assert found("exists(meta.caption)") == [id_of(0), id_of(1)]
+    assert found("not exists(description)") == [id_of(1), id_of(2)]
+
+
+def test_prose_is_indexed_once(standin: Standin, collection: str, tmp_path: Path) -> None:
+    with closing(ServerEngine.connect(standin.settings("rest"), collection=collection)) as engine:
+        engine.create(SCHEMA)
+    with closing(QdrantClient(url=standin.url, check_compatibility=False)) as client:
+        there = client.get_collection(collection).payload_schema
+    assert 'words."meta.caption"' in there
+    assert "meta.caption" not in there
+    with closing(SharedEngine.open(tmp_path, collection=collection)) as engine:
+        engine.create(SCHEMA)
+    shard = edge.EdgeShard.load(str(tmp_path / collection / "shard"))
+    assert set(shard.info().payload_schema) == set(there)
+    shard.close()
 
 
 def test_nobody_is_shown_what_filters_look_at(engine: Engine) -> None:

@@ -29,7 +29,7 @@ from connector.search.options import Mode
 from connector.search.query import QueryWords
 from connector.search.relevance import RELEVANT
 from connector.search.relevance_cohort import EVERY_LANGUAGE
-from connector.search.word_match import AskedWords, found_in
+from connector.search.word_match import AskedWords
 from connector.search.word_statistics import WordStatistics
 from connector.settings import ModelSettings, Settings
 from connector.store.engine import Engine, NearestQuery, WordsQuery
@@ -208,9 +208,8 @@ def _lists(engine: Engine, statistics: WordStatistics, *, text: str, vector: Vec
     seen, read = engine.query([NearestQuery(vector, limit=DEPTH), WordsQuery(text, limit=DEPTH)])
     asked = AskedWords.of(QueryWords(text))
     information = statistics.information(asked)
-    strength = {
-        hit.id: asked.strength(found_in(hit.payload, statistics.fields, asked=asked.terms), information) for hit in read
-    }
+    stored = engine.retrieve([hit.id for hit in read], fields=[], terms=[*asked.terms])
+    strength = {each.id: asked.strength(frozenset(each.terms), information) for each in stored}
     return Lists({hit.id: hit.score for hit in seen}, {hit.id: hit.score for hit in read}, strength)
 
 

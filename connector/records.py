@@ -171,11 +171,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StoredPoint:
-    """A point read back; ``vector`` is None unless it was asked for."""
+    """A point read back; ``vector`` is None unless it was asked for, ``terms`` are those asked for that it holds."""
 
     id: str
     payload: Payload
     vector: Vector | None = None
+    terms: Sequence[int] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredPoint):

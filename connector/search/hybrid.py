@@ -5,7 +5,8 @@
     words  ──► BM25    ┘
 
 The rule: the cosine of every candidate is known, so relevance means what it does without words; and the order of the
-first images does not depend on how many are asked for. docs/decisions/0013-words.md has the measurements.
+first images does not depend on how many are asked for. Of candidates only what orders them is read; the payload is that
+of the images on the page. docs/decisions/0013-words.md has the measurements.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from connector.records import SEEN, Hit, Reason, Vector, Vectors
+from connector.records import SEEN, Hit, Payload, Reason, Vector, Vectors
 from connector.search.fusion import PREFERRED, RECENT, ranks_of, recency, weighted_rrf
 from connector.search.hits import Hits
 from connector.search.options import GROUPED, MAX_LIMIT, SearchOptions, order_of
-from connector.search.pages import sort_value
+from connector.search.pages import order_value
 from connector.search.query import QueryWords
 from connector.search.relevance import RELEVANT, RelevanceModel
 from connector.search.retrieval import Retriever, candidates
-from connector.search.word_match import AskedWords, found_in, reasons_of
+from connector.search.word_match import AskedWords, reasons_of
 from connector.search.word_statistics import WordStatistics
 from connector.store.engine import Engine, NearestQuery, WordsQuery
 from connector.store.points import check_order, sent_id
@@ -39,10 +40,15 @@ it is multiplied by the square of how much of them they hold."""
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: its ``vector`` (dims,), None where words alone answer; its ``words``, None where they do not."""
+    """One question: its ``vector`` (dims,), None where words alone answer; its ``words``, None where they do not.
+
+    ``asked`` and ``against`` are these taken apart, and those that push away; None where there are none.
+    """
 
     vector: Vector | None
     words: QueryWords | None
+    asked: AskedWords | None = None
+    against: AskedWords | None = None
     where: "Filter | None" = None
     calibration: str | None = None
 
@@ -70,6 +76,14 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store holds of candidates, by their ids: vectors of those that only words found, and words asked for."""
+
+    vectors: Mapping[str, Vector]
+    terms: Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """What orders all answers of one call, beside nearness."""
 
@@ -77,6 +91,12 @@ class Ranking:
     depth: int
     prefer: "Filter | None"
     dates: bool
+
+    @property
+    def fields(self) -> list[str]:
+        """What of a payload decides the order."""
+        key = order_of(self.options.order_by).key if self.options.order_by else None
+        return [*["taken_at"] * self.options.recent, *[key] * bool(key)]  # type: ignore[list-item]  # it is a text then
 
 
 class HybridRetriever:
@@ -116,32 +136,34 @@ class HybridRetriever:
             check_order(key, indexes=indexes)
             dates = indexes[key] == "datetime"
         ranking = Ranking(options, depth=_depth(options), prefer=prefer, dates=dates)
-        read = self._read(questions, depth=ranking.depth)
+        read = self._read(questions, ranking=ranking)
         if vectors is not None and not any(read) and not options.ranks_anew:
             answers = self._retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
             return [Hits(replace(hit, reasons=(SEEN,)) for hit in hits) for hits in answers]
-        lists = [
-            Lists(seen, worded) for seen, worded in zip(self._seen(questions, depth=ranking.depth), read, strict=True)
-        ]
-        unseen = self._vectors_unseen(questions, lists)
-        return [
-            self._answer(question, lists=both, vectors=unseen, ranking=ranking)
+        lists = [Lists(*both) for both in zip(self._seen(questions, ranking=ranking), read, strict=True)]
+        questions = [_taken_apart(one) if both.read else one for one, both in zip(questions, lists, strict=True)]
+        stored = self._stored(questions, lists, depth=ranking.depth)
+        pages = [
+            self._page(question, lists=both, stored=stored, ranking=ranking)
             for question, both in zip(questions, lists, strict=True)
         ]
+        shown = {each.hit.id for page in pages for each in page}
+        payloads = {each.id: each.payload for each in self._engine.retrieve([*shown])} if shown else {}
+        return [self._hits(page, question, payloads=payloads) for page, question in zip(pages, questions, strict=True)]
 
-    def _read(self, questions: Sequence[Question], *, depth: int) -> list[list[Hit]]:
+    def _read(self, questions: Sequence[Question], *, ranking: Ranking) -> list[list[Hit]]:
         """What holds the words of each question, best first; asked first, for mostly nothing does."""
         asked = {
-            number: WordsQuery(each.words.text, limit=depth, where=each.where)
+            number: WordsQuery(each.words.text, limit=ranking.depth, where=each.where, fields=ranking.fields)
             for number, each in enumerate(questions)
             if each.words is not None and each.words.text
         }
         return self._answered(asked, count=len(questions))
 
-    def _seen(self, questions: Sequence[Question], *, depth: int) -> list[list[Hit]]:
+    def _seen(self, questions: Sequence[Question], *, ranking: Ranking) -> list[list[Hit]]:
         """What is nearest to each question that has a vector."""
         asked = {
-            number: NearestQuery(each.vector, limit=depth, where=each.where)
+            number: NearestQuery(each.vector, limit=ranking.depth, where=each.where, fields=ranking.fields)
             for number, each in enumerate(questions)
             if each.vector is not None
         }
@@ -152,23 +174,33 @@ class HybridRetriever:
         answers = dict(zip(asked, self._engine.query([*asked.values()]) if asked else (), strict=True))
         return [answers.get(number, []) for number in range(count)]
 
-    def _vectors_unseen(self, questions: Sequence[Question], lists: Sequence[Lists]) -> Mapping[str, Vector]:
-        """The vectors of images that only words found, where their cosine is wanted."""
-        missing: set[str] = set()
+    def _stored(self, questions: Sequence[Question], lists: Sequence[Lists], *, depth: int) -> Stored:
+        """The vectors of images that only words found, where their cosine is wanted, and the words of candidates."""
+        unseen: set[str] = set()
+        worded: set[str] = set()
+        terms: set[int] = set()
         for question, both in zip(questions, lists, strict=True):
-            if question.vector is not None:
-                missing |= {hit.id for hit in both.read} - {hit.id for hit in both.seen}
-        stored = self._engine.retrieve([*missing], fields=[], vectors=True) if missing else []
-        return {each.id: each.vector for each in stored if each.vector is not None}
+            if question.asked is None:
+                continue
+            read, seen = ({hit.id for hit in one} for one in (both.read, both.seen))
+            terms |= question.asked.terms.union(*([question.against.terms] if question.against else []))
+            unseen |= read - seen if question.vector is not None else set()
+            worded |= read if len(read) < depth else read | seen
+        asked = [*terms]
+        found = self._engine.retrieve([*unseen], fields=[], vectors=True, terms=asked) if unseen else []
+        if rest := worded - unseen:
+            found += self._engine.retrieve([*rest], fields=[], terms=asked)
+        vectors = {each.id: each.vector for each in found if each.vector is not None}
+        return Stored(vectors, {each.id: frozenset(each.terms) for each in found})
 
-    def _answer(self, question: Question, *, lists: Lists, vectors: Mapping[str, Vector], ranking: Ranking) -> Hits:
+    def _page(self, question: Question, *, lists: Lists, stored: Stored, ranking: Ranking) -> list[Candidate]:
+        """The candidates that are wanted, best first."""
         options = ranking.options
-        found = self._candidates(question, lists=lists, vectors=vectors, relevant=options.relevant)
-        asked = AskedWords.of(question.words) if question.words and lists.read else None
-        if asked is not None:
-            self._judge(found, asked, lists=lists, depth=ranking.depth)
-            if question.words and question.words.against:
-                self._push(found, AskedWords.of(QueryWords(question.words.against)))
+        found = self._candidates(question, lists=lists, vectors=stored.vectors, relevant=options.relevant)
+        if question.asked is not None:
+            self._judge(found, question.asked, held=stored.terms)
+            if question.against is not None:
+                self._push(found, question.against, held=stored.terms)
         order = self._order(found, question=question, lists=lists, ranking=ranking)
         if options.min_score is not None:
             order = [each for each in order if each.hit.score >= options.min_score]
@@ -179,9 +211,16 @@ class HybridRetriever:
             order = _sorted(order, options.order_by, dates=ranking.dates)
         elif options.diversity:
             order = self._diverse(order, options=options, count=end)
+        return order[options.offset : end]
+
+    def _hits(self, page: Sequence[Candidate], question: Question, *, payloads: Mapping[str, Payload]) -> Hits:
+        """The images of a page with their payload and their reasons; one may be deleted meanwhile."""
+        asked = question.asked
         terms = frozenset[int]() if asked is None else asked.terms
         telling = terms if asked is None else asked.telling(self._statistics.information(asked))
-        return Hits(self._explained(each, telling=telling, terms=terms) for each in order[options.offset : end])
+        for each in page:
+            each.hit = replace(each.hit, payload=payloads.get(each.hit.id, {}))
+        return Hits(self._explained(each, telling=telling, terms=terms) for each in page if each.hit.id in payloads)
 
     def _candidates(
         self, question: Question, *, lists: Lists, vectors: Mapping[str, Vector], relevant: bool
@@ -191,7 +230,7 @@ class HybridRetriever:
             return {hit.id: Candidate(hit) for hit in lists.read}
         near = {hit.id for hit in lists.seen}
         others = [hit for hit in lists.read if hit.id not in near and hit.id in vectors]  # one may be deleted meanwhile
-        hits = [*lists.seen, *(replace(hit, score=float(question.vector @ vectors[hit.id])) for hit in others)]
+        hits = [*lists.seen, *(Hit(hit.id, float(question.vector @ vectors[hit.id]), hit.payload) for hit in others)]
         judged = self._relevance.with_relevance(
             hits, vector=question.vector, calibration=question.calibration, relevant=False
         )
@@ -201,28 +240,24 @@ class HybridRetriever:
             )
         return {hit.id: Candidate(hit, seen=hit.relevance) for hit in judged}
 
-    def _judge(self, found: Mapping[str, Candidate], asked: AskedWords, *, lists: Lists, depth: int) -> None:
+    def _judge(self, found: Mapping[str, Candidate], asked: AskedWords, *, held: Mapping[str, frozenset[int]]) -> None:
         """How much of the words each candidate holds, and how relevant that makes it."""
-        information, terms = self._statistics.information(asked), asked.terms
-        complete = len(lists.read) < depth
-        some = (hit.id for hit in lists.read) if complete else [*found]
-        for point in some:
-            if (each := found.get(point)) is None:
-                continue
-            held = found_in(each.hit.payload, self._statistics.fields, asked=terms)
-            each.strength = asked.strength(held, information)
+        information = self._statistics.information(asked)
+        strengths = {terms: asked.strength(terms, information) for terms in {*held.values()}}  # mostly a few
+        for point, each in found.items():
+            each.strength = strengths[held[point]] if point in held else 0.0
             each.weight = each.strength**2
             if each.strength:
                 relevance = max(each.seen or 0.0, round(certainty(each.strength), 4))
                 each.hit = replace(each.hit, relevance=relevance)
 
-    def _push(self, found: Mapping[str, Candidate], against: AskedWords) -> None:
+    def _push(self, found: Mapping[str, Candidate], against: AskedWords, *, held: Mapping[str, frozenset[int]]) -> None:
         """Let words speak less for images that hold those that are to be pushed away."""
-        information, terms = self._statistics.information(against), against.terms
-        for each in found.values():
+        information = self._statistics.information(against)
+        strengths = {terms: against.strength(terms, information) for terms in {*held.values()}}
+        for point, each in found.items():
             if each.strength:
-                held = found_in(each.hit.payload, self._statistics.fields, asked=terms)
-                each.weight *= 1.0 - against.strength(held, information)
+                each.weight *= 1.0 - strengths[held[point]]
 
     def _order(
         self, found: Mapping[str, Candidate], *, question: Question, lists: Lists, ranking: Ranking
@@ -288,6 +323,15 @@ class HybridRetriever:
         return replace(found.hit, reasons=tuple(reasons))
 
 
+def _taken_apart(question: Question) -> Question:
+    """The question with its words taken apart."""
+    words = question.words
+    if words is None:
+        return question
+    against = AskedWords.of(QueryWords(words.against)) if words.against else None
+    return replace(question, asked=AskedWords.of(words), against=against)
+
+
 def certainty(strength: float) -> float:
     """How sure it is that an image fits which holds so much of the words: 1/2 for a half, and steep there."""
     return strength**2 / (strength**2 + (1 - strength) ** 2)
@@ -322,7 +366,7 @@ def _sorted(order: Sequence[Candidate], order_by: str, *, dates: bool) -> list[C
     """Candidates by the value of a field; those without it last, as they are."""
     wanted = order_of(order_by)
     values: list[tuple[Any, Candidate]] = [
-        (sort_value(each.hit.payload, wanted.key, dates=dates, descending=wanted.descending), each) for each in order
+        (order_value(each.hit.payload, wanted.key, dates=dates, descending=wanted.descending), each) for each in order
     ]
     valued = sorted(
         (pair for pair in values if pair[0] is not None), key=lambda pair: pair[0], reverse=wanted.descending

@@ -177,15 +177,20 @@ class _Ordered:
 
 
 def sort_value(payload: Payload, key: str, *, dates: bool, descending: bool) -> Value | None:
-    """The value that decides an image's place in an order: of several the first in it; None where none can be read."""
+    """The value that decides an image's place in an order, as a page's cursor holds it; see ``order_value``."""
+    value = order_value(payload, key, dates=dates, descending=descending)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def order_value(payload: Payload, key: str, *, dates: bool, descending: bool) -> datetime | float | int | None:
+    """What decides an image's place in an order: of several values the first in it; None where none can be read."""
     held = field_of(payload, key)
     several = held if isinstance(held, list) else [held]
     values: list[Any] = [each for each in map(_instant if dates else _number, several) if each is not None]
     if not values:
         return None
-    chosen: Any = max(values) if descending else min(values)
-    value: Value = chosen.isoformat() if dates else chosen
-    return value
+    first: datetime | float | int = max(values) if descending else min(values)
+    return first
 
 
 def _number(value: object) -> float | int | None:

@@ -11,7 +11,7 @@ Raw cosines have no zero. Three steps give them one; docs/relevance.md has the s
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -95,7 +95,10 @@ class Calibration:
         cosines = np.array([[hit.score for hit in hits]])
         off = np.array([self.hubs.get(hit.id, 0.0) for hit in hits])
         found = self.relevance(self.background.standard(question[None], cosines)[0] - off)
-        return [replace(hit, relevance=round(float(each), 4)) for hit, each in zip(hits, found, strict=True)]
+        return [
+            Hit(hit.id, hit.score, hit.payload, round(each, 4), hit.reasons)
+            for hit, each in zip(hits, found.tolist(), strict=True)
+        ]
 
     def relevance(self, standard: Numbers) -> Numbers:
         """1 / (1 + p / CHANCE), where p is nearly the chance that an unanswerable question's best hit is as near."""

@@ -162,15 +162,6 @@ def word_fields(schema: CollectionSchema) -> list[WordField]:
     ]
 
 
-def found_in(payload: Payload, fields: Sequence[WordField], *, asked: frozenset[int]) -> frozenset[int]:
-    """The terms of a question that an image holds."""
-    found: set[int] = set()
-    for field in fields:
-        for text in field.texts(payload):
-            found.update(asked.intersection(field.terms_of(text)))
-    return frozenset(found)
-
-
 def reasons_of(payload: Payload, fields: Sequence[WordField], *, asked: frozenset[int]) -> list[Reason]:
     """The fields that hold terms of a question, each with the words as they are written there."""
     words: dict[str, dict[str, None]] = {}

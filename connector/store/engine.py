@@ -52,7 +52,10 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class NearestQuery:
-    """One nearest-neighbour question; ``exact`` looks at every vector instead of the graph."""
+    """One nearest-neighbour question; ``exact`` looks at every vector instead of the graph.
+
+    ``fields`` limits the payload of its hits (None: all of it).
+    """
 
     vector: Vector
     limit: int = 10
@@ -60,6 +63,7 @@ class NearestQuery:
     where: "Filter | None" = None
     min_score: float | None = None
     exact: bool = False
+    fields: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,14 @@ class WordsQuery:
 
     ``text`` is what somebody asks, in any language and script; the store takes it apart (``connector.words``). A hit
     has at least one of the words, and its ``score`` is BM25's: above 0, without an upper bound, and comparable within
-    one answer alone. A text without any word, such as ``"?!"``, has no hits.
+    one answer alone. A text without any word, such as ``"?!"``, has no hits. ``fields`` limits the payload of hits.
     """
 
     text: str
     limit: int = 10
     offset: int = 0
     where: "Filter | None" = None
+    fields: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +127,17 @@ class Engine(Protocol):
         """Remove points; ids that are not there are ignored."""
 
     def retrieve(
-        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+        self,
+        ids: Sequence[str],
+        *,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+        terms: Sequence[int] = (),
     ) -> list[StoredPoint]:
-        """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it)."""
+        """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it).
+
+        Of ``terms``, numbers of ``connector.words.terms``, each point has those that its words hold.
+        """
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer each query with its hits, best first, all in one call: what is seen and what is read side by side.

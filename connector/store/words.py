@@ -146,6 +146,11 @@ def asked_words(text: str) -> WordVector:
     return asked_vector(text)
 
 
+def held_terms(stored: Sequence[int], asked: Sequence[int]) -> Sequence[int]:
+    """Those of the terms that stand among a point's words."""
+    return [*{*asked}.intersection(stored)]
+
+
 def no_words(collection: str) -> StoreRefused:
     """The error for a question by words to a collection that has none."""
     return StoreRefused(

@@ -42,7 +42,6 @@ from connector.store.points import (
     check_order,
     check_payload,
     check_points,
-    payload_selector,
     sent_id,
 )
 from connector.store.schema import CollectionSchema, Words
@@ -149,10 +148,8 @@ class EmbeddedEngine(FolderEngine):
         """Let the collection have words, weighted so."""
         with self._writing, self._use() as (shard, schema):
             self._folder.require_room()
-            add_words(shard)
             worded = replace(schema, words=words)
-            add_indexes(shard, worded)
-            shard.flush()
+            add_words(shard, worded)
             self._adopt(worded)
 
     def index_words(self, ids: Sequence[str]) -> int:
@@ -175,14 +172,17 @@ class EmbeddedEngine(FolderEngine):
             shard.update(edge.UpdateOperation.delete_points([*map(sent_id, ids)]))
 
     def retrieve(
-        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+        self,
+        ids: Sequence[str],
+        *,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+        terms: Sequence[int] = (),
     ) -> list[StoredPoint]:
         """The points of these ids that exist."""
         check_ids(ids)
         with self._use() as (shard, schema):
-            wanted = [schema.vector_name] if vectors else False
-            records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), wanted)
-            return [ask.stored_point(record, schema=schema) for record in records]
+            return ask.retrieved(shard, ids, fields=fields, vectors=vectors, terms=terms, schema=schema)
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""

@@ -15,6 +15,7 @@ from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, SCANNED, walk_of
 from connector.store.points import as_read, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
+from connector.store.words import WORDS, held_terms
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -99,7 +100,8 @@ def _estimated(shard: edge.EdgeShard, where: edge.Filter | None) -> int:
 
 def _hits(found: Sequence[edge.ScoredPoint], *, query: NearestQuery, shard: edge.EdgeShard) -> list[Hit]:
     near = [point for point in found if query.min_score is None or point.score >= query.min_score]
-    payloads = {record.id: payload_of(record) for record in shard.retrieve([point.id for point in near], True, False)}
+    records = shard.retrieve([point.id for point in near], payload_selector(query.fields), False)
+    payloads = {record.id: payload_of(record) for record in records}
     return [Hit(str(point.id), point.score, payloads[point.id]) for point in near]
 
 
@@ -115,7 +117,7 @@ def nearest_request(query: NearestQuery, *, shard: edge.EdgeShard, schema: Colle
         limit=query.limit,
         offset=query.offset,
         query=edge.Query.Nearest(query.vector.tolist(), schema.vector_name),
-        with_payload=True,
+        with_payload=payload_selector(query.fields),
         with_vector=False,
         filter=where,
         score_threshold=query.min_score,
@@ -183,12 +185,33 @@ def edge_condition(where: "Filter | None", *, schema: CollectionSchema) -> edge.
 
 def payload_of(point: edge.ScoredPoint | edge.Record) -> Payload:
     """The payload of what Edge found."""
-    return as_read(point.payload or {})
+    return as_read(point.payload) if point.payload else {}
 
 
-def stored_point(record: edge.Record, *, schema: CollectionSchema) -> StoredPoint:
-    """A point as it was found."""
-    return StoredPoint(id=str(record.id), payload=payload_of(record), vector=vector_of(record.vector, schema=schema))
+def retrieved(
+    shard: edge.EdgeShard,
+    ids: Sequence[str],
+    *,
+    fields: Sequence[str] | None,
+    vectors: bool,
+    terms: Sequence[int],
+    schema: CollectionSchema,
+) -> list[StoredPoint]:
+    """The points of these ids that exist."""
+    wanted = [*[schema.vector_name] * vectors, *[WORDS] * bool(terms)]
+    records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), wanted or False)
+    return [stored_point(record, schema=schema, terms=terms) for record in records]
+
+
+def stored_point(record: edge.Record, *, schema: CollectionSchema, terms: Sequence[int] = ()) -> StoredPoint:
+    """A point as it was found, with those of the terms that its words hold."""
+    held: Any = (record.vector or {}).get(WORDS) if terms else None  # type: ignore[union-attr]  # by name, as asked
+    return StoredPoint(
+        id=str(record.id),
+        payload=payload_of(record),
+        vector=vector_of(record.vector, schema=schema),
+        terms=() if held is None else held_terms(held.indices, terms),
+    )
 
 
 def vector_of(stored: Any, *, schema: CollectionSchema) -> Vector | None:

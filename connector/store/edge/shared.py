@@ -142,10 +142,15 @@ class SharedEngine(FolderEngine):
         self._call("delete", list(ids))
 
     def retrieve(
-        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+        self,
+        ids: Sequence[str],
+        *,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+        terms: Sequence[int] = (),
     ) -> list[StoredPoint]:
         """The points of these ids that exist."""
-        return self._call("retrieve", list(ids), fields=fields, vectors=vectors)  # type: ignore[no-any-return]
+        return self._call("retrieve", list(ids), fields=fields, vectors=vectors, terms=terms)  # type: ignore[no-any-return]
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""

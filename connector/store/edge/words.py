@@ -6,9 +6,10 @@ from typing import Any
 import qdrant_edge as edge
 
 from connector.records import Hit, Point
+from connector.store.edge.config import add_indexes
 from connector.store.edge.requests import among_nearest, edge_condition, hits_of, nearest_request
 from connector.store.engine import NearestQuery, WordsQuery
-from connector.store.points import TEXTS, as_stored, check_query_vectors, sent_id
+from connector.store.points import TEXTS, as_stored, check_query_vectors, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.words import WORDS, Wording, asked_words, no_words
 from connector.words.index import WordVector
@@ -64,14 +65,14 @@ def _words_request(query: WordsQuery, *, schema: CollectionSchema) -> edge.Query
         limit=query.limit,
         offset=query.offset,
         query=edge.Query.Nearest(_sparse(words), WORDS),
-        with_payload=True,
+        with_payload=payload_selector(query.fields),
         with_vector=False,
         filter=edge_condition(query.where, schema=schema),
     )
 
 
-def add_words(shard: edge.EdgeShard) -> None:
-    """Give a shard the sparse vector, empty; harmless where it is there."""
+def add_words(shard: edge.EdgeShard, schema: CollectionSchema) -> None:
+    """Give a shard the sparse vector, empty, and the indexes of a schema with words; harmless where they are there."""
     try:
         shard.count(edge.CountRequest(exact=False, filter=edge.Filter(must=[edge.HasVectorCondition(WORDS)])))
         probe = edge.Query.Nearest(edge.SparseVector([0], [1.0]), WORDS)
@@ -82,6 +83,8 @@ def add_words(shard: edge.EdgeShard) -> None:
         shard.update(
             edge.UpdateOperation.create_sparse_vector(WORDS, edge.Modifier.Idf, edge.VectorStorageDatatype.Float16)
         )
+    add_indexes(shard, schema)
+    shard.flush()
 
 
 def index_words(shard: edge.EdgeShard, ids: Sequence[str], *, wording: Wording) -> int:

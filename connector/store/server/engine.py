@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 from qdrant_client import QdrantClient, models
 
@@ -36,9 +36,9 @@ from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
 from connector.store.server.optimize import build_graph
-from connector.store.server.points import batches, meant, request, stored, struct, words_request
+from connector.store.server.points import batches, meant, reading, request, stored, struct, words_request
 from connector.store.server.words import index_words, set_words
-from connector.store.words import no_words, wording_of
+from connector.store.words import WORDS, no_words, wording_of
 
 log = logging.getLogger(__name__)
 
@@ -149,15 +149,22 @@ class ServerEngine:
             self._delete(models.PointIdsList(points=[*map(sent_id, batch)]), doing=f"deleting {len(batch)} points")
 
     def retrieve(
-        self, ids: Sequence[str], *, fields: Sequence[str] | None = None, vectors: bool = False
+        self,
+        ids: Sequence[str],
+        *,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+        terms: Sequence[int] = (),
     ) -> list[StoredPoint]:
-        """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it)."""
+        """The points of these ids that exist."""
         check_ids(ids)
         name = self._known_schema().vector_name
+        wanted = [*[name] * vectors, *[WORDS] * bool(terms)]
         found: list[StoredPoint] = []
         for batch in batches(ids):
-            records = self._retrieve(batch, fields=fields, vectors=[name] if vectors else False)
-            found.extend(stored(record, vector_name=name) for record in records)
+            read = reading(self._collection, batch, fields=fields, vectors=wanted)
+            records = self._call(read, doing=f"reading {len(batch)} points")
+            found.extend(stored(record, vector_name=name, terms=terms) for record in records)
         return found
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
@@ -366,16 +373,6 @@ class ServerEngine:
 
     def _delete(self, selector: models.PointIdsList, *, doing: str) -> None:
         self._call(lambda client: client.delete(self._collection, selector, wait=True), doing=doing)
-
-    def _retrieve(
-        self, ids: Sequence[str], *, fields: Sequence[str] | None, vectors: list[str] | Literal[False]
-    ) -> list[models.Record]:
-        return self._call(
-            lambda client: client.retrieve(
-                self._collection, [*map(sent_id, ids)], with_payload=payload_selector(fields), with_vectors=vectors
-            ),
-            doing=f"reading {len(ids)} points",
-        )
 
     def _upsert(self, points: Sequence[Point], *, schema: CollectionSchema) -> None:
         """Write points in one request, or in smaller ones where the server takes none of this size."""

@@ -1,19 +1,19 @@
 """Points and queries on their way to a Qdrant server and back, in qdrant-client's models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
-from connector.store.points import as_read, as_stored, sent_id
+from connector.store.points import as_read, as_stored, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.texts import as_derived
-from connector.store.words import WORDS, Wording, asked_words
+from connector.store.words import WORDS, Wording, asked_words, held_terms
 from connector.words.index import WordVector
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def words_request(query: WordsQuery, *, schema: CollectionSchema) -> models.Quer
         filter=meant(query.where, schema=schema),
         limit=query.limit,
         offset=query.offset or None,
-        with_payload=True,
+        with_payload=payload_selector(query.fields),
     )
 
 
@@ -86,13 +86,23 @@ def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> m
             quantization=RESCORED,
             acorn=ACORN if detours else None,
         ),
-        with_payload=True,
+        with_payload=payload_selector(query.fields),
     )
 
 
-def stored(record: models.Record, *, vector_name: str) -> StoredPoint:
-    """A point as the server gives it back."""
+def reading(
+    collection: str, ids: Sequence[str], *, fields: Sequence[str] | None, vectors: Sequence[str]
+) -> Callable[[QdrantClient], list[models.Record]]:
+    """The call that reads points by their ids."""
+    return lambda client: client.retrieve(
+        collection, [*map(sent_id, ids)], with_payload=payload_selector(fields), with_vectors=[*vectors] or False
+    )
+
+
+def stored(record: models.Record, *, vector_name: str, terms: Sequence[int] = ()) -> StoredPoint:
+    """A point as the server gives it back, with those of the terms that its words hold."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
-    values = vectors.get(vector_name)
+    values, words = vectors.get(vector_name), vectors.get(WORDS)
+    held = held_terms(words.indices, terms) if isinstance(words, models.SparseVector) else ()
     vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
-    return StoredPoint(id=str(record.id), payload=as_read(record.payload or {}), vector=vector)
+    return StoredPoint(id=str(record.id), payload=as_read(record.payload or {}), vector=vector, terms=held)

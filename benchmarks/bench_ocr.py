@@ -1,17 +1,17 @@
 """Reading text in images, on the set that ``benchmarks.written`` draws: what is read, what is found by it, how long.
 
-    python -m benchmarks.bench_ocr FOLDER [COUNT [MINUTES]]
+    python -m benchmarks.bench_ocr FOLDER [--count 1000] [--seed 21] [--minutes 60]
 
-FOLDER takes the images and the texts, so that a run that broke off goes on; all scripts come on alike, and after
-MINUTES the results are those of the images that were read. Latin, Han, Kana and codes are read by rapidocr's own model;
-the other scripts by Tesseract, with English and the script's languages, behind it. The texts go into a collection as
-``ocr_text``, and each word is asked for there, among the words of all others.
+FOLDER takes the images and the texts, so that a run that broke off goes on; all scripts come on alike, and after so
+many minutes the results are those of the images that were read. Latin, Han, Kana and codes are read by rapidocr's own
+model; the other scripts by Tesseract, with English and the script's languages, behind it. The texts go into a
+collection as ``ocr_text``, and each word is asked for there, among the words of all others.
 """
 
+import argparse
 import json
 import math
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import write
-from benchmarks.written import COUNT, LANGUAGES, Written, plan
+from benchmarks.written import LANGUAGES, Written, plan
 from benchmarks.written import write as write_set
 from connector.ocr_settings import OcrSettings
 from connector.process import usable_cores
@@ -133,12 +133,16 @@ def _count(row: dict[str, int], engine: Engine, text: str, what: Written) -> Non
 
 def main() -> None:
     """Run it, and write the results."""
-    folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else COUNT
-    minutes = float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
-    made = plan(count)
-    if not (folder / "captions.jsonl").exists():
-        write_set(folder, count)
-    read = texts(folder, made, seconds=60 * minutes)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=21, help="20 is the set that the reader was set by")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    given = parser.parse_args()
+    made = plan(given.count, seed=given.seed)
+    if not (given.folder / "captions.jsonl").exists():
+        write_set(given.folder, given.count, seed=given.seed)
+    read = texts(given.folder, made, seconds=60 * given.minutes)
     made = [each for each in made if each.image in read]
     settings = Settings.load({"model.space": "mini"})
     with open_scratch(settings.qdrant, collection="bench-ocr") as engine:
@@ -153,7 +157,8 @@ def main() -> None:
     others = [read[each.image]["document"] for each in made if each.kind not in PAGES]
     plain = [read[each.image]["outcome"] for each in made if each.kind == "plain"]
     results = {
-        "drawn": count,
+        "drawn": given.count,
+        "seed": given.seed,
         "images": len(made),
         "by_script": words,
         "without_text": {"images": len(plain), "nothing_read": plain.count("no_text")},

@@ -129,7 +129,7 @@ def _asks(search: ImageSearch) -> dict[str, Callable[[str], object]]:
         "visual": partial(search.text, mode="visual"),
         "words": partial(search.text, mode="words"),
         "hybrid, relevant": partial(search.text, mode="hybrid", relevant=True),
-        "hybrid, relevant, sorted": partial(search.text, mode="hybrid", relevant=True, order_by="taken_at"),
+        "hybrid, relevant, sorted": partial(search.text, mode="hybrid", relevant=True, order_by="-taken_at"),
         "text tower": lambda text: search.embed_texts([f"{text}."]),
         "sorted_page": lambda _: search.page(order_by="-taken_at", limit=10),
     }

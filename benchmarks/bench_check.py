@@ -27,13 +27,13 @@ from connector.records import Payload, Point, id_of
 from connector.run_status import RunStatus
 from connector.settings import Settings
 from connector.store.open import open_engine
-from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.schema import Fingerprint, schema_for
 from workers.run.check import check
 from workers.run.shards import Manifest, RunFolder
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "file:///album"
-SCHEMA = CollectionSchema(Fingerprint("mini", dims=128, image_size=64))
+SCHEMA = schema_for(Fingerprint("mini", dims=128, image_size=64), Settings())
 UPSERT = 1_000
 
 
@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--note", help="what else ran on the machine")
     parser.add_argument("--keep", type=Path, help="a folder for the collection; one that is there is taken as it is")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as scratch:
@@ -56,6 +57,7 @@ def main() -> None:
     results = {
         "points": given.points,
         "load": load,
+        **({} if given.note is None else {"note": given.note}),
         **{name: spread([each[name] for each in ran]) for name in ran[0]},
         "program_s": spread(inside),
     }

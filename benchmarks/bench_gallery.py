@@ -5,8 +5,8 @@
 Points have structured vectors (benchmarks/structured.py) in space mini and the bundled images' files, with dates over
 ten years. A script in the page scrolls by ``--step`` pixels in every frame and notes each frame's length; nodes and
 memory are read from Chromium after a collection of garbage, before and after. ``blank_frames`` are those in which no
-tile lay in the middle of the window, ``gaps`` places without a tile in the rows at the end, ``leap_ms`` the time from
-opening a month in the middle of the collection to its images.
+tile lay in the middle of the window, ``gaps`` places without a tile in the rows at the end. ``leap_ms`` are the times
+from opening a month of the timeline to its images, ``page_ms`` those of all requests for a page of images.
 """
 
 import argparse
@@ -25,20 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.record import write
+from benchmarks.record import spread, write
 from benchmarks.structured import structured_blocks
 from connector.records import Payload, Point
 from connector.settings import Settings
 from connector.store.open import open_engine
-from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.schema import Fingerprint, schema_for
 from tests.connector.service.conftest import address_in, ready
 from workers.demo import tour
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = CollectionSchema(Fingerprint("mini", dims=128, image_size=64))
+SCHEMA = schema_for(Fingerprint("mini", dims=128, image_size=64), Settings())
 NEWEST = datetime(2025, 6, 1, tzinfo=UTC)
 DAYS = 3650
 UPSERT = 1_000
@@ -69,8 +70,9 @@ SCROLL = """async ([seconds, step]) => {
         over_50_ms: frames.filter((one) => one > 50).length,
     };
 }"""
-LAST_PAGE = """() => Math.max(...performance.getEntriesByType("resource")
-    .filter((one) => one.name.includes("v1/images")).map((one) => one.responseEnd))"""
+PAGES = """() => performance.getEntriesByType("resource").filter((one) => one.name.includes("v1/images"))
+    .map((one) => [one.duration, one.responseEnd])"""
+MONTHS = ("2024-11", "2022-02", "2020-06", "2018-09", "2016-01")
 
 
 def main() -> None:
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--step", type=int, default=400, help="pixels scrolled in every frame")
     parser.add_argument("--size", default="1440x900", help="the window, in pixels")
+    parser.add_argument("--note", help="what else ran on the machine")
     parser.add_argument("--keep", type=Path, help="a folder for the collection; one that is there is taken as it is")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="polyglance-bench-") as scratch:
@@ -89,7 +92,8 @@ def main() -> None:
         load = os.getloadavg()[0]
         with served(folder) as address:
             found = measured(address, seconds=given.seconds, step=given.step, size=given.size)
-    results = {"points": given.points, "size": given.size, "pixels_a_frame": given.step, "load": load, **found}
+    noted = {} if given.note is None else {"note": given.note}
+    results = {"points": given.points, "size": given.size, "pixels_a_frame": given.step, "load": load, **noted, **found}
     print(json.dumps(results, indent=1))
     print(write(f"gallery-{given.points}-{given.size}", results))
 
@@ -164,18 +168,26 @@ def measured(address: str, *, seconds: float, step: int, size: str) -> dict[str,
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": height})
+        page.add_init_script("performance.setResourceTimingBufferSize(100_000)")
         page.goto(address)
         page.locator("#wall .card .image").first.wait_for(timeout=60_000)
         page.wait_for_load_state("networkidle")
         before = footprint(page)
         halves = [page.evaluate(SCROLL, [seconds / 2, step]) for _ in range(2)]
         after = footprint(page)
-        page.goto(address + "?month=2020-06")
-        page.locator("#wall .card .image").first.wait_for()
-        leap = page.evaluate(LAST_PAGE)
+        pages, leaps = page.evaluate(PAGES), []
+        for month in MONTHS:
+            page.goto(f"{address}?month={month}")
+            page.locator("#wall .card .image").first.wait_for()
+            leapt = page.evaluate(PAGES)
+            pages += leapt
+            leaps.append(max(end for _, end in leapt))
         browser.close()
+    p50, p95 = np.percentile([taken for taken, _ in pages], [50, 95])
+    page_ms = {"n": len(pages), "p50": round(p50, 1), "p95": round(p95, 1), "max": round(max(pages)[0], 1)}
     count = httpx.get(f"{address}/v1/count").json()["count"]
-    return {"images": count, "before": before, "scrolled": halves, "after": after, "leap_ms": round(leap)}
+    moves = {"leap_ms": spread(leaps), "page_ms": page_ms}
+    return {"images": count, "before": before, "scrolled": halves, "after": after, **moves}
 
 
 def footprint(page: Page) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 
 Prints one JSON object and writes ``benchmarks/results/hosting.json``. ``alone`` and ``beside`` are milliseconds of
 a question to the collection that a second process hosts, while it does nothing and while a third one writes batches of
-256 points as fast as it can; ``local`` is the same question in the process that has the collection open. ``add`` is
+256 points with their words as fast as it can: in ``ROUNDS`` turns, so that both meet the same machine; ``ratio`` is
+that of their p95. ``local`` is the same question in the process that has the collection open. ``add`` is
 milliseconds of ``Collection.add`` of one image, warm. ``fresh`` is seconds from closing a file in a watched folder to
 finding it by its own vector, in space mini, where the collection has as many points besides.
 """
@@ -12,6 +13,7 @@ finding it by its own vector, in space mini, where the collection has as many po
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,11 +33,12 @@ from connector.records import Point
 from connector.settings import QdrantSettings, Settings
 from connector.store.engine import NearestQuery
 from connector.store.open import open_engine
-from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.schema import Fingerprint, schema_for
 
-SCHEMA = CollectionSchema(Fingerprint("clip-vit-b-32", dims=512, image_size=224))
+SCHEMA = schema_for(Fingerprint("clip-vit-b-32", dims=512, image_size=224), Settings())
 ROOT = Path(__file__).parents[1]
 BATCH = 256
+ROUNDS = 5
 
 
 def main() -> None:
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--files", type=int, default=30)
+    parser.add_argument("--note", help="what else ran on the machine")
     parser.add_argument("--as", dest="role", choices=("host", "writer"))
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
@@ -54,6 +58,7 @@ def main() -> None:
         found = {
             "points": given.points,
             "load": os.getloadavg()[0],
+            **({} if given.note is None else {"note": given.note}),
             **questions(Path(folder) / "q", points=given.points, seconds=given.seconds),
             **fresh(Path(folder) / "w", files=given.files, points=given.points),
         }
@@ -86,14 +91,21 @@ def questions(folder: Path, *, points: int, seconds: float) -> dict[str, Any]:
             engine.upsert([Point(str(uuid.uuid4()), vector, _payload(n)) for n, vector in enumerate(some)])
         engine.optimize()
         asked = iter(np.tile(vectors[:500], (1_000, 1)))
-        found["local_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / 4)
+        found["local_ms"] = _spread(_taken(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / 4))
     with other("host", folder), closing(open_engine(settings, collection="images")) as engine:
-        found["alone_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / 2)
-        before = engine.count()
-        with other("writer", folder):
-            began = time.perf_counter()
-            found["beside_ms"] = _milliseconds(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds)
-            found["written_per_s"] = round((engine.count() - before) / (time.perf_counter() - began))
+        alone, beside, before, wrote_s = [], [], engine.count(), 0.0
+        writer = other("writer", folder)
+        with writer:
+            for _ in range(ROUNDS):
+                writer.pause()
+                alone += _taken(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / ROUNDS)
+                writer.go_on()
+                began = time.perf_counter()
+                beside += _taken(lambda: engine.query([NearestQuery(next(asked))]), seconds=seconds / ROUNDS)
+                wrote_s += time.perf_counter() - began
+            found["written_per_s"] = round((engine.count() - before) / wrote_s)
+    found["alone_ms"], found["beside_ms"] = _spread(alone), _spread(beside)
+    found["ratio"] = round(found["beside_ms"]["p95"] / found["alone_ms"]["p95"], 2)
     return found
 
 
@@ -157,13 +169,30 @@ class Other:
         if self._process.stdout.readline() != b"ready\n":
             raise StoreError("the other process did not begin")
 
+    def pause(self) -> None:
+        """Stop it, and let its call under way come to its end."""
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
 
 
 def _payload(number: int) -> dict[str, Any]:
-    return {"uri": f"file:///photos/{number}.jpg", "folder": f"{number % 50}", "format": "jpeg", "width": number % 4000}
+    return {
+        "uri": f"file:///photos/{number}.jpg",
+        "folder": f"{number % 50}",
+        "filename": f"IMG_{number}.jpg",
+        "tags": ["beach", "snow", "city", "dog"][: number % 4],
+        "description": f"a description with a few words, such as a person writes one, of image {number}",
+        "format": "jpeg",
+        "width": number % 4000,
+    }
 
 
 def _noise(random: np.random.Generator) -> Any:
@@ -176,12 +205,13 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _milliseconds(call: Callable[[], object], *, seconds: float) -> dict[str, float]:
+def _taken(call: Callable[[], object], *, seconds: float) -> list[float]:
+    """Milliseconds of each call, one after the other for so long."""
     until = time.perf_counter() + seconds
     taken = []
     while time.perf_counter() < until:
         taken.append(_timed(call) * 1e3)
-    return _spread(taken)
+    return taken
 
 
 def _spread(taken: list[float]) -> dict[str, float]:

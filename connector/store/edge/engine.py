@@ -55,8 +55,8 @@ log = logging.getLogger(__name__)
 COPIED = 1024**3
 """Bytes of the largest collection that is copied to be sealed, some 200,000 images: everybody waits meanwhile."""
 
-TURN = 64
-"""Points written at a time, some milliseconds: then whoever asks meanwhile has its turn."""
+TURN = 8
+"""Points written at a time, a millisecond or two: then whoever asks meanwhile has its turn."""
 
 
 class EngineClosed(StoreRefused):

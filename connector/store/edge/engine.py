@@ -110,8 +110,8 @@ class EmbeddedEngine(FolderEngine):
             private_folder(self._folder.path)
             self._folder.acquire()
             self._folder.require_room()
-            self._folder.make(schema)
-            self._opened()
+            self._shard = self._folder.make(schema)
+            self._schema, self._wording, self._sealed_size = schema, wording_of(schema), self._folder.size()
 
     def info(self) -> CollectionInfo:
         """Schema and size. Raises CollectionMissing."""

@@ -1,13 +1,14 @@
 """One collection of the embedded engine on disk: ``<path>/<collection>/``.
 
-    collection.json     the schema (CollectionSchema.to_json), written by rename
-    shard/              the Edge shard, moved here complete, with every index: it exists whole or not at all
+    collection.json     the schema (CollectionSchema.to_json), written by rename, last of all
+    shard/              the Edge shard
+    shard.made          while the shard is made: without a schema it is half a shard
     shard.next, .old    while the search graph is built: the copy it is built in, and what that copy has replaced
     shard/sums.json     the check sums of its files, while it is closed (``sums``)
     sealed              how many points were sealed since the search graph was last built
     lock, lock.pid      held while an engine has the collection open, and by whom
 
-The collection exists once both ``collection.json`` and ``shard/`` do; whatever a crash left before that is made anew.
+The collection exists once both ``collection.json`` and ``shard/`` do; what a crash left before that is made anew.
 Edge opens every file to write. So of a collection that may not be written, as on a read-only disk, a copy is opened,
 which is kept in the user's cache for the next time.
 """
@@ -50,6 +51,7 @@ class CollectionFolder:
         self.collection = collection
         self.path = self.root / collection
         self.shard_path = self.path / "shard"
+        self._making = self.path / "shard.made"
         self._schema_path = self.path / "collection.json"
         self._lock = FileLock(self.path / "lock", timeout=0, thread_local=False)  # the engine's, whichever thread calls
         self._read_only = False
@@ -167,18 +169,24 @@ class CollectionFolder:
         draft.replace(self._schema_path)
         _sync_folder(self.path)
 
-    def make(self, schema: CollectionSchema) -> None:
-        """Create the empty collection: the shard is built beside its place and moved there last."""
+    def make(self, schema: CollectionSchema) -> edge.EdgeShard:
+        """Create the empty collection, open: to open it anew would take as long, and five times the room."""
         self._clear_leftovers()
-        draft = self.path / "shard.new"
-        shard = edge.EdgeShard.create(str(draft), shard_config(schema))
+        self._making.touch()
+        _sync_folder(self.path)
+        shard = edge.EdgeShard.create(str(self.shard_path), shard_config(schema))
         try:
             add_indexes(shard, schema)
             shard.flush()
-        finally:
+            self.write_schema(schema)
+        except BaseException:
             shard.close()
-        self.write_schema(schema)
-        draft.rename(self.shard_path)
+            raise
+        self._made()
+        return shard
+
+    def _made(self) -> None:
+        self._making.unlink()
         _sync_folder(self.path)
 
     def _open_copy(self, *, on_read_only_disk: bool) -> None:
@@ -192,7 +200,8 @@ class CollectionFolder:
 
     def _clear_leftovers(self) -> None:
         """Remove what an interrupted creation left. Raises StoreRefused for a shard that holds points all the same."""
-        shutil.rmtree(self.path / "shard.new", ignore_errors=True)
+        if self._making.exists():
+            shutil.rmtree(self.shard_path, ignore_errors=True)
         if not self.shard_path.exists():
             return
         shard = edge.EdgeShard.load(str(self.shard_path), None)
@@ -254,6 +263,8 @@ class CollectionFolder:
 
     def _recover(self) -> None:
         """Finish or undo what a crash interrupted."""
+        if self._making.exists() and not self._read_only:
+            self._made()
         if not self.shard_path.is_dir() and self._replaced_path.is_dir():
             self._replaced_path.rename(self.shard_path)
         for left in (self._replaced_path, self.path / "shard.next"):

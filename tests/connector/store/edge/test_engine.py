@@ -217,14 +217,18 @@ def test_a_crash_during_creation_is_healed_by_creating_again(data: Path, engine:
     whole = data / "images"
     states = {
         "only the folder": [],
-        "a draft of the shard": ["shard.new"],
-        "draft and schema": ["shard.new", "collection.json"],
+        "nothing of a shard": ["shard.made"],
+        "half a shard": ["shard.made", "shard/segments", "shard/edge_config.json"],
+        "a whole shard": ["shard.made", "shard"],
+        "half a schema beside it": ["shard.made", "shard", "collection.json.new"],
         "only the schema": ["collection.json"],
         "half a schema": ["collection.json.new"],
         "a shard without its schema": ["shard"],
     }
     sources = {
-        "shard.new": whole / "shard" / "segments",
+        "shard.made": whole / "lock",
+        "shard/segments": whole / "shard" / "segments",
+        "shard/edge_config.json": whole / "lock",
         "shard": whole / "shard",
         "collection.json": whole / "collection.json",
         "collection.json.new": whole / "lock",
@@ -234,7 +238,7 @@ def test_a_crash_during_creation_is_healed_by_creating_again(data: Path, engine:
         broken.mkdir()
         for name in left:
             copy = shutil.copytree if sources[name].is_dir() else shutil.copy
-            copy(sources[name], broken / name)
+            copy(sources[name], broken / name)  # copytree makes the folders above as well
         healed = EmbeddedEngine.open(data, collection=broken.name)
         with pytest.raises(CollectionMissing):
             healed.count()
@@ -243,6 +247,17 @@ def test_a_crash_during_creation_is_healed_by_creating_again(data: Path, engine:
         assert healed.count() == 3, state
         assert sorted(path.name for path in broken.iterdir()) == ["collection.json", "lock", "lock.pid", "shard"]
         healed.close()
+
+
+def test_a_crash_in_the_last_moment_of_creation_leaves_a_collection(data: Path, engine: EmbeddedEngine) -> None:
+    engine.close()
+    being_made = data / "images" / "shard.made"
+    being_made.touch()
+
+    whole = EmbeddedEngine.open(data, collection="images")
+    assert whole.count() == 0
+    assert not being_made.exists(), "or points would go with it, should the schema be lost"
+    whole.close()
 
 
 def test_a_shard_that_holds_points_is_not_thrown_away_for_want_of_its_schema(
@@ -295,7 +310,7 @@ def test_a_disk_that_fills_up_stops_the_writer_and_harms_nothing(tmp_path: Path)
     """Edge writes through memory maps: without the reserve, the process dies of SIGBUS."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = RESERVE + 330 * 1024 * 1024  # an empty collection takes 256 MiB of a tmpfs
+    size = RESERVE + 330 * 1024 * 1024  # a small collection takes 298 MiB of a tmpfs
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], capture_output=True, check=False
     )

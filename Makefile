@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# Neighbours stay in one process, which makes what they share once; whoever is done takes from whoever has most left.
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+
 # PyTorch publishes its CPU build in an index of its own; on PyPI, Linux gets the CUDA build, with gigabytes of NVIDIA's
 # libraries. So without an NVIDIA GPU that index is tried first. make TORCH_INDEX=URL takes another, TORCH_INDEX= pip's own.
 TORCH_INDEX ?= $(shell nvidia-smi >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
@@ -20,10 +23,10 @@ demo: setup ## ingest the bundled images, ask in a dozen languages, write polygl
 	$(BIN)/polyglance demo
 
 test: lint browser promtool exiftool fonts ## lint, types and every quick test (under 10 minutes)
-	$(BIN)/pytest -n logical --maxprocesses 4 -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 test-all: lint browser promtool exiftool fonts openapi ## everything, the slow tests too
-	$(BIN)/pytest -n logical --maxprocesses 4
+	$(BIN)/pytest $(PARALLEL)
 
 bare: setup ## build the wheel, install it without extras, run every command there
 	$(BIN)/python -m tests.bare_install

@@ -16,6 +16,7 @@ import pytest
 from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import Settings
+from connector.store.edge.holes import copy_data
 from tests.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def copied(noto: Settings) -> Iterator[Settings]:
     """Settings of a copy of a collection: the embedded engine's data is open in one place at a time."""
     with scratch_folder() as folder:
         copy = folder / "data"
-        shutil.copytree(noto.qdrant.path, copy)
+        shutil.copytree(noto.qdrant.path, copy, copy_function=copy_data)
         yield noto.model_copy(update={"qdrant": noto.qdrant.model_copy(update={"path": copy})})
 
 

@@ -356,6 +356,5 @@ def test_a_body_that_comes_without_a_key_is_answered_before_it_is_sent(noto: Set
                 pass
 
 
-def test_huge_headers_are_refused(noto: Settings) -> None:
-    with copied(noto) as settings, serving(settings) as url:
-        assert httpx.get(f"{url}/healthz", headers={"X": "x" * 100_000}, timeout=60).status_code == 400
+def test_huge_headers_are_refused(service: str) -> None:
+    assert httpx.get(f"{service}/healthz", headers={"X": "x" * 100_000}, timeout=60).status_code == 400

@@ -6,6 +6,8 @@ INSTALLED := .venv/.installed
 
 # Neighbours stay in one process, which makes what they share once; whoever is done takes from whoever has most left.
 PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+# There are more threads than cores: those that wait for one another would keep the cores from those they wait for.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # PyTorch publishes its CPU build in an index of its own; on PyPI, Linux gets the CUDA build, with gigabytes of NVIDIA's
 # libraries. So without an NVIDIA GPU that index is tried first. make TORCH_INDEX=URL takes another, TORCH_INDEX= pip's own.

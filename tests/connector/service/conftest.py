@@ -33,6 +33,7 @@ def serving(noto: Settings, **settings: str) -> Iterator[str]:
         "PYTHONPATH": str(ROOT),
         "POLYGLANCE_QDRANT__PATH": str(noto.qdrant.path),
         "POLYGLANCE_SERVE__THUMBNAIL_FOLDER": str(noto.qdrant.path.parent / "thumbnails"),
+        "POLYGLANCE_SERVE__TIMEOUT_S": "240",  # a busy machine loads a tower for longer than a caller likes to wait
         **{f"POLYGLANCE_SERVE__{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "polyglance", "serve", "--space", "mini", "--port", "0"]
@@ -58,7 +59,7 @@ def address_in(log: Path) -> str:
 @retry(retry=retry_if_result(lambda status: status != 200), stop=stop_after_delay(150), wait=wait_fixed(0.1))
 def ready(url: str) -> int:
     try:
-        return httpx.get(f"{url}/readyz", timeout=60).status_code
+        return httpx.get(f"{url}/readyz", timeout=240).status_code
     except httpx.ConnectError:  # of several processes none listens before it is warm
         return 0
 

@@ -309,10 +309,10 @@ def test_slow_headers_end_and_more_than_may_be_half_open_push_out_the_oldest(not
         lines = [socket.create_connection(address, timeout=30) for _ in range(6)]
         for line in lines:
             line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
-        assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/healthz", timeout=240).status_code == 200
         for line in lines:
             assert _ended(line)
-        assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/healthz", timeout=240).status_code == 200
 
 
 def test_a_caller_that_takes_nothing_of_its_answer_is_cut_off() -> None:
@@ -322,7 +322,7 @@ def test_a_caller_that_takes_nothing_of_its_answer_is_cut_off() -> None:
         settings = Settings.load({"model.space": "mini", "ingest.workers": 0, "qdrant.path": folder / "data"})
         ingest([str(photo)], settings=settings, recreate=False, show=quiet, wait=quiet)
         with serving(settings, stall_timeout_s="1") as url:
-            hit = httpx.post(f"{url}/v1/search", json={"text": "a"}, timeout=60).json()["hits"][0]
+            hit = httpx.post(f"{url}/v1/search", json={"text": "a"}, timeout=240).json()["hits"][0]
             with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as line:
                 line.sendall(f"GET /images/{hit['id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 assert _noted(url, "/images/{point_id}")
@@ -332,7 +332,7 @@ def test_a_caller_that_takes_nothing_of_its_answer_is_cut_off() -> None:
 @retry(retry=retry_if_result(operator.not_), stop=stop_after_delay(60), wait=wait_fixed(0.1))
 def _noted(url: str, route: str) -> bool:
     """Whether the service has done with a request of this route."""
-    return f'polyglance_requests_total{{method="GET",route="{route}"' in httpx.get(f"{url}/metrics", timeout=60).text
+    return f'polyglance_requests_total{{method="GET",route="{route}"' in httpx.get(f"{url}/metrics", timeout=240).text
 
 
 def _ended(line: socket.socket) -> bool:
@@ -357,4 +357,4 @@ def test_a_body_that_comes_without_a_key_is_answered_before_it_is_sent(noto: Set
 
 
 def test_huge_headers_are_refused(service: str) -> None:
-    assert httpx.get(f"{service}/healthz", headers={"X": "x" * 100_000}, timeout=60).status_code == 400
+    assert httpx.get(f"{service}/healthz", headers={"X": "x" * 100_000}, timeout=240).status_code == 400

@@ -69,13 +69,13 @@ def tiles(page: Page) -> "list[str]":
 
 def images(url: str, **asked: str | int) -> "list[str]":
     """The ids of the collection's images, as the service lists them."""
-    answer = httpx.get(f"{url}/v1/images", params=asked, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+    answer = httpx.get(f"{url}/v1/images", params=asked, headers={"Authorization": f"Bearer {KEY}"}, timeout=240)
     return [each["id"] for each in answer.json()["images"]]
 
 
 def count(url: str) -> int:
     """How many images there are."""
-    answer: int = httpx.get(f"{url}/v1/count", headers={"Authorization": f"Bearer {KEY}"}, timeout=60).json()["count"]
+    answer: int = httpx.get(f"{url}/v1/count", headers={"Authorization": f"Bearer {KEY}"}, timeout=240).json()["count"]
     return answer
 
 

@@ -72,8 +72,8 @@ assert isinstance(wrong, ProblemAnswer) and "width" in wrong.error.message, wron
 @pytest.mark.skipif(not TOOL.is_file(), reason="openapi-python-client is not installed: make openapi")
 def test_a_generated_client_adds_lists_changes_searches_and_removes(noto: Settings, tmp_path: Path) -> None:
     key = "a-long-secret-key"
-    with copied(noto) as settings, serving(settings, api_keys=f'["{key}"]', timeout_s="240") as url:
-        document = httpx.get(f"{url}/openapi.json", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    with copied(noto) as settings, serving(settings, api_keys=f'["{key}"]') as url:
+        document = httpx.get(f"{url}/openapi.json", headers={"Authorization": f"Bearer {key}"}, timeout=240)
         (tmp_path / "openapi.json").write_text(document.text)
         (tmp_path / "config.yml").write_text(CONFIG)
         made = ["--path", "openapi.json", "--config", "config.yml", "--output-path", "images_client", "--meta", "none"]

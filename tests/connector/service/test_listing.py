@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def client(service: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service, timeout=30) as opened:
+    with httpx.Client(base_url=service, timeout=240) as opened:
         yield opened
 
 

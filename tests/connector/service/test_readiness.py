@@ -45,24 +45,24 @@ def test_it_follows_a_deleted_collection_and_a_dead_server(noto: Settings, monke
         with closing(ServerEngine.connect(settings, collection=noto.collection)) as engine:
             fill(engine, schema=schema, points=points)
             with over_a_server(noto, standin, monkeypatch) as url:
-                assert "polyglance_ready 1.0" in httpx.get(f"{url}/metrics", timeout=60).text
+                assert "polyglance_ready 1.0" in httpx.get(f"{url}/metrics", timeout=240).text
                 with closing(QdrantClient(url=standin.url, check_compatibility=False)) as client:
                     client.delete_collection(noto.collection)
                 assert becomes(url, 503)
-                assert httpx.get(f"{url}/readyz", timeout=60).json()["error"]["code"] == "collection_missing"
-                assert "polyglance_ready 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
-                assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+                assert httpx.get(f"{url}/readyz", timeout=240).json()["error"]["code"] == "collection_missing"
+                assert "polyglance_ready 0.0" in httpx.get(f"{url}/metrics", timeout=240).text
+                assert httpx.get(f"{url}/healthz", timeout=240).status_code == 200
                 fill(engine, schema=schema, points=points)
                 assert becomes(url, 200)
                 standin.process.kill()
                 assert becomes(url, 503)
-                assert httpx.get(f"{url}/readyz", timeout=60).json()["error"]["code"] == "store_unavailable"
-                assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+                assert httpx.get(f"{url}/readyz", timeout=240).json()["error"]["code"] == "store_unavailable"
+                assert httpx.get(f"{url}/healthz", timeout=240).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/collections", "/v1/facets?field=folder", "/"])
 def test_head_answers_as_get_does_without_its_body(service: str, path: str) -> None:
-    get, head = httpx.get(f"{service}{path}", timeout=30), httpx.head(f"{service}{path}", timeout=30)
+    get, head = httpx.get(f"{service}{path}", timeout=30), httpx.head(f"{service}{path}", timeout=240)
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.status_code == 200
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -71,17 +71,17 @@ def test_head_answers_as_get_does_without_its_body(service: str, path: str) -> N
 
 
 def test_head_answers_for_images_and_says_what_is_missing(service: str) -> None:
-    point = httpx.post(f"{service}/v1/search", json={"text": "a boat", "limit": 1}, timeout=30).json()["hits"][0]
+    point = httpx.post(f"{service}/v1/search", json={"text": "a boat", "limit": 1}, timeout=240).json()["hits"][0]
     for path in (f"/v1/points/{point['id']}", point["image_url"], point["thumbnail_url"]):
-        get, head = httpx.get(f"{service}{path}", timeout=30), httpx.head(f"{service}{path}", timeout=30)
+        get, head = httpx.get(f"{service}{path}", timeout=30), httpx.head(f"{service}{path}", timeout=240)
         assert (head.status_code, head.content, head.headers["content-length"]) == (
             200,
             b"",
             get.headers["content-length"],
         )
-    assert httpx.head(f"{service}/v1/points/nothing", timeout=60).status_code == 404
+    assert httpx.head(f"{service}/v1/points/nothing", timeout=240).status_code == 404
     assert (
-        httpx.head(f"{service}/v1/search", timeout=60).status_code
-        == httpx.get(f"{service}/v1/search", timeout=60).status_code
+        httpx.head(f"{service}/v1/search", timeout=240).status_code
+        == httpx.get(f"{service}/v1/search", timeout=240).status_code
         == 404
     )

@@ -29,7 +29,7 @@ SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"
 
 @pytest.fixture
 def client(service: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service, timeout=30) as opened:
+    with httpx.Client(base_url=service, timeout=240) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from workers.collection.client import Collection
 
 
 def test_what_is_written_over_http_is_there_for_others_and_half_a_request_is_nothing(noto: Settings) -> None:
-    with copied(noto) as settings, serving(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with copied(noto) as settings, serving(settings) as url, httpx.Client(base_url=url, timeout=240) as client:
         before = client.get("/v1/count").json()["count"]
         whole = client.build_request("POST", "/v1/images", files={"file": ("half.png", image(7))})
         body = whole.read()

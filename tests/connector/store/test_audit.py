@@ -193,17 +193,17 @@ def test_the_service_and_the_commands_show_them_and_the_next_ingestion_names_the
     embedded: Settings, damaged: dict[str, str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(embedded) as url:
-        asked = httpx.post(f"{url}/v1/search", json={"like": NUMBER, "limit": 1000}, timeout=60).json()
+        asked = httpx.post(f"{url}/v1/search", json={"like": NUMBER, "limit": 1000}, timeout=240).json()
         faults = {hit["id"]: hit["fault"] for hit in asked["hits"]}
         for name, point_id in damaged.items():
-            one = httpx.get(f"{url}/v1/points/{point_id}", timeout=60)
+            one = httpx.get(f"{url}/v1/points/{point_id}", timeout=240)
             assert one.status_code == 200, name
             assert (one.json()["fault"] is None) == (name == "vector"), name
-            assert httpx.get(f"{url}/images/{point_id}", timeout=60).status_code in (200, 404), name
-            assert httpx.get(f"{url}/thumbnails/{point_id}.webp", timeout=60).status_code in (200, 404), name
+            assert httpx.get(f"{url}/images/{point_id}", timeout=240).status_code in (200, 404), name
+            assert httpx.get(f"{url}/thumbnails/{point_id}.webp", timeout=240).status_code in (200, 404), name
             if point_id in faults:
                 assert faults[point_id] == one.json()["fault"], name
-        assert httpx.post(f"{url}/v1/search", json={"like": damaged["vector"]}, timeout=60).status_code == 422
+        assert httpx.post(f"{url}/v1/search", json={"like": damaged["vector"]}, timeout=240).status_code == 422
     monkeypatch.setenv("POLYGLANCE_QDRANT__PATH", str(embedded.qdrant.path))
     monkeypatch.setenv("POLYGLANCE_MODEL__SPACE", "mini")
     monkeypatch.setenv("POLYGLANCE_INGEST__WORKERS", "0")

@@ -56,7 +56,7 @@ def test_several_processes_answer_on_one_port_are_counted_together_and_end_toget
             statuses = asyncio.run(_statuses(url, times=40))
             assert statuses == [200] * 40
             name = 'polyglance_requests_total{method="POST",route="/v1/search",status="200"} 40.0'
-            assert name in httpx.get(f"{url}/metrics", timeout=60).text
+            assert name in httpx.get(f"{url}/metrics", timeout=240).text
             children = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0
@@ -90,6 +90,6 @@ def served(
 
 
 async def _statuses(url: str, *, times: int) -> list[int]:
-    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=240) as client:
         asked = [client.post("/v1/search", json={"text": f"dog {number}"}) for number in range(times)]
         return [answer.status_code for answer in await asyncio.gather(*asked)]

@@ -21,7 +21,7 @@ IMAGES = 30
 @pytest.fixture(scope="module")
 def served(noto: Settings) -> Iterator[tuple[str, Path]]:
     """A service in another process, and the folder of the files that it was sent."""
-    with copied(noto) as settings, serving(settings, timeout_s="240") as url:
+    with copied(noto) as settings, serving(settings) as url:
         with httpx.Client(base_url=url, timeout=120) as client:  # loads the image tower
             assert client.post("/v1/images", files={"file": image(900)}).status_code == 200
         yield url, settings.qdrant.path / ".uploads"

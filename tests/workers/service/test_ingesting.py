@@ -23,7 +23,7 @@ def served() -> Iterator[tuple[Desk, httpx.Client]]:
         with Collection.open(settings=settings) as collection:
             collection.add(write_images(folder, ["first.png"], first_seed=99)[0])
         roots = json.dumps([str(folder / "photos"), str(folder / "missing")])
-        with serving(settings, roots=roots) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with serving(settings, roots=roots) as url, httpx.Client(base_url=url, timeout=240) as client:
             yield Desk(client, folder, settings), client  # type: ignore[arg-type]  # a client of the real thing
 
 

@@ -296,6 +296,8 @@ def _choose_precision(
         )
     if wanted == "auto" and (found := _measured_half(model, exact=exact, space=space, device=device, weights=weights)):
         return "bfloat16", found
+    if device.type == "cpu":  # where the model was held against the reference when it was rebuilt
+        return "float32", model
     model = model.to(device)
     cosine = least_cosine(_canonical(model, space=space, device=device), exact)
     if cosine < LEAST_COSINE:

@@ -6,13 +6,15 @@ those of them that match are the answer, once there are enough (docs/decisions/0
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
 from connector.records import Hit, Payload, StoredPoint, Vector
 from connector.store.engine import NearestQuery
-from connector.store.links import ACORN_EF, ACORN_UP_TO, SCANNED, walk_of
+from connector.store.links import ACORN_EF, ACORN_UP_TO, SCANNED, WIDE_EF, walk_of
 from connector.store.points import as_read, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.words import WORDS, held_terms
@@ -22,17 +24,22 @@ if TYPE_CHECKING:
 
 CANDIDATES = 100
 """Points that are ranked again by their float16 vectors, at least: 4-bit codes alone mistake near neighbours."""
+OF_SCANNED = 40
+"""The same where all matches of a filter are scanned."""
 HNSW_EF = 256
 """Candidates in the graph: on 50,000 structured vectors recall@10 is .998, against .988 with 128, for a tenth of a
 millisecond more."""
-LEAST, WIDEST = 320, 4096
-"""Candidates among which matches are looked for."""
-SURE, RANKED, LIKELY = 2, 3, 4
+LEAST, WIDEST = 400, 4096
+"""Candidates of the graph among which matches are looked for."""
+LEAST_SCANNED = 100
+"""The same among the matches of one condition: the scan that finds them misses none."""
+SURE, RANKED, LIKELY = 1.2, 3, 2.0
 """Matches among the candidates for each point wanted: so many must be there, since they come in the order of the codes,
-which is rough; so many are ranked by their vectors; so many are planned for, of which half may be missing."""
-WALKED, IN_MEMORY, CANDIDATE, DETOURS = 4.5, 1.5, 60, 200_000
+which is rough; so many are ranked by their vectors; so many are planned for, since chance may leave fewer."""
+WALKED, IN_MEMORY, CANDIDATE, CHECKED, DETOURS = 5.0, 2.2, 64, 45, 200_000
 """What things cost, where a point found by the only condition costs 1, some 0.05 microseconds: one for which others are
-checked too, and the same where their indexes are in memory; a candidate in the graph; a walk with ACORN."""
+checked too, and the same where their indexes are in memory; a candidate found in the graph and checked; one that is
+only checked; a walk with ACORN."""
 
 _ACORN = edge.AcornSearchParams(enable=True, max_selectivity=1.0)
 _EXACT = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
@@ -41,57 +48,89 @@ RAISED = 8.0
 """What a match's score is raised by: twice the distance between any two cosines, and their third digit is left."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Points of which the nearest are looked up and checked for the filter: all, or the matches of one condition.
+
+    ``least`` candidates are looked up; finding any costs ``cost``, and each of them ``each``.
+    """
+
+    where: edge.Filter | None
+    points: int
+    least: int
+    cost: int
+    each: int
+
+    def candidates(self, wanted: int, *, share: float) -> int:
+        """How many to look up for so many matches, where this share of the pool matches."""
+        return max(self.least, math.ceil(LIKELY * wanted / max(share, 1 / WIDEST)))
+
+    def price(self, wanted: int, *, share: float) -> float:
+        """What they cost; without end where they are too many."""
+        candidates = self.candidates(wanted, share=share)
+        return self.cost + self.each * candidates if candidates <= WIDEST else math.inf
+
+    def share(self, matches: int) -> float:
+        """So many matches of its points."""
+        return matches / max(1, self.points)
+
+
 def among_nearest(query: NearestQuery, *, shard: edge.EdgeShard, schema: CollectionSchema) -> list[Hit] | None:
-    """The answer to a filtered question out of the nearest points of all; None where another way costs less.
+    """The answer to a filtered question out of the nearest points of a pool; None where another way costs less.
 
     No match beyond the candidates is nearer than one among them, whatever the filter has to do with the vectors.
     """
     if query.exact or (where := edge_condition(query.where, schema=schema)) is None:
         return None
-    wanted = query.offset + query.limit
-    matches = _estimated(shard, where)
-    otherwise = DETOURS if matches > SCANNED else _scan(query, where, shard=shard, schema=schema, matches=matches)
-    if otherwise < CANDIDATE * LEAST:
-        return None
-    share = matches / max(1, _estimated(shard, None))
+    wanted, matches = query.offset + query.limit, _estimated(shard, where)
+    every = _Pool(None, _estimated(shard, None), least=LEAST, cost=0, each=CANDIDATE)
+    rarest = _rarest(where, shard=shard, matches=matches, points=every.points)
+    otherwise: float = matches
+    if rarest is not None:
+        otherwise = rarest.points * (IN_MEMORY if _in_memory(query, schema=schema) else WALKED)
+    if matches > SCANNED:
+        otherwise = DETOURS
+    narrower = rarest is not None and rarest.where is not None and rarest.points <= SCANNED
+    pools = [every, rarest] if rarest is not None and narrower else [every]
+    pool = min(pools, key=lambda each: each.price(wanted, share=each.share(matches)))
+    share = pool.share(matches)
     for _ in range(2):
-        candidates = max(LEAST, math.ceil(LIKELY * wanted / max(share, 1 / WIDEST)))
-        if candidates > WIDEST or CANDIDATE * candidates > otherwise:
+        if pool.price(wanted, share=share) > otherwise:
             return None
-        request = _matching(query, where=where, among=candidates, limit=RANKED * wanted, name=schema.vector_name)
-        found = shard.query(request)
+        candidates = pool.candidates(wanted, share=share)
+        found = shard.query(_matching(query, where=where, pool=pool, among=candidates, name=schema.vector_name))
         if len(found) >= min(SURE * wanted, matches):
             return _hits(found[query.offset : wanted], query=query, shard=shard)
         share = len(found) / candidates
     return None
 
 
-def _matching(query: NearestQuery, *, where: edge.Filter, among: int, limit: int, name: str) -> edge.QueryRequest:
-    """The nearest that match, among so many candidates by their codes: a match's score is raised over any cosine."""
-    near = edge.Query.Nearest(query.vector.tolist(), name)
+def _rarest(where: edge.Filter, *, shard: edge.EdgeShard, matches: int, points: int) -> _Pool | None:
+    """The matches of the rarest condition of several, which a scan walks; None where there is one condition only."""
+    must = [edge.Filter(must=[each]) for each in where.must or ()]
+    if len(must) == 1 and not (where.should or where.must_not or where.min_should):
+        return None
+    counted = [(_estimated(shard, each), each) for each in must]
+    walked, rarest = min(counted, key=itemgetter(0), default=(matches if where.should else points, None))
+    return _Pool(rarest, walked, least=LEAST_SCANNED, cost=walked, each=CHECKED)
+
+
+def _in_memory(query: NearestQuery, *, schema: CollectionSchema) -> bool:
+    return query.where is not None and walk_of(query.where, schema=schema).in_memory
+
+
+def _matching(query: NearestQuery, *, where: edge.Filter, pool: _Pool, among: int, name: str) -> edge.QueryRequest:
+    """The nearest that match, among so many of a pool by their codes: a match's score is raised over any cosine."""
+    near, limit = edge.Query.Nearest(query.vector.tolist(), name), RANKED * (query.offset + query.limit)
     params = edge.SearchParams(hnsw_ef=among, quantization=_BY_CODES)
     raised = edge.Expression.Mult([edge.Expression.Constant(RAISED), edge.Expression.Condition(where)])
     matching = edge.Prefetch(
         limit=limit,
-        prefetches=[edge.Prefetch(limit=among, query=near, params=params)],
+        prefetches=[edge.Prefetch(limit=among, query=near, params=params, filter=pool.where)],
         query=edge.Formula(edge.Expression.Sum([edge.Expression.Variable("$score"), raised])),
         score_threshold=RAISED / 2,
     )
     return edge.QueryRequest(limit=limit, query=near, prefetches=[matching], params=_EXACT)
-
-
-def _scan(
-    query: NearestQuery, where: edge.Filter, *, shard: edge.EdgeShard, schema: CollectionSchema, matches: int
-) -> float:
-    """What looking at the matches one by one costs: those of the rarest condition are walked, the others checked."""
-    assert query.where is not None
-    must = list(where.must or ())
-    others = where.should or where.must_not or where.min_should
-    if len(must) == 1 and not others:
-        return matches
-    walked = [_estimated(shard, edge.Filter(must=[each])) for each in must]
-    each = IN_MEMORY if walk_of(query.where, schema=schema).in_memory else WALKED
-    return each * min(walked, default=matches if where.should else _estimated(shard, None))
 
 
 def _estimated(shard: edge.EdgeShard, where: edge.Filter | None) -> int:
@@ -128,17 +167,23 @@ def nearest_request(query: NearestQuery, *, shard: edge.EdgeShard, schema: Colle
 def _approximate(
     query: NearestQuery, *, where: edge.Filter | None, shard: edge.EdgeShard, schema: CollectionSchema
 ) -> edge.SearchParams:
-    oversampling = max(2.0, CANDIDATES / max(query.limit + query.offset, 1))
-    rescored = edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
+    rescored = _ranked_again(query, least=CANDIDATES)
     if query.where is None:
         return edge.SearchParams(hnsw_ef=HNSW_EF, quantization=rescored)
-    walk = walk_of(query.where, schema=schema)
+    walk, matches = walk_of(query.where, schema=schema), _estimated(shard, where)
+    if matches <= SCANNED:
+        return edge.SearchParams(hnsw_ef=WIDE_EF, quantization=_ranked_again(query, least=OF_SCANNED))
     if walk.linked:
         return edge.SearchParams(hnsw_ef=walk.ef(0.0), quantization=rescored)
-    share = _estimated(shard, where) / max(1, _estimated(shard, None))
+    share = matches / max(1, _estimated(shard, None))
     if share < ACORN_UP_TO:  # a few are scanned, whatever is asked for
         return edge.SearchParams(hnsw_ef=ACORN_EF, quantization=rescored, acorn=_ACORN)
     return edge.SearchParams(hnsw_ef=walk.ef(share), quantization=rescored)
+
+
+def _ranked_again(query: NearestQuery, *, least: int) -> edge.QuantizationSearchParams:
+    oversampling = max(2.0, least / max(query.limit + query.offset, 1))
+    return edge.QuantizationSearchParams(ignore=False, rescore=True, oversampling=oversampling)
 
 
 def scroll_request(

@@ -139,7 +139,7 @@ class S3Settings(Section):
     listers: int = Field(default=8, ge=1, le=64)
     """Stretches of a bucket that are listed at once."""
     checksums: Literal["verify", "twice", "ignore"] = "verify"
-    """What is read is compared with the store's sums; twice: tars' members are read twice; ignore: ETags are no MD5."""
+    """What is read is compared with the store's sums; twice: large tar members come twice; ignore: ETags are no MD5."""
     ca_file: Path | None = None
     """Certificates (PEM) of an authority of your own, to trust beside the system's; none means AWS_CA_BUNDLE's."""
     attempts: int = Field(default=5, ge=1, le=20)

@@ -33,7 +33,8 @@ class Ref:
     byte it begins at in a tar, the row in a table. ``identity`` is what the user identifies it by, in place of the URI.
     ``sidecars`` are the names of the files beside it that belong to it, percent-encoded; ``fields`` what those say that
     are read at listing time, as fields of the payload. ``signed`` says that the address is signed where it stands: the
-    ``uri`` leaves the signature out, and reading looks it up.
+    ``uri`` leaves the signature out, and reading looks it up. ``crc32`` is the sum of the bytes where
+    the listing saw them and no store tells one.
     """
 
     uri: str
@@ -50,6 +51,7 @@ class Ref:
     sidecars: Sequence[str] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     signed: bool = False
+    crc32: int | None = None
 
     def __post_init__(self) -> None:
         """A ref that was written down comes back with plain strings and lists."""

@@ -7,7 +7,9 @@ customer's, a directory bucket.
 
 import hashlib
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from connector.remote.s3_errors import BytesDiffer
@@ -29,6 +31,37 @@ def is_opaque(answer: Mapping[str, Any]) -> bool:
     """Whether the object is encrypted so that its ETag is no MD5 sum, whatever it looks like."""
     by_kms = answer.get("ServerSideEncryption") not in (None, "AES256")
     return by_kms or answer.get("SSECustomerAlgorithm") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a range, from its first byte, and the CRC32 of an earlier reading, None where there was none."""
+
+    start: int
+    stop: int
+    crc32: int | None
+
+
+class Readings:
+    """Readings of one range, of which no store tells a sum. The rule: what two readings of a part agree on is right."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._known = {part: {part.crc32} for part in parts if part.crc32 is not None}
+
+    def check(self, data: bytes) -> None:
+        """Raise BytesDiffer where a part differs from all readings so far; the next one may agree with this."""
+        new = {
+            part: found
+            for part in self._known
+            if (found := zlib.crc32(data[part.start : part.stop])) not in self._known[part]
+        }
+        for part, found in new.items():
+            self._known[part].add(found)
+        if new:
+            part = next(iter(new))
+            raise BytesDiffer(
+                f"{len(new)} of {len(self._known)} parts, first bytes {part.start} to {part.stop}, differ"
+            )
 
 
 def check_bytes(data: bytes, *, etag: str | None) -> None:

@@ -4,23 +4,22 @@ Members of one stem belong together, in whatever order: ``000.jpg 000.json 000.t
 caption (``workers.sources.sidecar_window``).
 """
 
-import io
 import itertools
 import logging
 import os
 import re
-import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from connector.errors import CannotRead, SourceError
 from connector.records import path_of
 from connector.remote.s3 import S3Store, split_uri
+from connector.remote.s3_bytes import Part
 from connector.version import Version
 from workers.records import Blob, Outcome, Ref, Reject
+from workers.sources.archive import Archive, ArchiveReader, Member
 from workers.sources.disk import uri_of
 from workers.sources.exclusions import Exclusions
 from workers.sources.file import opened, version_of
@@ -28,102 +27,6 @@ from workers.sources.passed_over import PassedOver
 from workers.sources.sidecar_window import SidecarWindow
 from workers.sources.sidecars import MAX_SIDECAR_BYTES, Sidecars, kind_of
 from workers.sources.source import is_hidden, is_image_name, readable, rejected
-
-MAX_HEADER_BYTES = 1024 * 1024
-"""What one header with its extensions may take; beyond that the archive is broken or hostile."""
-_BROKEN = (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A tar as bytes by position: ``span(start, stop)`` raises CannotRead. ``window`` bytes are fetched at a time."""
-
-    uri: str
-    object_key: str
-    size: int
-    version: Version
-    span: Callable[[int, int], bytes]
-    window: int
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file in a tar: its name as bytes, and where its content lies. A link or device is not ``regular``."""
-
-    name: bytes
-    offset: int
-    size: int
-    regular: bool
-
-
-class ArchiveReader(io.BufferedIOBase):
-    """An archive as the file object that ``tarfile`` wants, and a way to read small members on the same pass."""
-
-    def __init__(self, archive: Archive) -> None:
-        super().__init__()
-        self._archive = archive
-        self._at = 0
-        self._start = 0
-        self._held = b""
-
-    def members(self) -> Iterator[Member]:
-        """Every member but folders, in order. Raises CannotRead where the archive is broken, after what is whole."""
-        try:
-            yield from self._walk()
-        except _BROKEN as error:
-            raise CannotRead(f"no tar, or a broken one: {error}", reason="bad_archive") from error
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``. Raises CannotRead."""
-        stop = min(offset + size, self._archive.size)
-        if not self._start <= offset <= stop <= self._start + len(self._held):
-            self._start = offset
-            self._held = self._archive.span(offset, min(max(stop, offset + self._archive.window), self._archive.size))
-        return self._held[offset - self._start : stop - self._start]
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._archive.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"byte {base + offset} is before the beginning")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header claims {size} bytes")
-        if self._at >= self._archive.size:
-            return b""
-        data = self.read_at(self._at, size)
-        self._at += len(data)
-        return data
-
-    def _walk(self) -> Iterator[Member]:
-        with tarfile.open(fileobj=self, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
-            end = 0
-            while (found := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
-                if found.size < 0 or tar.offset <= end:
-                    raise tarfile.ReadError(f"the header at byte {found.offset} leads backwards")
-                end = tar.offset
-                if found.offset_data + found.size > self._archive.size:
-                    raise tarfile.ReadError(f"it ends early, within the member at byte {found.offset}")
-                if found.isdir():
-                    continue
-                name = found.name.encode("utf-8", "surrogateescape")
-                yield Member(name, found.offset_data, found.size, regular=found.isreg() and not found.issparse())
-            # tarfile takes a broken header for the end, so we look ourselves.
-            if self.read_at(tar.offset, tarfile.BLOCKSIZE).strip(b"\0"):
-                raise tarfile.ReadError(f"there is no header at byte {tar.offset}; what follows is not listed")
-
 
 log = logging.getLogger(__name__)
 
@@ -205,20 +108,28 @@ class TarSource:
         try:
             if size > self._max_bytes:
                 raise CannotRead(f"{size} bytes; limits.max_bytes is {self._max_bytes}", reason="too_large")
-            with self._open(uri, version=_container(run[0])) as archive:
+            parts = [Part(first - start, end - start, ref.crc32) for ref in run for first, end in [span_of(ref)]]
+            with self._open(uri, version=_container(run[0]), parts=parts) as archive:
                 data = archive.span(start, stop)
         except CannotRead as fault:
-            yield from (rejected(fault, ref.uri) for ref in run)
+            if fault.reason == "checksum_mismatch" and len(run) > 1:  # one that differs costs no other
+                for ref in run:
+                    yield from self._read([ref])
+            else:
+                yield from (rejected(fault, ref.uri) for ref in run)
             return
         for ref in run:
             first, end = span_of(ref)
             yield Blob(ref, data[first - start : end - start], ref.version or Version(), ref.meta, ref.fields)
 
     @contextmanager
-    def _open(self, uri: str, *, version: Version | None = None) -> Iterator[Archive]:
-        """A tar; one of exactly ``version`` if that is given. Raises CannotRead, also from within."""
+    def _open(self, uri: str, *, version: Version | None = None, parts: Sequence[Part] = ()) -> Iterator[Archive]:
+        """A tar; one of exactly ``version`` if that is given. Raises CannotRead, also from within.
+
+        On S3, ``parts`` are checked in what is read.
+        """
         if self._store is not None:
-            yield open_s3(self._store, uri, version=version)
+            yield open_s3(self._store, uri, version=version, parts=parts)
             return
         with opened(os.fsencode(path_of(uri))) as (handle, found):
             if version not in (None, version_of(found)):
@@ -260,7 +171,7 @@ class TarSource:
             if kind := self._exclusions.kind(name.removeprefix("./").lstrip("/")):
                 self._passed_over.note_kind(kind)
             elif is_image_name(name):
-                yield member, None
+                yield (member if self._store is None else reader.summed(member)), None
             elif member.regular and kind_of(member.name):
                 yield member, reader.read_at(member.offset, min(member.size, MAX_SIDECAR_BYTES + 1))
             else:
@@ -280,11 +191,14 @@ class TarSource:
             meta=sidecars.meta,
             position=member.offset,
             fields=sidecars.fields,
+            crc32=member.crc32,
         )
 
 
-def open_s3(store: S3Store, uri: str, *, version: Version | None) -> Archive:
-    """A tar on S3. Its size is asked for where no ``version`` is given, and unknown otherwise. Raises CannotRead."""
+def open_s3(store: S3Store, uri: str, *, version: Version | None, parts: Sequence[Part] = ()) -> Archive:
+    """A tar on S3, in which ``parts`` are checked. Its size is asked for where no ``version`` is given, and unknown
+    otherwise. Raises CannotRead.
+    """
     bucket, key = split_uri(uri)
     size = 0
     if version is None:
@@ -298,7 +212,7 @@ def open_s3(store: S3Store, uri: str, *, version: Version | None) -> Archive:
         object_key=f"{bucket}/{key}",
         size=size,
         version=version,
-        span=lambda start, stop: store.fetch_span(bucket, key, start=start, stop=stop, version=wanted),
+        span=lambda start, stop: store.fetch_span(bucket, key, start=start, stop=stop, version=wanted, parts=parts),
         window=_S3_WINDOW,
     )
 

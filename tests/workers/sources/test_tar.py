@@ -1,10 +1,13 @@
 import io
+import itertools
 import logging
 import os
 import random
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from connector.errors import SourceError
 from connector.remote.s3 import S3Store
 from connector.settings import S3Settings
 from connector.version import Version
-from tests.doubles import Cut, WebServer, s3_error
+from tests.doubles import Answer, Cut, WebServer, s3_error
 from workers.records import Blob, Ref, Reject
 from workers.sources.disk import uri_of
 from workers.sources.passed_over import LONE_SIDECAR, PassedOver
@@ -400,6 +403,61 @@ def test_a_fault_that_stays_rejects_the_members_it_concerns(
     line.script("GET", *[Cut(0)] * 3)
     assert [o.reason for o in source.read(listed_before) if isinstance(o, Reject)] == ["read_error"] * 2
     assert [type(o) for o in source.read(listed_before)] == [Blob, Blob]
+
+
+def spoil(line: WebServer, *, at: int, which: Container[int]) -> None:
+    """Let byte ``at`` of the tar be another one each time in these of the ranges that hold it, counted from now."""
+    honest, asked = line.respond, itertools.count()
+
+    def respond(path: str, headers: Mapping[str, str]) -> Answer:
+        answer = honest(path, headers)
+        start = int(headers.get("range", "bytes=-1-").removeprefix("bytes=").partition("-")[0] or -1)
+        if not 0 <= at - start < len(answer.body):
+            return answer
+        if (number := next(asked)) not in which:
+            return answer
+        body = bytearray(answer.body)
+        body[at - start] ^= number + 1
+        return replace(answer, body=bytes(body))
+
+    line.respond = respond
+
+
+def test_a_byte_of_a_member_that_came_otherwise_is_read_again(
+    s3: "S3Client", bucket: str, store: S3Store, line: WebServer
+) -> None:
+    images = [("a.jpg", b"a" * 999), ("b.jpg", b"b" * 999)]
+    s3.put_object(Bucket=bucket, Key="s.tar", Body=tar_bytes(*images))
+    source = on_s3(f"s3://{bucket}/s.tar", store)
+    listed = refs(source)
+    spoil(line, at=listed[1].position or 0, which=[0])
+    assert [blob.data for blob in source.read(listed) if isinstance(blob, Blob)] == [data for _, data in images]
+
+
+def test_two_readings_of_a_member_that_agree_are_right_against_the_listing(
+    s3: "S3Client", bucket: str, store: S3Store, line: WebServer
+) -> None:
+    s3.put_object(Bucket=bucket, Key="s.tar", Body=tar_bytes(("a.jpg", b"a" * 999)))
+    source = on_s3(f"s3://{bucket}/s.tar", store)
+    spoil(line, at=1000, which=[0])
+    listed = refs(source)
+    assert listed[0].crc32 != zlib.crc32(b"a" * 999)
+    before = line.count("GET")
+    assert [blob.data for blob in source.read(listed) if isinstance(blob, Blob)] == [b"a" * 999]
+    assert line.count("GET") - before == 2
+
+
+def test_a_member_that_is_another_each_time_is_rejected_alone(
+    s3: "S3Client", bucket: str, store: S3Store, line: WebServer
+) -> None:
+    s3.put_object(Bucket=bucket, Key="s.tar", Body=tar_bytes(("a.jpg", b"a" * 999), ("b.jpg", b"b" * 999)))
+    source = on_s3(f"s3://{bucket}/s.tar", store)
+    listed = refs(source)
+    spoil(line, at=listed[0].position or 0, which=range(1000))
+    first, second = source.read(listed)
+    assert isinstance(first, Reject)
+    assert isinstance(second, Blob)
+    assert (first.reason, second.data) == ("checksum_mismatch", b"b" * 999)
 
 
 def test_a_sidecar_may_stand_anywhere_in_the_tar(tar: Path) -> None:

@@ -9,6 +9,7 @@ processor time, since other work on the machine does not count in it.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import uuid
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--keep", type=Path, help="make the collection there, or measure the one that is there")
     given = parser.parse_args()
+    sys.argv = ["FOLDER" if each == str(given.keep) else each for each in sys.argv]
     with (
         tempfile.TemporaryDirectory(prefix="polyglance-bench-") as work,
         closing(EmbeddedEngine.open(given.keep or Path(work), collection="filters")) as engine,

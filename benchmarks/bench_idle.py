@@ -1,19 +1,26 @@
-"""What it costs to find nothing new: an ingestion of a folder that is stored already, and an idle pass of the watcher.
+"""What it costs to find nothing new: an ingestion of a place that is stored already, and an idle pass of the watcher.
 
     python -m benchmarks.bench_idle [--rounds 5] [--passes 40]
 
 Seconds of processor time, of the process and its children: they count no other work on the machine. The watcher's are
-its own between two looks at its metrics, for each full pass between them.
+its own between two looks at its metrics, for each full pass between them. Places: a folder; the same with a file in it
+that is no image; and a table of their addresses on a server of this machine, which are asked for conditionally.
 """
 
 import argparse
+import http.server
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +41,50 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**os.environ, "PYTHONPATH": str(HERE), "POLYGLANCE_QDRANT__PATH": f"{scratch}/data"}
-        environment["POLYGLANCE_MODEL__SPACE"] = "mini"
-        _ingest(environment)  # stores them
-        _ingest(environment)  # writes byte code
-        starts = [_ingest(environment) for _ in range(options.rounds)]
+        environment |= {"POLYGLANCE_MODEL__SPACE": "mini", "POLYGLANCE_WEB__ALLOW_NETWORKS": '["127.0.0.1/32"]'}
+        broken = shutil.copytree(IMAGES, Path(scratch) / "broken")
+        (broken / "none.png").write_bytes(b"no image")
+        with _served(IMAGES) as url:
+            table = Path(scratch) / "table.csv"
+            table.write_text("url\n" + "".join(f"{url}/{path.name}\n" for path in IMAGES.glob("*.png")))
+            places = {"a folder": IMAGES, "a folder, one file no image": broken, "a table of addresses": table}
+            starts = {}
+            for name, place in places.items():
+                _ingest(environment, place)  # stores them
+                _ingest(environment, place)  # writes byte code
+                starts[name] = [_ingest(environment, place) for _ in range(options.rounds)]
         passes = [_watch(environment, passes=options.passes) for _ in range(options.rounds)]
     results: dict[str, Any] = {
         "images": sum(1 for _ in IMAGES.glob("*.png")),
-        "ingest": {"processor_s": spread(starts)},
+        "ingest": {name: {"processor_s": spread(each)} for name, each in starts.items()},
         "watch pass": {"processor_ms": spread([1000 * each for each in passes]), "passes": options.passes},
     }
     print(write("idle", results))
 
 
-def _ingest(environment: dict[str, str]) -> float:
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files by conditional requests, unlogged."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The address of a server of a folder's files."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def _ingest(environment: dict[str, str], place: Path) -> float:
     """Processor seconds of one ``polyglance ingest``."""
-    child = _start("ingest", str(IMAGES), environment=environment)
+    child = _start("ingest", str(place), environment=environment)
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:

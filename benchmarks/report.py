@@ -227,7 +227,8 @@ def _start(results: dict[str, Any]) -> Iterator[str]:
 def _idle(results: dict[str, Any]) -> Iterator[str]:
     yield f"Seconds of processor time to find that none of {results['images']} images is new: median (least–greatest).\n"
     yield "| what | processor |\n| --- | --- |"
-    yield f"| `polyglance ingest`, from start to end | {_seconds(results['ingest']['processor_s'])} s |"
+    for place, taken in results["ingest"].items():
+        yield f"| `polyglance ingest` of {place}, from start to end | {_seconds(taken['processor_s'])} s |"
     found = results["watch pass"]["processor_ms"]
     each = f"{found['median']:.0f} ({found['least']:.0f}–{found['greatest']:.0f})"
     yield f"| one full pass of `polyglance watch` | {each} ms |"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from connector.images.planes import Plane
 from connector.records import CLIP_RESIZING, Pixels, Resizing
@@ -41,6 +40,8 @@ def fit(
     plane: Plane, *, of: tuple[int, int], size: int, orientation: int, resizing: Resizing = CLIP_RESIZING
 ) -> Pixels:
     """A square of ``size``, upright. ``of`` is the original's (width, height) before a draft."""
+    import torch  # here: what is no image, or becomes a thumbnail, does without it
+
     flip_rows, flip_columns, transpose = ORIENTATIONS[orientation]
     width, height = of
     short = min(of)

@@ -4,13 +4,12 @@ import io
 
 from PIL import Image
 
+from connector.images.decode import upright
 from connector.images.faults import one_image
 
 
 def shrink(data: bytes, *, size: int, max_pixels: int) -> bytes:
     """An image as WebP, upright, its longer side ``size`` at most. Raises UnreadableImage."""
-    from connector.images.decode import upright  # here: it imports torch
-
     with one_image("thumbnail", b""):
         small = upright(data, size=size, max_pixels=max_pixels)
         small.thumbnail((size, size), Image.Resampling.LANCZOS)

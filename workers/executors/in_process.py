@@ -1,29 +1,23 @@
 """What this process does with shards itself: it looks them up, and works on them where no other process shall.
 
-The rule: workers start with the first image that the collection does not hold; until then no model is loaded. A shard
-that holds nothing new is done with being looked up; the first other one starts the workers, who get all that follow.
+The rule: workers start with the first image that needs a vector; until then no model is loaded. A shard that holds
+nothing new is done with being looked up; the first other one starts the workers, who get all that follow.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from unicodedata import normalize
 
 from connector.errors import CollectionMissing
 from connector.models.catalog import find_space
-from connector.records import Payload
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
 from connector.store.schema import CollectionSchema
-from connector.version import Version
 from workers.executors.executor import AnyWorker, Executor, OnHeartbeat
-from workers.pipeline.counters import RunReport, ShardReport
-from workers.records import Counts, Places, Prepared, Ref, Shard, Stage
-
-LOOKED_UP = 1_000
-"""Images looked up in one call."""
+from workers.executors.lookup import Lookup
+from workers.pipeline.counters import ShardReport
+from workers.records import Prepared, Reject, Shard, Stage
 
 
 class LazyExecutor:
@@ -38,6 +32,7 @@ class LazyExecutor:
         self._executor: Executor | None = None
         self._engine: Engine | None = None
         self._threads: dict[Stage, int] = {"read": 1}
+        self._lookup = Lookup(settings, opened=self._opened)
 
     @property
     def workers(self) -> int:
@@ -56,13 +51,23 @@ class LazyExecutor:
                 self._at_work(recreate=recreate)
         return Prepared(threads=self._threads, gpus=0)
 
+    def expect(self, rejected: Iterable[Reject]) -> None:
+        """Hear what the last run of a place rejected: while nobody is needed, that is tried without a model."""
+        if self._executor is None:
+            self._lookup.expect(rejected)
+
     def submit(self, shard: Shard, *, on_heartbeat: OnHeartbeat) -> Future[ShardReport]:
         """Look a shard up, or hand it out; where nothing in it is new, the future is done on return."""
         if self._executor is None:
-            began = time.perf_counter()
-            pieces = (shard.refs[at : at + LOOKED_UP] for at in range(0, len(shard.refs), LOOKED_UP))
-            if shard.verify == "version" and all(map(self._holds, pieces)):
-                return _unchanged(len(shard.refs), seconds=time.perf_counter() - began)
+            answer: Future[ShardReport] = Future()
+            try:
+                settled = self._lookup.settled(shard, on_heartbeat=on_heartbeat)
+            except Exception as failure:  # noqa: BLE001  (the outermost frame of the work; raised by the future)
+                answer.set_exception(failure)
+                return answer
+            if settled is not None:
+                answer.set_result(settled)
+                return answer
         return self._at_work(recreate=False).submit(shard, on_heartbeat=on_heartbeat)
 
     def close(self) -> None:
@@ -82,20 +87,13 @@ class LazyExecutor:
                 return True
         return False
 
-    def _holds(self, refs: tuple[Ref, ...]) -> bool:
-        """Whether the collection holds every one of these images in its version, as one of their place."""
-        if any(ref.version is None for ref in refs):
-            return False  # only reading tells
-        points = self._opened().retrieve([ref.point_id for ref in refs], fields=["version", *Places.FIELDS])
-        stored = {point.id: point.payload for point in points}
-        return all(ref.point_id in stored and _is_as_stored(ref, stored[ref.point_id]) for ref in refs)
-
     def _opened(self) -> Engine:
         if self._engine is None:
             self._engine = open_engine(self._settings.qdrant, collection=self._settings.collection)
         return self._engine
 
     def _let_go(self) -> None:
+        self._lookup.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -107,18 +105,6 @@ class LazyExecutor:
             self._executor = self._start()
             self._threads.update(self._executor.prepare(recreate=recreate).threads)
         return self._executor
-
-
-def _is_as_stored(ref: Ref, payload: Payload) -> bool:
-    folder = Places.of(payload).get(ref.source)
-    return Version.parse(payload.get("version")) == ref.version and folder == normalize("NFC", ref.folder)
-
-
-def _unchanged(count: int, *, seconds: float) -> Future[ShardReport]:
-    answer: Future[ShardReport] = Future()
-    counts = Counts(listed=count, unchanged=count)
-    answer.set_result(ShardReport(RunReport(counts=counts, busy={"read": seconds}), ()))
-    return answer
 
 
 class InProcess:

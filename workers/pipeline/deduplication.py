@@ -4,32 +4,22 @@ The rule: a content belongs to whoever claims it first. Whoever comes later wait
 back when the first has its outcome; what the collection holds already is nobody's work.
 """
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from qdrant_client import models
 
 from connector.records import Payload, Vector
 from connector.store.engine import Engine
+from workers.pipeline.image import Hashed
 from workers.pipeline.metadata import CONTENT_FIELDS, content_again
-from workers.records import Blob
 
 REMEMBERED = 4096
 """Contents kept after their outcome: more than can be on their way to the store, where they are found from then on."""
 SCROLLED = 1024
 """Points read to find contents that are stored; one that lies in more places may be embedded again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """An image's bytes, their hash, and what its payload is to say of the text in it."""
-
-    blob: Blob
-    content_hash: str
-    text: Payload = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +45,6 @@ class Duplicate:
 
     hashed: Hashed
     known: StoredContent
-
-
-def hash_of(data: bytes) -> str:
-    """BLAKE2b-128 of an image's bytes, in hex."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class ContentDeduplicator:

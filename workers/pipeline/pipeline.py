@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from connector.errors import ItemsLost, ModelError, StageFailed, UnreadableImage
-from connector.images.decode import decode
-from connector.images.faults import one_image
+from connector.errors import ItemsLost, ModelError, StageFailed
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
 from connector.records import OCR_FIELDS, Payload, Pixels, Point, Vector
@@ -30,9 +28,10 @@ from connector.store.engine import Engine
 from connector.store.points import SHORTEST
 from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
-from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, Hashed, StoredContent, hash_of
+from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, StoredContent
+from workers.pipeline.image import Hashed, Image, decoded_image, hash_of
 from workers.pipeline.item_retry import ItemRetry, Reading
-from workers.pipeline.metadata import content_of, describe, places_of
+from workers.pipeline.metadata import describe, places_of
 from workers.records import Blob, Places, Ref, Reject, Stage, Stored, Unchanged, Verify
 from workers.sources.source import Source, throttled
 
@@ -44,16 +43,6 @@ WAITING_CHUNKS = 4
 
 UPSERT_POINTS = 1024
 """Points in one call at most; the server engine sends them in several batches at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A decoded image on its way to the tower."""
-
-    ref: Ref
-    pixels: Pixels  # (size, size, 3) uint8
-    payload: dict[str, Any]
-    content: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,18 +309,8 @@ class Pipeline:
             queues.images.put([outcome for _, outcome in outcomes if isinstance(outcome, Image)])
 
     def _image(self, hashed: Hashed) -> Image | Reject:
-        blob = hashed.blob
-        try:
-            space = self.tower.space
-            decoded = decode(
-                blob.data, size=space.image_size, max_pixels=self._limits.max_pixels, resizing=space.image.resizing
-            )
-            with one_image(decoded.format, b""):
-                content = {**content_of(blob.data, decoded, content_hash=hashed.content_hash), **hashed.text}
-                payload = describe(blob, content, now=self._clock())
-        except UnreadableImage as error:
-            return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
-        return Image(blob.ref, decoded.pixels, payload, content)
+        max_pixels = self._limits.max_pixels
+        return decoded_image(hashed, space=self.tower.space, max_pixels=max_pixels, now=self._clock())
 
     def _reject(self, reject: Reject, content_hash: str, *, queues: StageQueues) -> None:
         """Reject an image, and all that have the same content, for the same reason."""

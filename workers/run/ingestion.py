@@ -6,7 +6,7 @@ The rule: an unfinished run of a place is finished first, then the place is look
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -121,17 +121,31 @@ class Ingestion:
             manifest = manifest_of(source.root, place=place, settings=self._settings)
             if resumed is not None and unfinished is not None and unfinished.verify == manifest.verify:
                 manifest = replace(manifest, settings={k: v for k, v in manifest.settings.items() if k != VERIFY})
+            self._expect(folder.rejects())
             items = source.list if listed_ids is None else listed_ids.recording(source.list, source=source.root)
             report = self._go(items, manifest=manifest, folder=folder, source=source, place=absolute(place))
             recall_mounts(source, folder=folder)
             return Ingested(report, resumed)
 
     def ingest_some(
-        self, items: Callable[[], Iterator[Ref | Reject]], *, manifest: Manifest, folder: RunFolder
+        self,
+        items: Callable[[], Iterator[Ref | Reject]],
+        *,
+        manifest: Manifest,
+        folder: RunFolder,
+        rejected: Iterable[Reject] = (),
     ) -> RunReport:
-        """Bring in these refs of a place and no others, with its files in a folder of their own."""
+        """Bring in these refs of a place and no others, with its files in a folder of their own.
+
+        ``rejected`` are those among them that were when they were tried last.
+        """
         with exclusive(manifest.source, settings=self._settings):
+            self._expect(rejected)
             return self._go(items, manifest=manifest, folder=folder)
+
+    def _expect(self, rejected: Iterable[Reject]) -> None:
+        if isinstance(self._executor, LazyExecutor):
+            self._executor.expect(rejected)
 
     def _go(
         self,

@@ -73,7 +73,7 @@ def _try_again(one: _Chosen, *, ingestion: Ingestion, settings: Settings) -> Run
     def refs() -> Iterator[Ref | Reject]:
         yield from (reject.ref for reject in one.again if reject.ref is not None)
 
-    report = ingestion.ingest_some(refs, manifest=manifest, folder=folder)
+    report = ingestion.ingest_some(refs, manifest=manifest, folder=folder, rejected=one.again)
     failed = [replace(each, attempt=attempts.get(each.uri, 0) + 1) for each in folder.rejects()]
     one.folder.replace_rejects([*one.kept, *failed])
     folder.remove()

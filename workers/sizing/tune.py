@@ -34,7 +34,8 @@ from connector.store.engine import Engine
 from connector.store.open import capabilities_of, open_scratch
 from connector.store.schema import schema_for
 from connector.version import Version
-from workers.pipeline.deduplication import ContentDeduplicator, Hashed, hash_of
+from workers.pipeline.deduplication import ContentDeduplicator
+from workers.pipeline.image import Hashed, hash_of
 from workers.pipeline.metadata import content_of, describe
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.records import Blob, Ref, Stage

@@ -108,14 +108,6 @@ def test_a_shard_that_holds_nothing_new_starts_nobody(settings: Settings, stored
     assert workers.closed
 
 
-def test_an_image_whose_version_only_reading_tells_is_the_workers(settings: Settings, stored: list[Ref]) -> None:
-    workers = Started()
-    with closing(LazyExecutor(lambda: workers, settings=settings, wait=quiet)) as lazy:
-        lazy.prepare(recreate=False)
-        submit(lazy, 0, [*stored[1:], replace(stored[0], version=None)])
-    assert workers.shards == [0]
-
-
 def test_a_collection_that_is_missing_or_begun_anew_or_of_another_space_is_the_workers(
     settings: Settings, request: pytest.FixtureRequest
 ) -> None:

@@ -1,13 +1,18 @@
-"""Boxes on the globe as an indexed Qdrant finds what lies in them, at the poles and at the 180th meridian too.
+"""Boxes and circles on the globe as an indexed Qdrant finds what lies in them, at the poles and the meridian too.
 
 The rule: a box that touches a limit of the globe finds nothing, or too little, in an index, and no point on its border.
-So a border at a limit is drawn a hair inside it, and what lies on the limit itself is asked for beside the box.
+So a border at a limit is drawn a hair inside it, and what lies on the limit itself is asked for beside the box. The
+north pole is found by no shape but one around everything: it is where all that lies elsewhere is not.
 """
+
+import math
 
 from qdrant_client import models
 
 HAIR = 1e-7
 """Degrees that a border stays off a limit: a centimetre."""
+EARTH_M = 6_371_008.8
+"""The globe's mean radius, as Qdrant measures circles."""
 NEAR = 2e-6
 """Degrees within which a border lies at a limit."""
 
@@ -36,7 +41,24 @@ def _sound(condition: models.Condition) -> models.Condition:
         return models.NestedCondition(nested=condition.nested.model_copy(update={"filter": inner}))
     if isinstance(condition, models.FieldCondition) and condition.geo_bounding_box is not None:
         return _box(condition.key, condition.geo_bounding_box) or condition
+    if isinstance(condition, models.FieldCondition) and condition.geo_radius is not None:
+        return _circle(condition.key, condition.geo_radius) or condition
     return condition
+
+
+def _circle(key: str, circle: models.GeoRadius) -> models.Condition | None:
+    """What finds all that lies in a circle around the north pole or up to it; None for any other."""
+    to_the_pole = math.radians(90 - circle.center.lat) * EARTH_M
+    if abs(circle.center.lat) > 90 or to_the_pole > circle.radius:
+        return None
+    return models.Filter(should=[models.FieldCondition(key=key, geo_radius=circle), _north_pole(key)])
+
+
+def _north_pole(key: str) -> models.Filter:
+    """What has a place, and lies nowhere else."""
+    nowhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+    elsewhere = _found(key, north=90 - 2 * HAIR, west=-180, south=-90, east=180)
+    return models.Filter(must_not=[nowhere, *elsewhere])
 
 
 def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
@@ -47,8 +69,14 @@ def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
     if not (northern or southern or western or eastern) or max(abs(north), abs(south)) > 90:
         return None  # one beyond the limits is for the engine to refuse
     if northern and southern and western and eastern:
-        everywhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-        return models.Filter(must_not=[everywhere])
+        nowhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+        return models.Filter(must_not=[nowhere])
+    found = _found(key, north=north, west=west, south=south, east=east)
+    return models.Filter(should=[*found, _north_pole(key)] if northern else found)
+
+
+def _found(key: str, *, north: float, west: float, south: float, east: float) -> list[models.Condition]:
+    """What finds what lies in a box that touches a limit, but for the north pole."""
     inside = (
         min(north + HAIR, 90 - HAIR),
         max(west - HAIR, -180 + HAIR),
@@ -56,12 +84,12 @@ def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
         min(east + HAIR, 180 - HAIR),
     )
     found: list[models.Condition] = [_between(key, *inside)]
-    if western or eastern:  # a thin box across the meridian
+    if west <= -180 + NEAR or east >= 180 - NEAR:  # a thin box across the meridian
         found.append(_between(key, inside[0], 180 - 2 * HAIR, inside[2], -180 + 2 * HAIR))
-    if southern:  # at latitude 90 itself an index finds nothing but by asking for everything
+    if south <= -90 + NEAR:
         circle = models.GeoRadius(center=models.GeoPoint(lat=-90 + HAIR, lon=0), radius=0.1)
         found.append(models.FieldCondition(key=key, geo_radius=circle))
-    return models.Filter(should=found)
+    return found
 
 
 def _between(key: str, north: float, west: float, south: float, east: float) -> models.FieldCondition:

@@ -23,6 +23,7 @@ PLACES = {
     "east of Fiji": (-17, -179.9),
     "west of Fiji": (-17, 179.9),
     "south pole": (-90, 40),
+    "north pole": (90, 40),
     "on the meridian": (10, 180),
     "on the meridian, from the west": (12, -180),
     "nowhere": None,
@@ -30,18 +31,21 @@ PLACES = {
 EVERYWHERE = set(PLACES) - {"nowhere"}
 FIJI = {"east of Fiji", "west of Fiji"}
 MERIDIAN = {"on the meridian", "on the meridian, from the west"}
+POLES = {"south pole", "north pole"}
 IDS = {name: str(uuid.uuid5(uuid.NAMESPACE_URL, name)) for name in PLACES}
 BOXES = {
     "the whole world": ((90, -180, -90, 180), EVERYWHERE),
-    "the western half": ((90, -180, -90, 0), {"origin", "east of Fiji", "south pole", *MERIDIAN}),
-    "the eastern half": ((90, 0, -90, 180), {"origin", "vienna", "west of Fiji", "south pole", *MERIDIAN}),
-    "the northern half": ((90, -180, 0, 180), {"origin", "vienna", *MERIDIAN}),
-    "a belt": ((60, -180, -60, 180), EVERYWHERE - {"south pole"}),
+    "the western half": ((90, -180, -90, 0), {"origin", "east of Fiji", *POLES, *MERIDIAN}),
+    "the eastern half": ((90, 0, -90, 180), {"origin", "vienna", "west of Fiji", *POLES, *MERIDIAN}),
+    "the northern half": ((90, -180, 0, 180), {"origin", "vienna", "north pole", *MERIDIAN}),
+    "a belt": ((60, -180, -60, 180), EVERYWHERE - POLES),
     "the south": ((-80, -180, -90, 180), {"south pole"}),
+    "the north": ((90, -180, 80, 180), {"north pole"}),
+    "the north, by one meridian": ((90, 10, 40, 20), {"vienna", "north pole"}),
     "over the meridian": ((20, 170, -20, -170), {*FIJI, *MERIDIAN}),
     "over the meridian, to the poles": (
         (90, 170, -90, -170),
-        {"east of Fiji", "west of Fiji", "south pole", *MERIDIAN},
+        {*FIJI, *POLES, *MERIDIAN},
     ),
     "up to the meridian": ((13, 170, 9, 180), MERIDIAN),
     "from the meridian": ((13, -180, 9, -170), MERIDIAN),
@@ -95,3 +99,23 @@ def test_a_box_of_an_expression(engine: Engine, name: str) -> None:
     (top, left, bottom, right), expected = BOXES[name]
     text = f"within(location, top={top}, left={left}, bottom={bottom}, right={right})"
     assert found(engine, parse_filter(text, indexes=SCHEMA.indexes)) == expected
+
+
+CIRCLES = {
+    "around the north pole": ("90, 0, km=1", {"north pole"}),
+    "over the north pole": ("89, -140, km=200", {"north pole"}),
+    "short of the north pole": ("89, -140, km=100", set[str]()),
+    "around the south pole": ("-90, 0, km=1", {"south pole"}),
+    "over the south pole": ("-89, -140, km=200", {"south pole"}),
+    "over the meridian": ("-17, -180, km=20", FIJI),
+    "on the meridian": ("11, 180, km=200", MERIDIAN),
+    "half the world": ("0, 0, km=10010", {"origin", "vienna", *POLES}),
+    "the whole world": ("0, 0, km=20037", EVERYWHERE),
+}
+
+
+@pytest.mark.parametrize("name", CIRCLES)
+def test_a_circle(engine: Engine, name: str) -> None:
+    where, expected = CIRCLES[name]
+    assert found(engine, parse_filter(f"near(location, {where})", indexes=SCHEMA.indexes)) == expected
+    assert found(engine, parse_filter(f"not near(location, {where})", indexes=SCHEMA.indexes)) == set(PLACES) - expected

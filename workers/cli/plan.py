@@ -24,6 +24,12 @@ def plan(
     payload_bytes: Annotated[
         int, typer.Option("--payload-bytes", min=1, help="What an image's payload takes as JSON, metadata included.")
     ] = 600,
+    words: Annotated[
+        int,
+        typer.Option(
+            "--words", min=0, help="Words of an image: its caption's, tags', names'; 13 of names and two tags alone."
+        ),
+    ] = 25,
     node_memory_gb: Annotated[
         float, typer.Option("--node-memory-gb", min=1, help="Memory of one node that Qdrant may take, in GB.")
     ] = 64.0,
@@ -53,7 +59,7 @@ def plan(
     schema = schema_for(fingerprint, loaded)
     found = planning.plan(
         int(images),
-        collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),
+        collection=planning.Collection(schema=schema, payload_bytes=payload_bytes, words=words),
         node=planning.Node(memory_bytes=node_memory_gb * GB, disk_bytes=node_disk_gb * GB),
         replicas=loaded.qdrant.replicas or 1,
         rate=rate or planning.PUBLISHED_RATE,

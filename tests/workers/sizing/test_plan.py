@@ -1,9 +1,12 @@
 """Plan: the formulas, and the command."""
 
+from dataclasses import replace
+
 import pytest
 
 from connector.settings import FieldType
-from connector.store.schema import CollectionSchema, Fingerprint
+from connector.store.schema import CollectionSchema, Fingerprint, Words
+from connector.words.settings import WordsSettings
 from tests.conftest import CommandLine
 from workers.sizing.plan import Collection, Node, Plan, plan, point_bytes
 
@@ -11,6 +14,11 @@ from workers.sizing.plan import Collection, Node, Plan, plan, point_bytes
 def collection(*, dims: int = 512, payload_bytes: int = 600, **fields: FieldType) -> Collection:
     fingerprint = Fingerprint("clip-vit-b-32", dims=dims, image_size=224)
     return Collection(schema=CollectionSchema(fingerprint, meta_fields=fields), payload_bytes=payload_bytes)
+
+
+def with_words() -> Collection:
+    plain = collection()
+    return replace(plain, schema=replace(plain.schema, words=Words(WordsSettings().all_weights)))
 
 
 def planned(images: int, *, memory_gb: float = 64, disk_gb: float = 1000, replicas: int = 1) -> Plan:
@@ -33,6 +41,14 @@ def test_every_indexed_field_takes_disk_and_no_resident_memory_but_cache() -> No
     assert {kind: more.memory[kind] for kind in ("codes", "graph", "ids")} == {
         kind: plain.memory[kind] for kind in ("codes", "graph", "ids")
     }
+
+
+def test_words_take_disk_where_a_collection_has_them() -> None:
+    few, many = (point_bytes(replace(with_words(), words=count)) for count in (10, 100))
+
+    assert point_bytes(collection()).disk["words"] == 0
+    assert 0 < few.disk["words"] == many.disk["words"] / 10
+    assert few.memory["cache"] < many.memory["cache"]
 
 
 def test_everything_grows_with_the_images_and_their_copies() -> None:

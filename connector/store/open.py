@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,20 +47,26 @@ def open_server(settings: QdrantSettings, *, url: str, collection: str) -> Engin
     return ServerEngine.connect(settings.model_copy(update={"url": url}), collection=collection)
 
 
-def verify_files(settings: QdrantSettings, *, collection: str, share: float) -> "Verified | None":
-    """Hold an embedded collection's files against their check sums, a ``share`` of them byte by byte.
+@contextmanager
+def verifying_files(
+    settings: QdrantSettings, *, collection: str, share: float
+) -> "Iterator[Callable[[], Verified | None]]":
+    """Hold an embedded collection's files against their check sums while the block runs, a ``share`` byte by byte.
 
-    None for a server. Nothing is opened and nothing is written. Raises CollectionMissing.
+    A process of its own does so, as threads would wait for one another; what is called in the block waits for it. None
+    for a server. Nothing is opened and nothing is written. Raises CollectionMissing.
     """
     if settings.url is not None:
-        return None
+        yield lambda: None
+        return
     from connector.store.edge.folder import CollectionFolder
-    from connector.store.edge.sums import verify
+    from connector.store.edge.sums import verifying
 
     folder = CollectionFolder(settings.path, collection=collection)
     if not folder.exists:
         raise folder.missing()
-    return verify(folder.shard_path, share=share)
+    with verifying(folder.shard_path, share=share) as done:
+        yield done
 
 
 @contextmanager

@@ -18,7 +18,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,7 +42,7 @@ from connector.run_status import RunStatus
 from connector.settings import Settings
 from connector.store.audit_point import LISTS, fault_of
 from connector.store.engine import Engine, pages
-from connector.store.open import copied_apart, open_engine, verify_files
+from connector.store.open import copied_apart, open_engine, verifying_files
 from connector.store.schema import CollectionSchema
 from workers.run.check_files import file_faults
 from workers.run.prune import PAGE, of_source
@@ -150,10 +149,9 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
         raise InvalidQuery(f"read_data is {read_data!r:.100}; a share from 0 to 1 is wanted, such as 0.01.")
     started = time.perf_counter()
     notes = _Notes()
-    with ThreadPoolExecutor(1, thread_name_prefix="files") as reading:
-        verifying = reading.submit(verify_files, settings.qdrant, collection=settings.collection, share=read_data)
+    with verifying_files(settings.qdrant, collection=settings.collection, share=read_data) as verifying:
         import_module("connector.store.audit")  # meanwhile: it takes as long
-    verified = verifying.result()
+        verified = verifying()
     for fault in () if verified is None else verified.faults:
         notes.add("file", fault.path, fault.fault, "restore")
     if verified is not None and verified.unknown and not verified.known:

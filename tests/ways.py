@@ -58,7 +58,7 @@ def is_the_image() -> Is:
     from connector.images.decode import Decoded, decode
     from connector.models.catalog import find_space
     from connector.records import Point
-    from workers.pipeline.image import Hashed, Image
+    from workers.pipeline.metadata import Hashed, Image
     from workers.records import Blob, Ref, Shard
 
     data = IMAGE.read_bytes()

@@ -12,7 +12,7 @@ from connector.settings import Settings
 from workers.executors.executor import OnHeartbeat
 from workers.executors.processes import STALLED_EXIT
 from workers.pipeline.counters import Counters, ShardReport
-from workers.pipeline.image import Hashed, decoded_image, hash_of
+from workers.pipeline.metadata import Hashed, decoded_image, hash_of
 from workers.records import Blob, Prepared, Ref, Reject, Shard, Unchanged
 from workers.sources.open import open_source
 from workers.sources.source import Source

@@ -13,8 +13,7 @@ from qdrant_client import models
 
 from connector.records import Payload, Vector
 from connector.store.engine import Engine
-from workers.pipeline.image import Hashed
-from workers.pipeline.metadata import CONTENT_FIELDS, content_again
+from workers.pipeline.metadata import CONTENT_FIELDS, Hashed, content_again
 
 REMEMBERED = 4096
 """Contents kept after their outcome: more than can be on their way to the store, where they are found from then on."""

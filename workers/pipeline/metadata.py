@@ -4,17 +4,22 @@ The one rule: everything that leaves here is plain JSON that any store takes, an
 the image or raises. What cannot be understood is left out.
 """
 
+import hashlib
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from connector.images.decode import embedded_in
-from connector.records import OCR_FIELDS
+from connector.errors import UnreadableImage
+from connector.images.decode import decode, embedded_in
+from connector.images.faults import one_image
+from connector.models.declaration import Space
+from connector.records import OCR_FIELDS, Payload, Pixels
 from connector.version import Version
 from workers.metadata.embedded import EMBEDDED, metadata_fields, read_embedded
 from workers.plain_json import clean
-from workers.records import Blob, Places, Ref
+from workers.records import Blob, Places, Ref, Reject
 
 if TYPE_CHECKING:
     from connector.images.decode import Decoded
@@ -89,3 +94,40 @@ def places_of(ref: Ref) -> Places:
 
 def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """An image's bytes, their hash, and what its payload is to say of the text in it."""
+
+    blob: Blob
+    content_hash: str
+    text: Payload = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A decoded image on its way to the tower."""
+
+    ref: Ref
+    pixels: Pixels  # (size, size, 3) uint8
+    payload: dict[str, Any]
+    content: dict[str, Any]
+
+
+def hash_of(data: bytes) -> str:
+    """BLAKE2b-128 of an image's bytes, in hex."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def decoded_image(hashed: Hashed, *, space: Space, max_pixels: int, now: datetime) -> Image | Reject:
+    """The pixels that a space's tower takes, and the payload; or why there are none."""
+    blob = hashed.blob
+    try:
+        decoded = decode(blob.data, size=space.image_size, max_pixels=max_pixels, resizing=space.image.resizing)
+        with one_image(decoded.format, b""):
+            content = {**content_of(blob.data, decoded, content_hash=hashed.content_hash), **hashed.text}
+            payload = describe(blob, content, now=now)
+    except UnreadableImage as error:
+        return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
+    return Image(blob.ref, decoded.pixels, payload, content)

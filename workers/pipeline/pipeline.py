@@ -29,9 +29,8 @@ from connector.store.points import SHORTEST
 from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, StoredContent
-from workers.pipeline.image import Hashed, Image, decoded_image, hash_of
 from workers.pipeline.item_retry import ItemRetry, Reading
-from workers.pipeline.metadata import describe, places_of
+from workers.pipeline.metadata import Hashed, Image, decoded_image, describe, hash_of, places_of
 from workers.records import Blob, Places, Ref, Reject, Stage, Stored, Unchanged, Verify
 from workers.sources.source import Source, throttled
 

@@ -21,7 +21,7 @@ from connector.settings import Settings
 from connector.store.engine import Engine, pages
 from workers.ocr.process import ReaderProcess
 from workers.ocr.texts import OUTCOMES, TextStage
-from workers.pipeline.image import hash_of
+from workers.pipeline.metadata import hash_of
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter

@@ -24,8 +24,7 @@ from connector.service.signatures import thumbnail_address
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
-from workers.pipeline.image import hash_of
-from workers.pipeline.metadata import CONTENT_FIELDS, address_fields, content_again, describe, places_of
+from workers.pipeline.metadata import CONTENT_FIELDS, address_fields, content_again, describe, hash_of, places_of
 from workers.plain_json import clean
 from workers.records import REF_VALUES, Blob, Places, Ref, Reject
 from workers.run.ingestion import absolute, manifest_of, remembered

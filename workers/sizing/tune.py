@@ -35,8 +35,7 @@ from connector.store.open import capabilities_of, open_scratch
 from connector.store.schema import schema_for
 from connector.version import Version
 from workers.pipeline.deduplication import ContentDeduplicator
-from workers.pipeline.image import Hashed, hash_of
-from workers.pipeline.metadata import content_of, describe
+from workers.pipeline.metadata import Hashed, content_of, describe, hash_of
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.records import Blob, Ref, Stage
 from workers.sources.open import open_source

@@ -26,7 +26,7 @@ from tests.images import write_images
 from tests.qdrant_standin.standin import running
 from workers.ocr.reader import check_reader, rapid_files, tesseract_languages
 from workers.ocr.texts import TextStage
-from workers.pipeline.image import hash_of
+from workers.pipeline.metadata import hash_of
 from workers.run.read_text import read_text
 
 rapidocr = pytest.importorskip("rapidocr", reason="the extra ocr is not installed")

@@ -19,7 +19,7 @@ from connector.records import CLIP_RESIZING, Resizing
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+SPACE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 ImageFamily: TypeAlias = Literal["sentence-transformers", "clip", "siglip", "open-clip"]
 TextFamily: TypeAlias = Literal["sentence-transformers", "clip", "siglip", "xlm-roberta"]
@@ -174,6 +174,8 @@ class Space(_Declared):
     """Whether the licence allows commercial use; where not, it has to be accepted once."""
     accept_licence: str | None = None
     """The licence once more, in a file of one's own: it is accepted."""
+    unverified: str | None = None
+    """What of this declaration nobody could hold against the model's files: it is refused until `space check` has."""
     image: ImageSpec
     text: Annotated[dict[str, TextSpec], Field(min_length=1)]
     score: Score = Score()
@@ -188,7 +190,7 @@ class Space(_Declared):
 def read_space(file: Path) -> Space:
     """The space that a TOML file declares, named after the file. Raises ConfigError for one that does not hold."""
     name = file.name.removesuffix(".toml")
-    if not _NAME.fullmatch(name):
+    if not SPACE_NAME.fullmatch(name):
         raise ConfigError(
             f"{file}: a space is named after its file, in small letters, digits and hyphens, such as my-space.toml."
         )

@@ -38,6 +38,7 @@ from connector.models.licences import check_licence
 from connector.models.loading import WithinMemory, choose_device
 from connector.models.lookup import find_model, tower_digest
 from connector.models.probe import EXACT, check_probe
+from connector.models.verification import check_verified
 from connector.models.vision import Reference, Vision
 from connector.models.weights import check_sha256
 from connector.process import give_back
@@ -85,16 +86,19 @@ class ImageTower:
         self._within_memory = WithinMemory(self._whole)
 
     @classmethod
-    def load(cls, model: ModelSettings) -> "ImageTower":
+    def load(cls, model: ModelSettings, *, declared: Space | None = None) -> "ImageTower":
         """The image tower of ``model.space``, from ``model.image_model`` where that is set.
+
+        ``declared`` stands in for the declaration of that space.
 
         Raises ConfigError for an unknown space or device, ModelError where the weights are missing, broken, of
         another kind or shape, or do not survive the device or an explicit precision.
         """
-        space = find_space(model.space)
+        space = declared or find_space(model.space)
         device = choose_device(model.device)
         tower = image_tower_of(model, space=space)
         check_licence(space)
+        check_verified(space)
         folder = find_model(tower)
         check_sha256(folder, tower)
         reference = load_image_model(folder, tower)

@@ -20,6 +20,7 @@ from connector.models.lookup import find_model, is_present
 from connector.models.probe import ROUNDED, check_probe
 from connector.models.text_kernels import WORTHWHILE, load_choice, open_best
 from connector.models.text_onnx import TextRunner, find_exports, is_runtime_there, weight_bytes
+from connector.models.verification import check_verified
 from connector.models.weights import check_sha256
 from connector.process import has_gpu
 from connector.records import Vectors
@@ -42,15 +43,18 @@ class TextTower:
         self._prompt = prompt
 
     @classmethod
-    def load(cls, model: ModelSettings, *, tower: str | None = None) -> Self:
+    def load(cls, model: ModelSettings, *, tower: str | None = None, declared: Space | None = None) -> Self:
         """A tower of ``model.space``: ``model.text_tower``, from ``model.text_model`` where that is set, or another.
+
+        ``declared`` stands in for the declaration of that space.
 
         Raises ConfigError for an unknown space, tower or device, or a licence that was not accepted; ModelError where
         the weights are missing, broken, of another kind or of other dims.
         """
-        space = find_space(model.space)
+        space = declared or find_space(model.space)
         spec = text_tower_of(model, space=space, name=tower)
         check_licence(space)
+        check_verified(space)
         folder = find_model(spec)
         check_sha256(folder, spec)
         runner = _runner(folder, spec, model=model)

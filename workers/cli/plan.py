@@ -46,29 +46,33 @@ def plan(
 
     polyglance plan --images 1e9 --set qdrant.replicas=2
     """
-    from connector.models.catalog import find_space, fingerprint_of
+    from connector.models.catalog import find_space, fingerprint_of, image_tower_of
     from connector.settings import Settings
     from connector.store.schema import schema_for
     from workers.sizing import plan as planning
+    from workers.sizing.image_work import image_work
 
     if not images.is_integer():
         raise ConfigError(f"--images {images} is no whole number of images.")
     loaded = Settings.load(options.explicit(space=space, collection=None, settings=settings))
     wanted = find_space(loaded.model.space)
     fingerprint = fingerprint_of(wanted)
+    work = image_work(image_tower_of(loaded.model, space=wanted))
+    published = planning.published_rate(work.gflop)
     schema = schema_for(fingerprint, loaded)
     found = planning.plan(
         int(images),
         collection=planning.Collection(schema=schema, payload_bytes=payload_bytes, words=words),
         node=planning.Node(memory_bytes=node_memory_gb * GB, disk_bytes=node_disk_gb * GB),
         replicas=loaded.qdrant.replicas or 1,
-        rate=rate or planning.PUBLISHED_RATE,
+        rate=rate or published,
     )
     if as_json:
         say_json(asdict(found))
         return
-    source = "given" if rate else "the best published for one A100; `polyglance tune` measures yours"
-    for line in _lines(found, rate=rate or planning.PUBLISHED_RATE, source=source):
+    scaled = "" if published == planning.PUBLISHED_RATE else f" with ViT-B/32, by {work.gflop:,.0f} GFLOP an image"
+    source = "given" if rate else f"the best published for one A100{scaled}; `polyglance tune` measures yours"
+    for line in _lines(found, rate=rate or published, source=source):
         say(line)
 
 

@@ -7,22 +7,21 @@ elsewhere, which a test holds; another holds the sum against a real run. No heav
 
 from dataclasses import dataclass
 
-from connector.models.catalog import find_space
+from connector.models.catalog import find_space, image_tower_of
 from connector.models.declaration import Space
 from connector.settings import Settings
 from connector.store.open import capabilities_of
+from workers.sizing.image_work import ImageWork, image_work
 from workers.sizing.plan import CODE_BITS, CODE_EXTRA, ID_BYTES
 
 MIB = 1024 * 1024
 
 LIBRARIES = 490 * MIB
 """Python, torch in its CPU build, transformers and Qdrant's client, imported; the CUDA build takes more."""
-WEIGHTS = {"clip-vit-b-32": 577 * MIB, "mini": 8 * MIB}
-"""A space's image model in float32, both halves of it."""
 LOADING = 1.9
 """Peak of loading over the weights: what the file holds, the pass rebuilt from it, the copy in bfloat16."""
-ACTIVATIONS = 2 * MIB
-"""One image under way through ViT-B/32."""
+ACTIVATIONS = 1.7
+"""An image under way over what one layer holds of it: 2 MiB were measured in ViT-B/32."""
 BATCH = 16
 """Images in a batch where the device has not chosen yet."""
 ORDINARY = 12_000_000 * 6
@@ -69,11 +68,14 @@ class Footprint:
 def footprint(settings: Settings, *, cores: int) -> Footprint:
     """The peak of one ingestion process on the CPU; what a GPU holds is not counted."""
     space = find_space(settings.model.space)
-    weights = WEIGHTS.get(space.name, WEIGHTS["clip-vit-b-32"])
+    work = image_work(image_tower_of(settings.model, space=space))
+    weights = work.weights
     decoders = settings.ingest.decoders or cores
     readers = _readers(settings, cores=cores)
     here = capabilities_of(settings.qdrant).in_process
-    working = weights + _batches(settings, space=space, callers=cores) + _points(space) + (WORDS if here else 0)
+    working = (
+        weights + _batches(settings, space=space, work=work, callers=cores) + _points(space) + (WORDS if here else 0)
+    )
     files = settings.ingest.buffer_bytes * 9 // 8  # those that wait, and the readers' bundles
     ordinary = LIBRARIES + max(round(LOADING * weights), working + readers + files // 4 + decoders * ORDINARY)
     most = LIBRARIES + max(
@@ -92,11 +94,11 @@ def _readers(settings: Settings, *, cores: int) -> int:
     return count * (READER + READER_PIXEL * settings.ocr.max_side**2 + ORDINARY)
 
 
-def _batches(settings: Settings, *, space: Space, callers: int) -> int:
+def _batches(settings: Settings, *, space: Space, work: ImageWork, callers: int) -> int:
     """Pixels that wait in the channel and in slots, and activations."""
     batch = settings.model.batch_size or BATCH
     pixels = 3 * space.image_size**2
-    return callers * batch * (4 * pixels + ACTIVATIONS * space.image_size**2 // 224**2)
+    return callers * batch * (4 * pixels + round(ACTIVATIONS * work.activations))
 
 
 def _points(space: Space) -> int:

@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from connector.images.decode import BYTES_PER_PIXEL
+from connector.models.catalog import find_space
+from connector.models.image_families import load_image_model
 from connector.process import usable_cores
 from connector.settings import Settings
 from connector.store.edge.optimize import SEAL_MOST
 from tests.conftest import CommandLine
+from tests.family_twins import write_family
 from tests.images import write_images
 from workers.ocr.texts import MOST_PROCESSES
 from workers.pipeline.deduplication import REMEMBERED
 from workers.pipeline.pipeline import UPSERT_POINTS
 from workers.sizing import footprint as told
 from workers.sizing.footprint import footprint
+from workers.sizing.image_work import image_work
 
 ROOT = Path(__file__).parents[3]
 
@@ -85,3 +89,44 @@ def _libraries() -> int:
 
 def _pairs(environment: dict[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in environment.items()]
+
+
+PUBLISHED = {
+    "clip-vit-b-32": (577, 8.7),
+    "siglip2-b32": (361, 11),
+    "siglip2-b16": (354, 35),
+    "siglip2-b16-256": (355, 46),
+    "siglip2-so400m": (1632, 219),
+    "siglip2-so400m-384": (1633, 666),
+    "xlm-roberta-b32": (335, 8.7),
+    "xlm-roberta-h14": (2411, 334),
+    "clip-vit-l-14": (1400, 162),
+}
+"""MiB of float32 and GFLOP an image: weights as published, work as torch counts it."""
+
+
+@pytest.mark.parametrize("space", PUBLISHED)
+def test_what_a_tower_takes_follows_from_its_shape(space: str) -> None:
+    work = image_work(find_space(space).image)
+    mebibytes, gflop = PUBLISHED[space]
+
+    assert work.weights / told.MIB == pytest.approx(mebibytes, rel=0.01)
+    assert work.gflop == pytest.approx(gflop, rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip", "open-clip", "mexma"])
+def test_a_family_is_known_by_its_declaration_or_its_folder(family: str, tmp_path: Path) -> None:
+    twin = write_family(family, tmp_path)
+    image = find_space(str(twin.space)).image
+    weights = load_image_model(twin.folder, image)
+
+    held = sum(each.numel() * each.element_size() for each in weights.parameters())
+    assert image_work(image).weights == pytest.approx(held, rel=0.06)
+
+
+def test_a_larger_tower_takes_more_memory_and_more_gpu_hours(cli: CommandLine) -> None:
+    small, large = (footprint(Settings.load({"model.space": name}), cores=2) for name in ("mini", "siglip2-so400m"))
+    hours = [cli("plan", "--images", "1e6", "--space", name, "--json").json["gpu_hours"] for name in PUBLISHED]
+
+    assert large.ordinary > max(small.ordinary, told.LIBRARIES + 1.9 * 1600 * told.MIB)
+    assert hours[list(PUBLISHED).index("siglip2-so400m")] == pytest.approx(25 * hours[0], rel=0.02)

@@ -94,6 +94,7 @@ CALLS = (
     Call("space check mini", says="sound"),
     Call("space pull mini --json", says='"fetched": ?false'),
     Call("space convert photos", says="^$|no pickle"),
+    Call("teach --parallel lines.tsv --language bn --space mini --out mini-bn --epochs 1", says="recall@10"),
     Call("serve", 2, needs("serve")),
     Call("mcp", 2, needs("mcp")),
 )
@@ -224,6 +225,8 @@ def photos(home: Path) -> None:
     (home / "table.parquet").write_bytes(b"PAR1")
     caption = '{"image": "one.png", "caption": "one", "language": "en"}\n'
     (home / "captions.jsonl").write_text(caption, encoding="utf-8")
+    lines = "".join(f"a dog {number}\tকুকুর {number}\n" for number in range(20))
+    (home / "lines.tsv").write_text(lines, encoding="utf-8")
 
 
 def unexpected(call: Call, done: "subprocess.CompletedProcess[str]") -> Iterator[str]:

@@ -55,7 +55,7 @@ FLOORS = (
     ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
     ("workers.progress_bar",),
-    ("workers.duplicates", "workers.run"),
+    ("workers.duplicates", "workers.run", "workers.teach"),
     ("workers.executors", "workers.sizing"),
     ("workers.pipeline",),
     ("workers.sources",),

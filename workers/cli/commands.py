@@ -69,6 +69,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "workers.cli.ocr",
         "Read the text in images that are stored already, so that they are found by it; no image is embedded again.",
     ),
+    "teach": (
+        "workers.cli.teach",
+        "Teach a space's text tower a language from parallel lines; a space of its own is written, with a report.",
+    ),
     "watch": (
         "workers.cli.watch",
         "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",

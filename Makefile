@@ -108,6 +108,7 @@ performance: setup ## write docs/performance.md and its plots from benchmarks/re
 
 mini-space: setup ## make the bundled model and images again (fetches from npm, trains for about an hour)
 	$(BIN)/python -m demo.make .cache/mini-space
+	$(BIN)/python -m demo.photographs .cache/mini-space
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

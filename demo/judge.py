@@ -31,7 +31,7 @@ from demo.sources import Use, styles
 DEPTHS = (1, 10)
 FULL_SET = 0.9  # a language with names for fewer of the concepts is reported, but is not the weakest
 AIMS = {"Noto": (0.97, 0.90), "Twemoji": (0.65, None)}  # recall@10: on the mean, in the weakest language
-FILE_LIMIT = 1_000_000  # pixels
+FILE_LIMIT = 10_000_000  # pixels
 Vectors = npt.NDArray[np.float32]  # (n, dims), rows of length 1
 
 

@@ -21,7 +21,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SPACE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
-ImageFamily: TypeAlias = Literal["sentence-transformers", "clip", "siglip", "open-clip"]
+ImageFamily: TypeAlias = Literal["sentence-transformers", "clip", "siglip", "open-clip", "efficientnet-lite"]
 TextFamily: TypeAlias = Literal["sentence-transformers", "clip", "siglip", "xlm-roberta"]
 Channels: TypeAlias = tuple[float, float, float]
 Positive = Annotated[int, Field(ge=1)]
@@ -62,7 +62,7 @@ class ImageSpec(TowerSpec):
     """The image half: its family, and the pixels that it takes."""
 
     family: ImageFamily
-    """How the files are read: sentence-transformers, clip and siglip (transformers), open-clip."""
+    """How the files are read: sentence-transformers, clip and siglip (transformers), open-clip, efficientnet-lite."""
     size: Positive
     """Pixels along each side of what the tower sees."""
     resize: Literal["crop", "squash"] = "crop"

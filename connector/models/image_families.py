@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from connector.errors import ModelError
 from connector.models.declaration import ImageSpec, Shape
+from connector.models.efficientnet import EfficientNetLite, read_config
 from connector.models.loading import BROKEN, first_line, load_model
 from connector.models.vision import Reference, VisionParts
 from connector.models.weights import read_json, weight_files
@@ -32,6 +33,7 @@ def load_image_model(folder: Path, tower: ImageSpec) -> Reference:
         "clip": _clip,
         "siglip": _siglip,
         "open-clip": _open_clip,
+        "efficientnet-lite": _efficientnet_lite,
     }[tower.family]
     try:
         return load(folder, tower)
@@ -98,6 +100,20 @@ def _open_clip(folder: Path, tower: ImageSpec) -> Reference:
     tensors = open_clip_names(read_tensors(folder, tower.weights, prefix="visual."))
     projection = tensors.pop("proj").T
     return _reference(tower, filled(lambda: CLIPVisionModel(config), tensors), linear(projection))
+
+
+def _efficientnet_lite(folder: Path, tower: ImageSpec) -> Reference:
+    config = read_config(read_json(folder / "config.json"))
+    tensors = read_tensors(folder, tower.weights, prefix="")
+    return Reference(
+        filled(lambda: EfficientNetLite(config), tensors),
+        parts=None,
+        kind=tower.family,
+        image_size=config.image_size,
+        mean=tower.mean,
+        std=tower.std,
+        final=True,
+    )
 
 
 _OPEN_CLIP_NAMES = (

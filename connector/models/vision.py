@@ -37,7 +37,8 @@ class VisionParts(NamedTuple):
 class Reference(nn.Module):
     """The forward pass as the model's own library runs it: the yardstick, and what runs where ``Vision`` cannot.
 
-    ``run`` takes normalised images, (n, 3, size, size). ``parts`` is None for an architecture that we do not rebuild.
+    ``run`` takes normalised images, (n, 3, size, size). ``parts`` is None for an architecture that we do not rebuild;
+    ``final`` says that there is nothing to rebuild, as the forward pass is our own.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Reference(nn.Module):
         image_size: int | None,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        final: bool = False,
     ) -> None:
         super().__init__()
         self.run = run
+        self.final = final
         self.parts = parts
         self.kind = kind
         self.image_size = image_size

@@ -161,7 +161,10 @@ def ways_out(half: Half, *, name: str | None) -> str:
     """What a user can do where a model is not there; ``name`` is what the hub calls it."""
     fetch = f"Where there is a network, run `hf download {name}`; or set" if name else "Set"
     variable = variable_of(f"model.{half}_model")
-    return f"{fetch} {variable}=/path/to/folder to use a copy; or use --space mini, which is bundled and works without."
+    return (
+        f"{fetch} {variable}=/path/to/folder to use a copy; or use --space mini-photos, which is bundled and works "
+        "without."
+    )
 
 
 def _is_declared(tower: ImageSpec | TextSpec) -> bool:

@@ -74,7 +74,7 @@ QUESTIONS: tuple[Question, ...] = (
 NEXT_COMMANDS = (
     'polyglance search "собака"',
     'polyglance search "dessert" --where \'meta.category == "Food & Drink"\'',
-    "polyglance ingest ~/Pictures",
+    "polyglance ingest ~/Pictures --space mini-photos",
 )
 """What a newcomer would type next."""
 

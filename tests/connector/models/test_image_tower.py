@@ -554,7 +554,7 @@ def test_a_folder_that_does_not_exist_says_what_to_set(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         f"the image model {tmp_path / 'nowhere'} does not exist. Set POLYGLANCE_MODEL__IMAGE_MODEL=/path/to/folder to "
-        "use a copy; or use --space mini, which is bundled and works without."
+        "use a copy; or use --space mini-photos, which is bundled and works without."
     )
 
 

@@ -138,7 +138,7 @@ def test_offline_the_error_says_where_it_looked_and_how_to_get_the_weights(tmp_p
         f"{tmp_path}/hub and for the hub's https://huggingface.co/sentence-transformers/clip-ViT-B-32: the hub was not "
         "asked, because HF_HUB_OFFLINE is set. Where there is a network, run `hf download "
         "sentence-transformers/clip-ViT-B-32`; or set POLYGLANCE_MODEL__IMAGE_MODEL=/path/to/folder to use a copy; or "
-        "use --space mini, which is bundled and works without."
+        "use --space mini-photos, which is bundled and works without."
     )
 
 

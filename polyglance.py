@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from connector.search.options import SearchOptions
     from connector.search.query import Query, image, point, text
     from connector.settings import Settings
-    from workers.api import ingest
+    from workers.api import ingest, migrate
     from workers.cli.commands import app
     from workers.collection.async_client import AsyncCollection
     from workers.collection.client import Added, Collection
@@ -97,6 +97,7 @@ __all__ = [
     "image",
     "ingest",
     "main",
+    "migrate",
     "point",
     "text",
 ]
@@ -122,6 +123,7 @@ _LAZY = {
     "app": "workers.cli.commands",
     "image": "connector.search.query",
     "ingest": "workers.api",
+    "migrate": "workers.api",
     "point": "connector.search.query",
     "text": "connector.search.query",
 }

@@ -13,6 +13,7 @@
     │   ├── StoreFull               quota or disk: pause and say so               HTTP 507
     │   ├── CollectionMissing                                                     HTTP 404
     │   └── CollectionMismatch      built by another space                        HTTP 409
+    │       └── SpaceChanged        its spaces are others by now: look at its schema again
     ├── OriginalError
     │   ├── OriginalMissing         no longer there, or not handed out            HTTP 404
     │   └── OriginalUnavailable     its source gave no answer (retryable)         HTTP 502
@@ -147,6 +148,13 @@ class CollectionMissing(StoreError):
 
 class CollectionMismatch(StoreError):
     """The collection was built by another space, preprocessing or schema."""
+
+
+class SpaceChanged(CollectionMismatch):
+    """The collection has no vectors of this space any more, or wants those of another one besides.
+
+    Whoever reads its schema again and goes by that is answered.
+    """
 
 
 class OriginalError(PolyglanceError):

@@ -149,13 +149,35 @@ def id_of(uri: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SpaceVector:
+    """An image's vector in one more space; None where it is known to have none there."""
+
+    space: str
+    vector: Vector | None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpaceVector):
+            return NotImplemented
+        return self.space == other.space and _alike(self.vector, other.vector)
+
+    def __hash__(self) -> int:
+        return hash(self.space)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Point:
-    """An image as the store keeps it."""
+    """An image as the store keeps it.
+
+    ``vector`` is of ``space``, by default the one that the collection answers by; ``others`` are those of the spaces
+    that it has besides.
+    """
 
     id: str
     vector: Vector
     payload: Payload
+    space: str | None = None
+    others: Sequence[SpaceVector] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Point):

@@ -76,6 +76,7 @@ CALLS = (
     Call("check --space mini --read-data 100%", 2, needs("serve")),
     Call("duplicates --space mini", 2, needs("serve")),
     Call("ocr --space mini", 2, needs("serve")),
+    Call("migrate --to clip-vit-b-32 --space mini", 2, needs("serve")),
     Call("ingest --ocr photos --space mini", 2, needs("ocr")),
     Call("tune photos --space mini --seconds 0.1", says="a second"),
     Call("collection list", says="images-mini"),

@@ -55,6 +55,7 @@ FLOORS = (
     ("workers.api", "workers.collection", "workers.demo", "workers.watch"),
     ("workers.progress",),
     ("workers.progress_bar",),
+    ("workers.migrate",),
     ("workers.duplicates", "workers.run", "workers.teach"),
     ("workers.executors", "workers.sizing"),
     ("workers.pipeline",),

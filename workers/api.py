@@ -1,4 +1,4 @@
-"""Ingestion for programs: what ``polyglance ingest`` does, as a function.
+"""Ingestion and migration for programs: what ``polyglance ingest`` and ``polyglance migrate`` do, as functions.
 
     from polyglance import ingest
 
@@ -12,12 +12,15 @@ import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConfigError, RunIncomplete
 from connector.settings import Settings
 from connector.settings_sources import named_overrides
 from workers.pipeline.counters import RunReport
+
+if TYPE_CHECKING:
+    from workers.migrate.fill import Filled, From
 
 
 def ingest(
@@ -64,6 +67,30 @@ def ingest(
         if each.refusal is not None:
             raise RunIncomplete(each.refusal)
     return done.report
+
+
+def migrate(
+    to: str,
+    *,
+    space: str | None = None,
+    collection: str | None = None,
+    settings: Settings | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    rate: float = 0.0,
+    first: "From" = "sources",
+) -> "Filled":
+    """Give every image of a collection its vector in the space ``to`` too; the space that answers goes on answering.
+
+    ``to`` is a name or a file ``*.toml``; ``rate`` bounds the images a second, 0 does not; ``first`` is what images are
+    read from where there is both, ``sources`` or ``thumbnails``. The same call again goes on where this one stopped.
+
+    Raises ConfigError, CollectionMismatch, ModelError, StoreError, and RunIncomplete where another migration of this
+    collection is under way.
+    """
+    from workers.migrate.migration import migrate as migrate_collection
+
+    loaded = _settings(space=space, collection=collection, settings=settings, overrides=overrides)
+    return migrate_collection(loaded, to=to, rate=rate, first=first)
 
 
 def _settings(

@@ -11,8 +11,8 @@ from typing import Any, Unpack
 from connector.extras import advice
 from connector.records import Hit
 from connector.search.client import ImageSearch
+from connector.search.hits import field_of
 from connector.search.options import SearchArguments, SearchOptions
-from connector.search.retrieval import field_of
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun

@@ -9,8 +9,8 @@ from typing import Unpack
 
 from connector.extras import advice
 from connector.search.client import ImageSearch
+from connector.search.hits import field_of
 from connector.search.options import SearchArguments, SearchOptions
-from connector.search.retrieval import field_of
 
 try:
     from llama_index.core.base.base_retriever import BaseRetriever

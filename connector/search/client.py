@@ -4,9 +4,9 @@ The rule: opening loads no model. The first question by text loads the text towe
 tower, and both stay until the search is closed.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
@@ -16,8 +16,8 @@ import numpy as np
 from connector.errors import InvalidQuery, StoreRefused
 from connector.models.catalog import find_space
 from connector.records import FacetCount, Hit, StoredPoint, Vector, Vectors
-from connector.search.encoder import QueryEncoder, check_queries, no_point
-from connector.search.hits import HitGroups, Hits
+from connector.search.encoder import check_queries, no_point
+from connector.search.hits import HitGroups, Hits, counted, grouped
 from connector.search.options import (
     GROUPED,
     MAX_LIMIT,
@@ -34,14 +34,13 @@ from connector.search.options import (
     shown,
 )
 from connector.search.pages import ListingPage, listing_page
-from connector.search.query import Query, as_query, words_of_query
+from connector.search.query import Query, as_query
 from connector.search.query import image as image_query
 from connector.search.query import point as point_query
 from connector.search.query import text as text_query
 from connector.search.relevance import RelevanceModel
-from connector.search.retrieval import Retriever, counted, grouped, narrowed
-from connector.search.text_encoder import TextEncoder
-from connector.search.understanding import QuestionReader, ReadQuery, where_of
+from connector.search.retrieval import Following, HybridAnswers, Pinned, Retriever
+from connector.search.understanding import QuestionReader, ReadQuery
 from connector.settings import Settings
 from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo, Engine, NearestQuery, pages
@@ -51,9 +50,6 @@ from connector.store.schema import FIXED_FIELDS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from qdrant_client.models import Filter
-
-    from connector.search.hybrid import HybridRetriever
 
 
 class ImageSearch:
@@ -61,10 +57,7 @@ class ImageSearch:
 
     def __init__(self, *, settings: Settings, engine: Engine) -> None:
         self._engine = engine
-        self._text_encoder = TextEncoder(settings.model)
-        self._relevance = RelevanceModel(engine, text_encoder=self._text_encoder)
-        self._encoder = QueryEncoder(settings, engine=engine, text_encoder=self._text_encoder)
-        self.retriever = Retriever(engine, relevance=self._relevance)
+        self._following: Following | Pinned = Following(settings, engine=engine, make_hybrid=_hybrid)
         self.reader = QuestionReader(engine)
 
     @classmethod
@@ -87,15 +80,35 @@ class ImageSearch:
         find_space(settings.model.space)  # before anything is opened
         search = cls(settings=settings, engine=open_engine(settings.qdrant, collection=settings.collection))
         try:
-            search._encoder.check_collection()
+            search._following.now()
         except BaseException:
             search.close()
             raise
         return search
 
+    @property
+    def retriever(self) -> Retriever:
+        """What asks the store, in the space that answers now."""
+        return self._following.now().retriever
+
+    def pinned(self, space: str | None = None) -> "ImageSearch":
+        """The same search in the space that answers now, or in one of the collection's: for questions that go together.
+
+        It is closed with this one. Its questions raise SpaceChanged once the collection has no vectors of that space.
+        """
+        here = self._following.now() if space is None else self._following.made_for(space)
+        pinned = copy.copy(self)
+        pinned._following = Pinned(here)
+        return pinned
+
+    @property
+    def space(self) -> str:
+        """The name of the space that questions are answered by now."""
+        return self._following.now().space
+
     def score_scale(self) -> float:
         """What cosines are multiplied by before a softmax chooses among labels. Raises ModelError."""
-        return self._encoder.score_scale()
+        return self._following.now().encoder.score_scale()
 
     def text(self, text: str, **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to a text in any language, best first. Raises InvalidQuery.
@@ -137,16 +150,7 @@ class ImageSearch:
         """
         wanted = SearchOptions(**options)
         made = self._read(queries, options=wanted)
-        condition = self.retriever.condition(wanted.where)
-        where = [narrowed(condition, self.retriever.condition(where_of(each.chips))) for each in made]
-        compared = [(each.query, by) for each, by in zip(made, where, strict=True) if each.query is not None]
-        found = iter(self._compared([query for query, _ in compared], where=[by for _, by in compared], options=wanted))
-        answers = []
-        for each, by in zip(made, where, strict=True):
-            hits = Hits(self.retriever.newest(by, options=wanted)) if each.query is None else next(found)
-            hits.understood = each.chips
-            answers.append(hits)
-        return answers
+        return self._following.ask(lambda here: here.answers(made, options=wanted))
 
     def check(self, queries: Sequence[Query | str], **options: Unpack[SearchArguments]) -> list[Query]:
         """The queries that ``queries`` would compare, each text with its language. Raises InvalidQuery as it would.
@@ -171,12 +175,13 @@ class ImageSearch:
             raise InvalidQuery(f"modality is {shown(modality)}; 'text', 'image' or None is wanted.")
         if wanted.mode not in (None, "visual"):
             raise InvalidQuery(f"mode is {shown(wanted.mode)}, and a vector has no words; ask with text() for that.")
-        calibration = self._text_encoder.tower_for(wanted.language) if modality == "text" else modality
-        where = [self.retriever.condition(wanted.where)] * len(vectors)
+        here = self._following.now()
+        calibration = here.text_encoder.tower_for(wanted.language) if modality == "text" else modality
+        where = [here.retriever.condition(wanted.where)] * len(vectors)
         calibrations = [calibration] * len(vectors)
         if wanted.ranks_anew:
-            return self._hybrid.answers(vectors, words=None, options=wanted, where=where, calibrations=calibrations)
-        return self.retriever.nearest(vectors, options=wanted, where=where, calibrations=calibrations)
+            return here.hybrid.answers(vectors, words=None, options=wanted, where=where, calibrations=calibrations)
+        return here.retriever.nearest(vectors, options=wanted, where=where, calibrations=calibrations)
 
     def exact(self, vectors: Vectors, **options: Unpack[PageArguments]) -> list[Hits]:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
@@ -208,9 +213,10 @@ class ImageSearch:
         ``order_by="-taken_at"`` begins with the latest; images without the field are left out then. ``fields`` limits
         the payload. Raises InvalidQuery.
         """
-        condition = self.retriever.condition(where)
+        here = self._following.now()
+        condition = here.retriever.condition(where)
         return listing_page(
-            self._engine,
+            here.engine,
             where=condition,
             order_by=order_by,
             fields=fields,
@@ -280,7 +286,7 @@ class ImageSearch:
     def points(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
         """The points of these ids, in their order. Raises InvalidQuery for one that is not there."""
         known = [as_point_id(each) for each in ids]
-        found = {each.id: each for each in self._engine.retrieve(known, vectors=vectors)}
+        found = {each.id: each for each in self._following.now().engine.retrieve(known, vectors=vectors)}
         for each in known:
             if each not in found:
                 raise no_point(each, collection=self._engine.collection)
@@ -288,25 +294,25 @@ class ImageSearch:
 
     def embed_texts(self, texts: Sequence[str], *, language: str | None = None) -> Vectors:
         """The vectors of texts in any language: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return self._encoder.texts(texts, language=language)
+        return self._following.now().encoder.texts(texts, language=language)
 
     def embed_image(self, image: "str | Path | bytes | Image") -> Vector:
         """The vector of an image, as ``image`` takes it: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self._encoder.images([image])[0]
+        vector: Vector = self._following.now().encoder.images([image])[0]
         return vector
 
     def embed_images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
         """The vectors of images: (n, dims) float32, L2-normalised. Raises InvalidQuery that names the image."""
-        return self._encoder.images(images)
+        return self._following.now().encoder.images(images)
 
     def embed_query(self, query: Query) -> Vector:
         """The vector of a query: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self._encoder.queries([query])[0]
+        vector: Vector = self._following.now().encoder.queries([query])[0]
         return vector
 
     def embed_queries(self, queries: Sequence[Query]) -> Vectors:
         """The vectors of queries: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return self._encoder.queries(queries)
+        return self._following.now().encoder.queries(queries)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
         """Change what is known of a stored image, such as ``{"tags": ["dog"], "meta": {"rating": 5}}``.
@@ -350,14 +356,8 @@ class ImageSearch:
 
     def close(self) -> None:
         """Close the connections to the store and to the web."""
-        self._encoder.close()
+        self._following.close()
         self._engine.close()
-
-    @cached_property
-    def _hybrid(self) -> "HybridRetriever":
-        from connector.search.hybrid import HybridRetriever  # only where words or another order are wanted
-
-        return HybridRetriever(self._engine, relevance=self._relevance, retriever=self.retriever)
 
     def _checked(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[Query]:
         if isinstance(queries, str | Query):
@@ -371,20 +371,6 @@ class ImageSearch:
         made = self._checked(queries, options=options)
         return [self.reader.read(each, options=options) for each in made]
 
-    def _compared(
-        self, queries: Sequence[Query], *, where: "Sequence[Filter | None]", options: SearchOptions
-    ) -> list[Hits]:
-        """An answer to each query under its own condition, by what is seen, by words, or by both."""
-        where = [self.retriever.excluding_parts(query, where=by) for query, by in zip(queries, where, strict=True)]
-        calibrations = [self._relevance.calibration_for(query) for query in queries]
-        words = [None if options.mode == "visual" else words_of_query(query) for query in queries]
-        reads = any(each and each.text for each in words) and (options.mode is not None or self.retriever.has_words())
-        vectors = None if options.mode == "words" else self._encoder.queries(queries)
-        if vectors is not None and not reads and not options.ranks_anew:
-            return self.retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
-        asked = words if reads else None
-        return self._hybrid.answers(vectors, words=asked, options=options, where=where, calibrations=calibrations)
-
     def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
         """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""
         nearest = replace(options, limit=GROUPED, offset=0, diversity=0.0)
@@ -397,3 +383,9 @@ class ImageSearch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _hybrid(engine: Engine, relevance: RelevanceModel, retriever: Retriever) -> HybridAnswers:
+    from connector.search.hybrid import HybridRetriever  # only where words or another order are wanted
+
+    return HybridRetriever(engine, relevance=relevance, retriever=retriever)

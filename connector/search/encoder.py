@@ -13,7 +13,7 @@ import numpy as np
 
 from connector.errors import CollectionMismatch, InvalidQuery
 from connector.images.load import IMAGES, ImageLoader
-from connector.models.catalog import find_space, fingerprint_of
+from connector.models.catalog import find_space
 from connector.records import Vector, Vectors
 from connector.search.options import as_point_id, check_language, check_texts, is_number, shown
 from connector.search.query import ImagePart, Part, PointPart, Query, TextPart
@@ -95,9 +95,14 @@ class QueryEncoder:
         """Close the connections that images are fetched by."""
         self._loader.close()
 
-    def check_collection(self) -> None:
-        """Raise CollectionMismatch where the collection was built by another space than the settings ask for."""
-        self._check_fingerprint(fingerprint_of(self._space))
+    @property
+    def sees(self) -> bool:
+        """Whether the image tower is loaded."""
+        return self._image_tower is not None
+
+    def load_images(self) -> None:
+        """Load the image tower now. Raises ModelError and CollectionMismatch."""
+        self._tower()
 
     def score_scale(self) -> float:
         """What the space's model was trained to multiply cosines by before it chose among texts."""
@@ -116,7 +121,10 @@ class QueryEncoder:
             return self._image_tower
 
     def _check_fingerprint(self, wanted: Fingerprint) -> None:
-        built = self._engine.info().schema.fingerprint
+        schema = self._engine.info().schema
+        built = schema.fingerprint
+        if schema.second is not None and schema.second.space == wanted.space:
+            built = schema.second.fingerprint
         differences = wanted.differences(built)
         if differences:
             raise CollectionMismatch(

@@ -18,7 +18,7 @@ from connector.errors import InvalidQuery
 from connector.extras import require
 from connector.records import NO_VECTOR, Hit, StoredPoint
 from connector.search.client import ImageSearch
-from connector.search.retrieval import field_of
+from connector.search.hits import field_of
 from connector.settings import FieldType
 from connector.store.schema import PAYLOAD_FIELDS, CollectionSchema
 

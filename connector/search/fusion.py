@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
+
+from connector.records import Vectors
 
 RANK_CONSTANT = 60
 """``k`` of reciprocal rank fusion, as in its source: how little the first ranks differ."""
@@ -69,3 +72,21 @@ def recency(taken_at: object, *, now: datetime) -> float:
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return float(0.5 ** (max(age, 0.0) / YEAR_S))
+
+
+def diverse_order(vectors: Vectors, *, scores: NDArray[np.float32], diversity: float, count: int) -> list[int]:
+    """The rows of ``vectors`` (n, dims) to show, best first, at most ``count``.
+
+    Each next one is the row with the greatest ``(1 - diversity) * score - diversity * likeness``, the likeness being
+    its cosine to the nearest row chosen before (Carbonell and Goldstein, 1998). 0 keeps the order of the scores.
+    """
+    left = list(range(len(vectors)))
+    likeness = np.zeros(len(vectors), dtype=np.float32)
+    chosen: list[int] = []
+    while left and len(chosen) < count:
+        worth = (1 - diversity) * scores[left] - diversity * likeness[left]
+        best = left.pop(int(np.argmax(worth)))
+        chosen.append(best)
+        similar = vectors @ vectors[best]  # (n,)
+        likeness = similar if len(chosen) == 1 else np.maximum(likeness, similar)
+    return chosen

@@ -6,15 +6,17 @@ others show their names.
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
-from typing import SupportsIndex, overload
+from typing import Any, SupportsIndex, TypeAlias, overload
 from urllib.parse import unquote
 
 from connector.errors import InvalidQuery
 from connector.printable import printable
-from connector.records import Hit, HitGroup, local_path, masked_uri
+from connector.records import FacetCount, Hit, HitGroup, Payload, local_path, masked_uri
+from connector.store.schema import names_of
 from connector.understand.question import Chip
 
 THUMBNAIL_PX = 160
@@ -24,9 +26,13 @@ MAX_THUMBNAILS = 60
 
 
 class Hits(list[Hit]):
-    """The hits of one question, best first; ``understood`` is what of its text became a filter."""
+    """The hits of one question, best first; ``understood`` is what of its text became a filter.
+
+    ``space`` is the one that compared them, None where that was not said.
+    """
 
     understood: tuple[Chip, ...] = ()
+    space: str | None = None
 
     @overload
     def __getitem__(self, at: SupportsIndex, /) -> Hit: ...
@@ -36,7 +42,7 @@ class Hits(list[Hit]):
         if not isinstance(at, slice):
             return super().__getitem__(at)
         part = Hits(super().__getitem__(at))
-        part.understood = self.understood
+        part.understood, part.space = self.understood, self.space
         return part
 
     def _repr_html_(self) -> str:
@@ -120,3 +126,37 @@ def _thumbnail(uri: str) -> str | None:
 def _text(text: str) -> str:
     """Text for a page: escaped, and with a mark in place of what is not printable."""
     return escape(printable(text), quote=True)
+
+
+Value: TypeAlias = str | int | bool
+
+
+def grouped(hits: Sequence[Hit], *, by: str, size: int) -> HitGroups:
+    """The hits by the values of a field, at most ``size`` in a group: the group with the best hit first."""
+    groups: dict[Value, list[Hit]] = {}
+    for hit in hits:
+        for value in values_of(hit.payload, by):
+            groups.setdefault(value, []).append(hit)
+    return HitGroups(HitGroup(value, tuple(members[:size])) for value, members in groups.items())
+
+
+def counted(hits: Sequence[Hit], *, field: str) -> list[FacetCount]:
+    """The values among the hits, the most frequent first; equal counts in order of the value."""
+    counts = Counter(value for hit in hits for value in values_of(hit.payload, field))
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))
+    return [FacetCount(value, count) for value, count in ranked]
+
+
+def values_of(payload: Payload, field: str) -> list[Value]:
+    """What a payload holds under a field's name, ``meta.price`` too; of a list every value once."""
+    found = field_of(payload, field)
+    several = found if isinstance(found, list) else [found]
+    return [*dict.fromkeys(each for each in several if isinstance(each, str | int | bool))]
+
+
+def field_of(payload: Payload, field: str) -> Any:
+    """What a payload holds under a field's name, None where it has none."""
+    found: Any = payload
+    for name in names_of(field):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found

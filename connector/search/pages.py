@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connector.errors import InvalidQuery
 from connector.records import Payload, StoredPoint
+from connector.search.hits import field_of
 from connector.search.options import as_point_id, check_between, is_number, order_of, shown
-from connector.search.retrieval import field_of
 from connector.store.engine import Engine
 from connector.store.points import check_order
 

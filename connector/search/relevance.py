@@ -253,6 +253,10 @@ class RelevanceModel:
             f"{self._engine.collection!r} holds {self._engine.count()}. Ask without relevant."
         )
 
+    def prepare(self, query: Query) -> None:
+        """Make the calibration that fits a query now."""
+        self._calibration(self.calibration_for(query)).now()
+
     def calibration_for(self, query: Query) -> str:
         """The calibration that fits a query: that of its first text's tower; of images, where it has no text."""
         texts = (one.part for one in query.parts if isinstance(one.part, TextPart))

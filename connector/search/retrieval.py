@@ -1,28 +1,40 @@
-"""Retriever: vectors and filters -> hits, with their relevance and, where it is wanted, diverse."""
+"""Retriever: vectors and filters -> hits; Answering: queries -> hits in one space; Following: in the one that answers.
 
+The rule: a question goes through one ``Answering`` from its text to its hits, so no answer mixes two spaces. When the
+collection answers by another space, its models are loaded beside the old ones first; whoever asks meanwhile is answered
+by the old space, whose vectors are still there.
+"""
+
+import contextlib
 import logging
 import math
+import threading
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from connector.errors import InvalidQuery
+from connector.errors import InvalidQuery, PolyglanceError, SpaceChanged, StoreError
 from connector.filters.parse import as_filter
-from connector.records import FacetCount, Hit, HitGroup, Payload, Vectors
-from connector.search.encoder import check_words, named_points
-from connector.search.hits import HitGroups, Hits
+from connector.models.answering import check_space, model_in
+from connector.models.catalog import find_space, fingerprint_of
+from connector.records import Hit, Vectors
+from connector.search.encoder import QueryEncoder, check_words, named_points
+from connector.search.fusion import diverse_order
+from connector.search.hits import Hits
 from connector.search.options import MAX_LIMIT, Mode, SearchOptions
-from connector.search.query import Query
+from connector.search.query import Query, QueryWords, TextPart, WeightedPart, words_of_query
 from connector.search.relevance import REFRESH_S, RelevanceModel
-from connector.settings import FieldType
-from connector.store.engine import Engine, NearestQuery
+from connector.search.text_encoder import TextEncoder
+from connector.search.understanding import ReadQuery, where_of
+from connector.settings import FieldType, Settings
+from connector.store.engine import FOLLOW_S, Engine, NearestQuery
+from connector.store.in_space import in_space
 from connector.store.points import sent_id
-from connector.store.schema import names_of
+from connector.store.schema import CollectionSchema
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -36,6 +48,11 @@ NO_WORDS = (
     "collection {!r} has no words, for it was made before they were indexed: it is searched by what is seen alone. "
     "`polyglance collection words` adds them, from what is stored."
 )
+AGAIN_S = 60.0
+"""Seconds after which models that could not be loaded are tried again."""
+CHANGES = 3
+"""Times that a question is asked anew because its space is gone."""
+T = TypeVar("T")
 QUICK = 500
 """Characters of a filter that is read in a moment, some tenths of a millisecond."""
 
@@ -185,53 +202,197 @@ def candidates(options: SearchOptions) -> int:
     return min(MAX_LIMIT, max(LEAST, CANDIDATES * (options.offset + options.limit)))
 
 
-Value: TypeAlias = str | int | bool
+class HybridAnswers(Protocol):
+    """Answers by what is seen and by words (``connector.search.hybrid``)."""
+
+    def answers(
+        self,
+        vectors: Vectors | None,
+        *,
+        words: Sequence[QueryWords | None] | None,
+        options: SearchOptions,
+        where: "Sequence[Filter | None]",
+        calibrations: Sequence[str | None],
+    ) -> list[Hits]:
+        """An answer to each question. Raises InvalidQuery."""
 
 
-def grouped(hits: Sequence[Hit], *, by: str, size: int) -> HitGroups:
-    """The hits by the values of a field, at most ``size`` in a group: the group with the best hit first."""
-    groups: dict[Value, list[Hit]] = {}
-    for hit in hits:
-        for value in values_of(hit.payload, by):
-            groups.setdefault(value, []).append(hit)
-    return HitGroups(HitGroup(value, tuple(members[:size])) for value, members in groups.items())
+MakeHybrid: TypeAlias = "Callable[[Engine, RelevanceModel, Retriever], HybridAnswers]"
 
 
-def counted(hits: Sequence[Hit], *, field: str) -> list[FacetCount]:
-    """The values among the hits, the most frequent first; equal counts in order of the value."""
-    counts = Counter(value for hit in hits for value in values_of(hit.payload, field))
-    ranked = sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))
-    return [FacetCount(value, count) for value, count in ranked]
+class Answering:
+    """The encoders, the relevance and the retrieval of one space. No model is loaded before it is needed."""
+
+    def __init__(self, settings: Settings, *, engine: Engine, make_hybrid: MakeHybrid) -> None:
+        self._make_hybrid = make_hybrid
+        self.space = find_space(settings.model.space).name
+        self.engine = in_space(engine, self.space)
+        self.text_encoder = TextEncoder(settings.model)
+        self.relevance = RelevanceModel(self.engine, text_encoder=self.text_encoder)
+        self.encoder = QueryEncoder(settings, engine=self.engine, text_encoder=self.text_encoder)
+        self.retriever = Retriever(self.engine, relevance=self.relevance)
+
+    @cached_property
+    def hybrid(self) -> HybridAnswers:
+        """Retrieval by what is seen and by words, made when it is first wanted."""
+        return self._make_hybrid(self.engine, self.relevance, self.retriever)
+
+    def answers(self, made: Sequence[ReadQuery], *, options: SearchOptions) -> list[Hits]:
+        """An answer to each query, by what is seen, by words, or by both. Raises InvalidQuery and SpaceChanged."""
+        condition = self.retriever.condition(options.where)
+        where = [narrowed(condition, self.retriever.condition(where_of(each.chips))) for each in made]
+        compared = [(each.query, by) for each, by in zip(made, where, strict=True) if each.query is not None]
+        found = iter(
+            self._compared([query for query, _ in compared], where=[by for _, by in compared], options=options)
+        )
+        answers = []
+        for each, by in zip(made, where, strict=True):
+            hits = Hits(self.retriever.newest(by, options=options)) if each.query is None else next(found)
+            hits.understood, hits.space = each.chips, self.space
+            answers.append(hits)
+        return answers
+
+    def _compared(
+        self, queries: Sequence[Query], *, where: "Sequence[Filter | None]", options: SearchOptions
+    ) -> list[Hits]:
+        """An answer to each query under its own condition."""
+        where = [self.retriever.excluding_parts(query, where=by) for query, by in zip(queries, where, strict=True)]
+        calibrations = [self.relevance.calibration_for(query) for query in queries]
+        words = [None if options.mode == "visual" else words_of_query(query) for query in queries]
+        reads = any(each and each.text for each in words) and (options.mode is not None or self.retriever.has_words())
+        vectors = None if options.mode == "words" else self.encoder.queries(queries)
+        if vectors is not None and not reads and not options.ranks_anew:
+            return self.retriever.nearest(vectors, options=options, where=where, calibrations=calibrations)
+        asked = words if reads else None
+        return self.hybrid.answers(vectors, words=asked, options=options, where=where, calibrations=calibrations)
+
+    def warm_up(self, like: "Answering") -> None:
+        """Load what another one has loaded, and learn what is relevant. Raises ModelError."""
+        if like.text_encoder.is_loaded:
+            question = Query((WeightedPart(TextPart("warm-up")),))
+            self.encoder.queries([question])
+            self.relevance.prepare(question)
+        if like.encoder.sees:
+            self.encoder.load_images()
 
 
-def values_of(payload: Payload, field: str) -> list[Value]:
-    """What a payload holds under a field's name, ``meta.price`` too; of a list every value once."""
-    found = field_of(payload, field)
-    several = found if isinstance(found, list) else [found]
-    return [*dict.fromkeys(each for each in several if isinstance(each, str | int | bool))]
+class Following:
+    """The ``Answering`` of the space that a collection answers by now. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, *, engine: Engine, make_hybrid: MakeHybrid) -> None:
+        self._make_hybrid = make_hybrid
+        self._settings = settings
+        self._engine = engine
+        self._looking = threading.Lock()
+        self._here: Answering | None = None
+        self._looked_at = 0.0
+        self._refused_at = float("-inf")
+        self._loading: threading.Thread | None = None
+        self._old: list[Answering] = []
+        self._closed = False
+
+    def now(self) -> Answering:
+        """What answers; looked up again every ``FOLLOW_S``. Raises CollectionMismatch, StoreError and ConfigError."""
+        if self._here is None:
+            self.look_again()
+        elif time.monotonic() - self._looked_at > FOLLOW_S and self._looking.acquire(blocking=False):
+            try:
+                with contextlib.suppress(StoreError):  # the question itself tells
+                    self._look()
+            finally:
+                self._looking.release()
+        assert self._here is not None
+        return self._here
+
+    def ask(self, ask: Callable[[Answering], T]) -> T:
+        """Ask in the space that answers, and anew in another one where that is gone meanwhile."""
+        for _ in range(CHANGES):
+            try:
+                return ask(self.now())
+            except SpaceChanged:
+                self.look_again()
+        return ask(self.now())
+
+    def look_again(self) -> None:
+        """Look now, as after SpaceChanged. Raises as ``now`` does."""
+        with self._looking:
+            self._look()
+
+    def close(self) -> None:
+        """Wait for models that are being loaded, and close all connections."""
+        with self._looking:
+            self._closed = True
+            loading = self._loading
+        if loading is not None:
+            loading.join()
+        for each in [*self._old, *([] if self._here is None else [self._here])]:
+            each.encoder.close()
+
+    def _look(self) -> None:
+        schema, here = self._engine.info().schema, self._here
+        self._looked_at = time.monotonic()
+        if here is None:
+            asked = fingerprint_of(find_space(self._settings.model.space))
+            check_space(asked, schema=schema, collection=self._engine.collection)
+        if here is not None and here.space == schema.fingerprint.space:
+            return
+        if here is None or here.space not in schema.dims:
+            self._change(self._in(schema.fingerprint.space, schema))
+        elif self._loading is None and time.monotonic() - self._refused_at > AGAIN_S and not self._closed:
+            self._loading = threading.Thread(target=self._load, args=(schema, here), name="next space")
+            self._loading.start()
+
+    def made_for(self, space: str) -> Answering:
+        """What answers in one of the collection's spaces, whichever answers now. Raises SpaceChanged."""
+        schema = self._engine.info().schema
+        schema.vector_in(space, collection=self._engine.collection)
+        made = self._in(space, schema)
+        self._old.append(made)
+        return made
+
+    def _in(self, space: str, schema: CollectionSchema) -> Answering:
+        model = model_in(self._settings.model, space=space, schema=schema)
+        settings = self._settings.model_copy(update={"model": model})
+        return Answering(settings, engine=self._engine, make_hybrid=self._make_hybrid)
+
+    def _load(self, schema: CollectionSchema, here: Answering) -> None:
+        """Change to the space that answers once its models are ready; until then the old one answers."""
+        try:
+            made = self._in(schema.fingerprint.space, schema)
+            made.warm_up(here)
+            self._change(made)
+        except PolyglanceError as error:
+            self._refused_at = time.monotonic()
+            log.error("space_not_followed collection=%s: %s", self._engine.collection, error)
+        finally:
+            self._loading = None
+
+    def _change(self, made: Answering) -> None:
+        if self._here is not None:
+            log.info("space_followed collection=%s space=%s", self._engine.collection, made.space)
+            self._old.append(self._here)  # questions under way may still hold it
+        self._here = made
 
 
-def field_of(payload: Payload, field: str) -> Any:
-    """What a payload holds under a field's name, None where it has none."""
-    found: Any = payload
-    for name in names_of(field):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+class Pinned:
+    """One ``Answering``, whatever the collection answers by meanwhile."""
 
+    def __init__(self, here: Answering) -> None:
+        self._pinned = here
 
-def diverse_order(vectors: Vectors, *, scores: NDArray[np.float32], diversity: float, count: int) -> list[int]:
-    """The rows of ``vectors`` (n, dims) to show, best first, at most ``count``.
+    def now(self) -> Answering:
+        """The one."""
+        return self._pinned
 
-    Each next one is the row with the greatest ``(1 - diversity) * score - diversity * likeness``, the likeness being
-    its cosine to the nearest row chosen before (Carbonell and Goldstein, 1998). 0 keeps the order of the scores.
-    """
-    left = list(range(len(vectors)))
-    likeness = np.zeros(len(vectors), dtype=np.float32)
-    chosen: list[int] = []
-    while left and len(chosen) < count:
-        worth = (1 - diversity) * scores[left] - diversity * likeness[left]
-        best = left.pop(int(np.argmax(worth)))
-        chosen.append(best)
-        similar = vectors @ vectors[best]  # (n,)
-        likeness = similar if len(chosen) == 1 else np.maximum(likeness, similar)
-    return chosen
+    def made_for(self, space: str) -> Answering:
+        """The same, where it is of this space. Raises SpaceChanged."""
+        if space != self._pinned.space:
+            raise SpaceChanged(f"this search stays in space {self._pinned.space}; it does not answer in {space}.")
+        return self._pinned
+
+    def ask(self, ask: Callable[[Answering], T]) -> T:
+        """Ask there."""
+        return ask(self._pinned)
+
+    def close(self) -> None:
+        """Nothing: it belongs to another search."""

@@ -103,6 +103,11 @@ class TextEncoder:
         self._choices: dict[str, str] = {}
         self._vectors: LRUCache[tuple[str, str], Vector] = LRUCache(maxsize=REMEMBERED)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether any tower is."""
+        return bool(self._towers)
+
     def tower_for(self, language: str | None) -> str:
         """The name of the tower for a language tag such as ``en`` or ``zh-TW``; None means that it is not known.
 

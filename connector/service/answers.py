@@ -345,10 +345,15 @@ class RejectsAnswer(BaseModel):
 
 
 class CollectionAnswer(BaseModel):
-    """The collection that is served; ``fields`` are those a filter may use, with their index types."""
+    """The collection that is served; ``fields`` are those a filter may use, with their index types.
+
+    ``space`` answers; ``next`` is being filled to answer one day, ``previous`` answered before and can again.
+    """
 
     name: str
     space: str
+    next: str | None
+    previous: str | None
     points: int
     current: bool
     fields: dict[str, str]

@@ -56,9 +56,12 @@ class Operations:
     async def collections(self, request: Request, given: Credentials) -> CollectionsAnswer:
         """The collection that is served here, its filterable fields, and whether this caller may change it."""
         info = await self._search.info()
+        second = info.schema.second
         here = CollectionAnswer(
             name=self._settings.collection,
             space=info.schema.fingerprint.space,
+            next=second.space if second is not None and second.role == "next" else None,
+            previous=second.space if second is not None and second.role == "previous" else None,
             points=info.points,
             current=True,
             fields=dict(info.schema.indexes),

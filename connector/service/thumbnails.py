@@ -64,8 +64,7 @@ class Thumbnails:
 
     def etag_of(self, point_id: str, payload: Payload) -> str:
         """What tells this thumbnail from one of another image, version or size."""
-        said = f"{point_id} {payload.get('version')} {payload.get('content_hash')} {self._size}"
-        return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return thumbnail_name(point_id, payload, size=self._size)
 
     async def get(self, point_id: str, payload: Payload) -> Thumbnail:
         """The image of a point, upright, its longer side ``serve.thumbnail_px`` at most.
@@ -176,6 +175,12 @@ class BoundedFolder:
             except OSError:  # another process removed it
                 continue
         return found
+
+
+def thumbnail_name(point_id: str, payload: Payload, *, size: int) -> str:
+    """The name that the thumbnail of an image in this version is kept under, its longer side ``size`` at most."""
+    said = f"{point_id} {payload.get('version')} {payload.get('content_hash')} {size}"
+    return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _weight(data: bytes) -> int:

@@ -35,6 +35,8 @@ class Capabilities:
     seal_points: int | None
 
 
+FOLLOW_S = 2.0
+"""Seconds within which everybody who reads or writes notices that the spaces of a collection are others."""
 SEAL_LEAST = 5_000
 """Points that the embedded engine collects, at least, before it seals them: see ``connector.store.edge.engine``."""
 EMBEDDED = Capabilities(in_process=True, many_machines=False, aliases=False, bulk_load=False, seal_points=SEAL_LEAST)
@@ -55,6 +57,8 @@ class NearestQuery:
     """One nearest-neighbour question; ``exact`` looks at every vector instead of the graph.
 
     ``fields`` limits the payload of its hits (None: all of it).
+    ``space`` is what made the vector, by default the space that the collection answers by: among its vectors it is
+    looked for.
     """
 
     vector: Vector
@@ -64,6 +68,7 @@ class NearestQuery:
     min_score: float | None = None
     exact: bool = False
     fields: Sequence[str] | None = None
+    space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,18 @@ class WordsQuery:
     offset: int = 0
     where: "Filter | None" = None
     fields: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVector:
+    """A stored image's vector in a further space, for as long as its content is the one that was embedded.
+
+    ``content_hash`` is that content's, None where the point does not say.
+    """
+
+    id: str
+    vector: Vector
+    content_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +131,8 @@ class Engine(Protocol):
         """Write points, replacing those of the same id; returns when they can be read back.
 
         Raises ValueError for a vector that is not finite, is zero, or has the wrong length, and for a payload that
-        is not plain JSON: see ``connector.store.points``.
+        is not plain JSON: see ``connector.store.points``. Raises SpaceChanged for points that say nothing of a space
+        that the collection has, or have a vector of one that it has not.
         """
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, object]) -> None:
@@ -133,10 +151,12 @@ class Engine(Protocol):
         fields: Sequence[str] | None = None,
         vectors: bool = False,
         terms: Sequence[int] = (),
+        space: str | None = None,
     ) -> list[StoredPoint]:
         """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it).
 
-        Of ``terms``, numbers of ``connector.words.terms``, each point has those that its words hold.
+        ``vectors`` are those of ``space``, by default of the one that answers. Of ``terms``, numbers of
+        ``connector.words.terms``, each point has those that its words hold. Raises SpaceChanged.
         """
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
@@ -154,8 +174,9 @@ class Engine(Protocol):
         where: "Filter | None" = None,
         fields: Sequence[str] | None = None,
         vectors: bool = False,
+        space: str | None = None,
     ) -> Page:
-        """Walk the collection in id order, ``limit`` points at a time."""
+        """Walk the collection in id order, ``limit`` points at a time; ``vectors`` and ``space`` as in ``retrieve``."""
 
     def count(self, *, where: "Filter | None" = None) -> int:
         """How many points match, exactly."""
@@ -176,6 +197,20 @@ class Engine(Protocol):
         """Compute the words of stored points anew, from their payloads; how many had others or none.
 
         Ids that are not there are ignored. Raises StoreRefused where the collection has no words.
+        """
+
+    def set_spaces(self, schema: CollectionSchema, *, was: CollectionSchema) -> None:
+        """Say which space answers and which one there is besides, as ``schema`` does: all readers see it at once.
+
+        The vector of a space that is new is added, empty, and that of one that is gone is removed from every point.
+        Raises CollectionMismatch, and changes nothing, where the spaces are no longer those of ``was``; StoreFull;
+        StoreRefused where the store cannot add a vector to a living collection.
+        """
+
+    def write_vectors(self, vectors: Sequence[NewVector], *, space: str) -> None:
+        """Give stored images their vectors in a space; nothing else of them is touched.
+
+        Points that are gone or have another content by now are left as they are. Raises ValueError, SpaceChanged.
         """
 
     def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector.errors import InvalidQuery
+from connector.errors import InvalidQuery, SpaceChanged
 from connector.records import EXPECTED, Payload, Point, Vector
 from connector.settings import FieldType
-from connector.store.schema import FIXED_FIELDS, PAYLOAD_FIELDS
+from connector.store.engine import NearestQuery, NewVector
+from connector.store.schema import FIXED_FIELDS, PAYLOAD_FIELDS, CollectionSchema
 
 TEXTS = "words"
 """The payload's key for what the store derives from its texts (``connector.store.texts``); nobody else sees it."""
@@ -27,21 +28,51 @@ ORDERED: tuple[FieldType, ...] = ("integer", "float", "datetime")
 """The index types that keep points in order."""
 
 
-def check_points(points: Sequence[Point], *, dims: int | None) -> None:
+def check_points(points: Sequence[Point], *, schema: CollectionSchema | None) -> None:
     """Raise ValueError for the first point whose id, vector or payload cannot be stored as it is.
 
-    ``dims`` is None where the collection's are not known: then whoever knows them looks at the vectors.
+    ``schema`` is None where the collection's is not known: then whoever knows it looks at the vectors. Raises
+    SpaceChanged for a point that has not a word of each of its spaces, and of no others.
     """
-    for point in points:
+    made = [{} if schema is None else named_vectors(point, schema=schema) for point in points]
+    for point, vectors in zip(points, made, strict=True):
         if not _is_id(point.id):
             raise ValueError(f"point id {point.id!r} is no UUID; Ref.point_id gives the one that belongs to an image")
-        if dims is not None and point.vector.shape != (dims,):
-            raise ValueError(
-                f"vector of point {point.id} has shape {point.vector.shape}; the collection holds ({dims},)"
-            )
+        for space, vector in vectors.items():
+            _check_shape(point.id, vector, dims=0 if schema is None else schema.dims[space])
         _check_json(dict(point.payload), at=f"payload of point {point.id}")
-    if points and dims is not None:
-        _check_finite([point.vector for point in points], names=[f"point {point.id}" for point in points])
+    for space in {} if schema is None else schema.dims:
+        rows = {each.id: vectors[space] for each, vectors in zip(points, made, strict=True) if space in vectors}
+        _check_rows(rows)
+
+
+def check_new_vectors(vectors: Sequence[NewVector], *, dims: int) -> None:
+    """Raise ValueError for the first vector that cannot be stored as it is."""
+    check_ids([each.id for each in vectors])
+    for each in vectors:
+        _check_shape(each.id, each.vector, dims=dims)
+    _check_rows({each.id: each.vector for each in vectors})
+
+
+def named_vectors(point: Point, *, schema: CollectionSchema) -> dict[str, Vector]:
+    """The vectors of a point by their spaces. Raises SpaceChanged where they are not those of the collection."""
+    told = {point.space or schema.vector_name: point.vector} | {each.space: each.vector for each in point.others}
+    if told.keys() != schema.dims.keys():
+        raise SpaceChanged(
+            f"a point comes with vectors of {', '.join(told)}; the collection has those of {', '.join(schema.dims)} by "
+            "now. Whoever writes it has to look at the collection's schema again."
+        )
+    return {space: vector for space, vector in told.items() if vector is not None}
+
+
+def _check_shape(point_id: str, vector: Vector, *, dims: int) -> None:
+    if vector.shape != (dims,):
+        raise ValueError(f"vector of point {point_id} has shape {vector.shape}; the collection holds ({dims},)")
+
+
+def _check_rows(vectors: Mapping[str, Vector]) -> None:
+    if vectors:
+        _check_finite([*vectors.values()], names=[f"point {point_id}" for point_id in vectors])
 
 
 def check_payload(payload: Payload, *, ids: Sequence[str]) -> None:
@@ -136,6 +167,14 @@ def check_query_vectors(vectors: Sequence[Vector], *, dims: int) -> None:
         _check_finite(vectors, names=[f"query {number}" for number in range(len(vectors))])
     except ValueError as error:
         raise InvalidQuery(str(error)) from error
+
+
+def check_queries(queries: Sequence[NearestQuery], *, schema: CollectionSchema, collection: str) -> None:
+    """Raise InvalidQuery for the first vector that no search can use, SpaceChanged for one of no space of these."""
+    spaces = [schema.vector_in(each.space, collection=collection) for each in queries]
+    for space in dict.fromkeys(spaces):
+        some = [each.vector for each, of in zip(queries, spaces, strict=True) if of == space]
+        check_query_vectors(some, dims=schema.dims[space])
 
 
 def check_ids(ids: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] =
     ``on_progress`` is called with the number of points done. Raises CollectionMismatch when the target was built by
     another space, StoreRefused when the two do not agree at the end.
     """
-    target.create(origin.info().schema)
+    target.create(origin.info().schema.with_one_space())
     sent = present = left_out = 0
     kept: list[StoredPoint] = []
     every = max(1, origin.info().points // SAMPLED)

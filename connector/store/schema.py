@@ -8,9 +8,9 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from connector.errors import CollectionMismatch, ConfigError
+from connector.errors import CollectionMismatch, ConfigError, SpaceChanged
 from connector.settings import FieldType, Settings
 
 log = logging.getLogger(__name__)
@@ -197,8 +197,31 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondSpace:
+    """The space beside the one that answers: the ``next`` one, or the ``previous`` one, kept for a way back.
+
+    ``declared`` is the name of a space that polyglance brings, or a file. ``complete``: every image that could be
+    embedded has its vector in both.
+    """
+
+    fingerprint: Fingerprint
+    role: Literal["next", "previous"]
+    declared: str
+    complete: bool = False
+
+    @property
+    def space(self) -> str:
+        """Its name, and that of its vector."""
+        return self.fingerprint.space
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionSchema:
     """Everything needed to create a collection; ``meta_fields`` are the user's own indexed fields.
+
+    ``fingerprint`` is of the space that answers. While there is a ``second`` one, every point has a vector of each.
+    ``spaces`` says by name how every space is declared that the collection has answered by; empty before it was first
+    migrated.
 
     ``words`` is None for a collection that has none: it was made before there were any, and is searched by what is
     seen alone until ``polyglance collection words`` adds them. Along the values of ``linked_fields`` the search graph
@@ -210,6 +233,8 @@ class CollectionSchema:
     meta_fields: Mapping[str, FieldType] = field(default_factory=dict)
     linked_fields: tuple[str, ...] = ()
     words: Words | None = None
+    second: SecondSpace | None = None
+    spaces: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "linked_fields", tuple(self.linked_fields))  # JSON, and other processes, send lists
@@ -226,6 +251,20 @@ class CollectionSchema:
     def vector_name(self) -> str:
         """The named vector of the space; never Qdrant's unnamed default."""
         return self.fingerprint.space
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The dims of each space that points have a vector of, the one that answers first."""
+        here = (self.fingerprint, *(() if self.second is None else (self.second.fingerprint,)))
+        return {each.space: each.dims for each in here}
+
+    def vector_in(self, space: str | None, *, collection: str) -> str:
+        """The name of the vectors of a space, by default of the one that answers. Raises SpaceChanged."""
+        if space is None or space in self.dims:
+            return space or self.vector_name
+        raise SpaceChanged(
+            f"collection {collection!r} has no vectors of space {space}; it has those of {', '.join(self.dims)}."
+        )
 
     @property
     def indexes(self) -> dict[str, FieldType]:
@@ -270,7 +309,29 @@ class CollectionSchema:
             meta_fields={**self.meta_fields, **asked.meta_fields},
             linked_fields=self.linked_fields,
             words=self.words,
+            second=self.second,
+            spaces=self.spaces,
         )
+
+    def with_spaces_of(
+        self, other: "CollectionSchema", *, was: "CollectionSchema", collection: str
+    ) -> "CollectionSchema":
+        """This schema with the spaces of another; harmless where it has them already.
+
+        Raises CollectionMismatch unless they are still those of ``was``.
+        """
+        here = (self.fingerprint, self.second)
+        if here not in ((was.fingerprint, was.second), (other.fingerprint, other.second)):
+            raise CollectionMismatch(
+                f"the spaces of collection {collection!r} were changed meanwhile, by somebody else: space "
+                f"{self.fingerprint.space} answers, and {'no other' if self.second is None else self.second.space} is "
+                "there besides. Nothing was changed here; `polyglance migrate status` shows how things stand."
+            )
+        return replace(self, fingerprint=other.fingerprint, second=other.second, spaces=other.spaces)
+
+    def with_one_space(self) -> "CollectionSchema":
+        """The same with the space that answers, and no other."""
+        return replace(self, second=None)
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value that ``from_json`` reads back."""
@@ -282,6 +343,11 @@ class CollectionSchema:
             "meta_fields": dict(self.meta_fields),
             "linked_fields": list(self.linked_fields),
             **({} if self.words is None else {"words": asdict(self.words)}),
+            **(
+                {"second": None if self.second is None else asdict(self.second), "spaces": dict(self.spaces)}
+                if self.spaces
+                else {}
+            ),
         }
 
     @classmethod
@@ -292,7 +358,13 @@ class CollectionSchema:
             meta_fields=dict(value["meta_fields"]),
             linked_fields=value.get("linked_fields", ()),  # a collection of before has none
             words=Words(**words) if (words := value.get("words")) else None,
+            second=_second_of(second) if (second := value.get("second")) else None,
+            spaces=dict(value.get("spaces") or {}),
         )
+
+
+def _second_of(value: Mapping[str, Any]) -> SecondSpace:
+    return SecondSpace(**{**value, "fingerprint": Fingerprint(**value["fingerprint"])})
 
 
 def schema_for(fingerprint: Fingerprint, settings: Settings) -> CollectionSchema:

@@ -116,8 +116,16 @@ ROUTES: tuple[Route, ...] = (
         lambda s, p, b: _updated(s.clear_payload(p["collection_name"], b)),
     ),
     Route(
-        "PUT", f"{C}/vectors/{{vector_name}}", "create_vector_name", "manage", models.SparseVectorNameConfig,
-        lambda s, p, b: _updated(s.create_vector_name(p["collection_name"], p["vector_name"], b.sparse)),
+        "PUT", f"{C}/vectors/{{vector_name}}", "create_vector_name", "manage", models.VectorNameConfig,
+        lambda s, p, b: _updated(s.create_vector_name(p["collection_name"], p["vector_name"], b)),
+    ),
+    Route(
+        "DELETE", f"{C}/vectors/{{vector_name}}", "delete_vector_name", "manage", None,
+        lambda s, p, _: _updated(s.delete_vector_name(p["collection_name"], p["vector_name"])),
+    ),
+    Route(
+        "PUT", f"{C}/points/vectors", "update_vectors", "write", models.UpdateVectors,
+        lambda s, p, b: _updated(s.update_vectors(p["collection_name"], b.points, b.update_filter)),
     ),
     Route(
         "POST", f"{C}/points/batch", "update_batch", "write", models.UpdateOperations,

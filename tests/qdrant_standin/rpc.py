@@ -237,14 +237,40 @@ class _Points(qdrant.PointsServicer):
         self, request: qdrant.CreateVectorNameRequest, context: grpc.ServicerContext
     ) -> Any:
         def act() -> Any:
-            config = models.SparseVectorConfig(
-                modifier=GrpcToRest.convert_modifier(request.sparse_config.modifier),
-                datatype=models.VectorStorageDatatype.FLOAT16,
-            )
+            config: models.VectorNameConfig
+            if request.HasField("dense_config"):
+                dense = models.DenseVectorConfig(
+                    size=request.dense_config.size,
+                    distance=GrpcToRest.convert_distance(request.dense_config.distance),
+                    datatype=models.VectorStorageDatatype.FLOAT16,
+                )
+                config = models.DenseVectorNameConfig(dense=dense)
+            else:
+                sparse = models.SparseVectorConfig(
+                    modifier=GrpcToRest.convert_modifier(request.sparse_config.modifier),
+                    datatype=models.VectorStorageDatatype.FLOAT16,
+                )
+                config = models.SparseVectorNameConfig(sparse=sparse)
             done = self._store.create_vector_name(request.collection_name, request.vector_name, config)
             return _updated(done)
 
         return self._door.let_in("create_vector_name", request, context, act, right="manage")
+
+    def DeleteVectorName(  # noqa: N802
+        self, request: qdrant.DeleteVectorNameRequest, context: grpc.ServicerContext
+    ) -> Any:
+        def act() -> Any:
+            return _updated(self._store.delete_vector_name(request.collection_name, request.vector_name))
+
+        return self._door.let_in("delete_vector_name", request, context, act, right="manage")
+
+    def UpdateVectors(self, request: qdrant.UpdatePointVectors, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def act() -> Any:
+            points = [GrpcToRest.convert_point_vectors(each) for each in request.points]
+            condition = GrpcToRest.convert_filter(request.update_filter) if request.HasField("update_filter") else None
+            return _updated(self._store.update_vectors(request.collection_name, points, condition))
+
+        return self._door.let_in("update_vectors", request, context, act, right="write")
 
     def UpdateBatch(self, request: qdrant.UpdateBatchPoints, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def act() -> Any:

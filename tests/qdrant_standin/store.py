@@ -43,7 +43,7 @@ CHANGES = frozenset(
     {
         *("create_collection", "update_collection", "delete_collection", "create_index", "change_aliases"),
         *("upsert", "delete", "set_payload", "clear_payload", "delete_vectors"),
-        *("create_vector_name", "update_vectors"),
+        *("create_vector_name", "delete_vector_name", "update_vectors"),
     }
 )
 """Operations that a journal keeps."""
@@ -236,32 +236,70 @@ class Store:
         return made.count_operation(steps=2)
 
     @_one_at_a_time
-    def create_vector_name(self, name: str, vector: str, sparse: models.SparseVectorConfig) -> int:
-        """Add an empty sparse vector; harmless where it is there. The change's number."""
+    def create_vector_name(self, name: str, vector: str, config: models.VectorNameConfig) -> int:
+        """Add an empty vector; harmless where it is there. The change's number."""
         made = self._find(name)
+        vectors = made.config.vectors if isinstance(made.config.vectors, dict) else {}
+        sparse = made.config.sparse_vectors or {}
+        if isinstance(config, models.SparseVectorNameConfig):
+            sparse = {**sparse, vector: models.SparseVectorParams(modifier=config.sparse.modifier)}
+        else:
+            kind = models.Datatype(config.dense.datatype.value) if config.dense.datatype else None
+            params = models.VectorParams(size=config.dense.size, distance=config.dense.distance, datatype=kind)
+            vectors = {**vectors, vector: params}
+        return self._reshaped(name, made, vectors=vectors, sparse=sparse)
+
+    @_one_at_a_time
+    def delete_vector_name(self, name: str, vector: str) -> int:
+        """Take a vector away from every point; the change's number."""
+        made = self._find(name)
+        vectors = made.config.vectors if isinstance(made.config.vectors, dict) else {}
+        sparse = made.config.sparse_vectors or {}
+        if vector not in {**vectors, **sparse}:
+            raise Refusal(400, f"Wrong input: Not existing vector name error: {vector}")
+        left = {each: of for each, of in vectors.items() if each != vector}
+        return self._reshaped(name, made, vectors=left, sparse={k: v for k, v in sparse.items() if k != vector})
+
+    def _reshaped(
+        self,
+        name: str,
+        made: _Made,
+        *,
+        vectors: Mapping[str, models.VectorParams],
+        sparse: Mapping[str, models.SparseVectorParams],
+    ) -> int:
+        """Keep all points, with these vectors of theirs and no others."""
         kept = self._client.scroll(name, limit=1_000_000, with_payload=True, with_vectors=True)[0]
-        params = models.SparseVectorParams(modifier=sparse.modifier)
-        made.config = made.config.model_copy(
-            update={"sparse_vectors": {**(made.config.sparse_vectors or {}), vector: params}}
-        )
+        made.config = made.config.model_copy(update={"vectors": dict(vectors), "sparse_vectors": dict(sparse) or None})
         meant = next(each for each, of in self._made.items() if of is made)
         self._client.delete_collection(meant)  # which takes no new vector
         self._client.create_collection(
             meant, vectors_config=made.config.vectors or {}, sparse_vectors_config=made.config.sparse_vectors
         )
-        found = [models.PointStruct(id=each.id, vector=each.vector or {}, payload=each.payload) for each in kept]
+        known = {**vectors, **sparse}
+        found = [
+            models.PointStruct(
+                id=each.id,
+                vector={k: v for k, v in each.vector.items() if k in known} if isinstance(each.vector, dict) else {},
+                payload=each.payload,
+            )
+            for each in kept
+        ]
         if found:
             self._client.upsert(meant, found)
         return made.count_operation()
 
     @_one_at_a_time
-    def update_vectors(self, name: str, points: Sequence[models.PointVectors]) -> int:
-        """Replace these vectors of points, and no other; the change's number. 404 for a missing point."""
+    def update_vectors(
+        self, name: str, points: Sequence[models.PointVectors], condition: models.Filter | None = None
+    ) -> int:
+        """Replace these vectors of points that match, and no other; the change's number. 404 for a missing point."""
         made = self._find(name)
         for point in points:
             _check_id(point.id)
             _check_vectors(point.vector, made.config)
-        self._client.update_vectors(name, list(points))
+        check_filter(condition, indexes=made.indexes, strict=made.strict)
+        self._client.update_vectors(name, list(points), update_filter=condition)
         return made.count_operation(point.id for point in points)
 
     def update_batch(self, name: str, changes: Sequence[models.UpdateOperation]) -> list[int]:
@@ -273,7 +311,7 @@ class Store:
             case models.SetPayloadOperation(set_payload=set_payload):
                 return self.set_payload(name, set_payload.points or [], set_payload.payload, set_payload.key)
             case models.UpdateVectorsOperation(update_vectors=update_vectors):
-                return self.update_vectors(name, update_vectors.points)
+                return self.update_vectors(name, update_vectors.points, update_vectors.update_filter)
             case models.DeleteVectorsOperation(delete_vectors=delete_vectors):
                 return self.delete_vectors(name, delete_vectors.points or [], delete_vectors.vector)
         raise Refusal(501, f"{type(change).__name__} in a batch is unknown to the stand-in")

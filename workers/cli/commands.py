@@ -73,6 +73,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "workers.cli.teach",
         "Teach a space's text tower a language from parallel lines; a space of its own is written, with a report.",
     ),
+    "migrate": (
+        "workers.cli.migrate",
+        "Bring a collection to another embedding space while it goes on answering.",
+    ),
     "watch": (
         "workers.cli.watch",
         "Bring a place in, then keep the collection in step with it until SIGTERM or Ctrl-C.",
@@ -119,7 +123,7 @@ class LazyCommands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module, _ = COMMANDS[name]
         found = typer.main.get_command(import_module(module).app)
-        if name in ("collection", "space"):  # groups of their own, called by their modules' names
+        if name in ("collection", "migrate", "space"):  # groups of their own, called by their modules' names
             found.name = name
             return found
         return found.commands[name] if isinstance(found, typer.core.TyperGroup) else found

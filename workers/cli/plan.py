@@ -11,7 +11,7 @@ from connector.cli.output import say, say_json
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workers.sizing.plan import Plan
+    from workers.sizing.plan import Migration, Plan
 
 app = typer.Typer(add_completion=False)
 
@@ -38,6 +38,9 @@ def plan(
         float | None,
         typer.Option("--rate", min=0.001, help="Images a second from end to end on one GPU; `tune` measures it."),
     ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="A space to migrate to: what it takes besides, and afterwards.")
+    ] = None,
     space: options.Space = None,
     settings: options.SetAny = None,
     as_json: options.AsJson = False,
@@ -45,6 +48,8 @@ def plan(
     """Say what memory, disk, shards, nodes and GPU hours so many images need; docs/planning.md has the formulas.
 
     polyglance plan --images 1e9 --set qdrant.replicas=2
+
+    polyglance plan --images 1e6 --space clip-vit-b-32 --to siglip2-b32
     """
     from connector.models.catalog import find_space, fingerprint_of, image_tower_of
     from connector.settings import Settings
@@ -67,13 +72,32 @@ def plan(
         replicas=loaded.qdrant.replicas or 1,
         rate=rate or published,
     )
+    other = None
+    if to is not None:
+        other = planning.plan_migration(
+            int(images),
+            collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),
+            to=schema_for(fingerprint_of(find_space(to)), loaded),
+            replicas=loaded.qdrant.replicas or 1,
+            rate=rate or planning.PUBLISHED_RATE,
+        )
     if as_json:
-        say_json(asdict(found))
+        say_json({**asdict(found), **({} if other is None else {"migration": asdict(other)})})
         return
     scaled = "" if published == planning.PUBLISHED_RATE else f" with ViT-B/32, by {work.gflop:,.0f} GFLOP an image"
     source = "given" if rate else f"the best published for one A100{scaled}; `polyglance tune` measures yours"
     for line in _lines(found, rate=rate or published, source=source):
         say(line)
+    if other is not None:
+        for line in _migration_lines(other):
+            say(line)
+
+
+def _migration_lines(found: "Migration") -> Iterator[str]:
+    yield f"\nmigration to {found.to}, until the old space is dropped:"
+    yield f"memory     {_size(found.memory_bytes)} more, {_size(found.after_memory_bytes)} in all afterwards"
+    yield f"disk       {_size(found.disk_bytes)} more, {_size(found.after_disk_bytes)} in all afterwards"
+    yield f"GPU hours  {found.gpu_hours:,.1f}"
 
 
 def _lines(found: "Plan", *, rate: float, source: str) -> Iterator[str]:

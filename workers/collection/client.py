@@ -28,7 +28,6 @@ from connector.settings_sources import named_overrides
 from connector.store.engine import CollectionInfo
 from connector.store.open import open_engine
 from workers.collection.given import GivenImage, GivenImages, checked_id, checked_meta, in_turn, is_one
-from workers.pipeline.counters import Counters
 from workers.records import Counts, Ref, Reject
 
 if TYPE_CHECKING:
@@ -284,9 +283,8 @@ class Collection:
                     for number, (image, about, identity) in enumerate(rows)
                 ]
                 refs = [each for each in made if isinstance(each, Ref)]
-                counters = Counters(threads=worker.pipeline.threads)
                 before = self._stored([each.point_id for each in refs])
-                worker.pipeline.run(refs, source=self._given, counters=counters)
+                counters = worker.bring_in(refs, source=self._given)
                 after = self._stored([*before])
             finally:
                 self._given.forget()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 
-from connector.errors import CollectionMissing
-from connector.models.catalog import find_space
+from connector.errors import CollectionMismatch, CollectionMissing
+from connector.models.answering import check_space
+from connector.models.catalog import find_space, fingerprint_of
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
@@ -80,11 +81,12 @@ class LazyExecutor:
         """Whether the collection is there and of the settings' space; it then has the fields that they ask for."""
         settings = self._settings
         engine = self._opened()
-        with suppress(CollectionMissing):
+        with suppress(CollectionMissing, CollectionMismatch):  # which the workers say once they are started
             there = engine.info().schema
-            if there.fingerprint.space == find_space(settings.model.space).name:
-                engine.create(CollectionSchema(there.fingerprint, meta_fields=settings.qdrant.meta_fields))
-                return True
+            wanted = fingerprint_of(find_space(settings.model.space))
+            check_space(wanted, schema=there, collection=settings.collection)
+            engine.create(CollectionSchema(there.fingerprint, meta_fields=settings.qdrant.meta_fields))
+            return True
         return False
 
     def _opened(self) -> Engine:

@@ -61,7 +61,7 @@ class Trial:
             case Blob() as blob:
                 outcome = decoded_image(
                     Hashed(blob, hash_of(blob.data)),
-                    space=self._space,
+                    spaces=[self._space],
                     max_pixels=self._settings.limits.max_pixels,
                     now=datetime.now(UTC),
                 )

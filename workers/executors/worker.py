@@ -3,28 +3,35 @@
 The one rule: only frozen settings, shards and reports cross the border of a process.
 """
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import torch
 
-from connector.errors import CollectionMissing
+from connector.errors import CollectionMissing, SpaceChanged
+from connector.models.answering import check_space, model_in
+from connector.models.catalog import find_space, fingerprint_of
 from connector.models.image_tower import ImageTower
 from connector.process import share_heaps
 from connector.service.signatures import thumbnail_address
 from connector.settings import ModelSettings, Settings
+from connector.store.engine import Engine
 from connector.store.open import open_engine
-from connector.store.schema import schema_for
+from connector.store.schema import CollectionSchema, schema_for
 from workers.pipeline.counters import HEARTBEAT_S, Counters, Heartbeat, ShardReport
 from workers.pipeline.pipeline import Pipeline
-from workers.records import Prepared, Shard
+from workers.records import Prepared, Ref, Shard, Verify
 from workers.sources.open import open_source
 from workers.sources.source import Source
 
 if TYPE_CHECKING:
     from workers.ocr.texts import TextStage
+
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -37,9 +44,10 @@ class Worker:
         settings: Settings,
         open_place: Callable[[str], Source],
         beat_s: float = HEARTBEAT_S,
+        number: int = 0,
     ) -> None:
         self.pipeline = pipeline
-        self._tower = pipeline.tower
+        self._number = number
         self._engine = pipeline.engine
         self._settings = settings
         self._open_place = open_place
@@ -56,44 +64,67 @@ class Worker:
         share_heaps()
         engine = open_engine(settings.qdrant, collection=settings.collection)
         try:
-            with suppress(CollectionMissing):
-                engine.info()  # a store that is locked or away says so before the model is loaded
-            tower = ImageTower.load(_on_gpu(settings.model, number=number))
+            towers = _towers(settings, schema=_schema_of(engine), number=number, loaded=())
         except BaseException:
             engine.close()
             raise
-        pipeline = Pipeline(
-            tower=tower,
-            engine=engine,
-            settings=settings.ingest.model_copy(update={"read_timeout_s": _longest_read_s(settings)}),
-            limits=settings.limits,
-            batch_size=settings.model.batch_size,
-            thumbnail_address=thumbnail_address(settings.serve),
-            texts=_text_stage(settings),
-        )
         return cls(
-            pipeline,
+            _pipeline(settings, engine=engine, towers=towers),
             settings=settings,
             open_place=lambda place: open_source(place, settings=settings),
+            number=number,
         )
 
     def prepare(self, *, recreate: bool) -> Prepared:
         """See to it that the collection is there, and empty where it is to be made anew."""
-        schema = schema_for(self._tower.fingerprint, self._settings)
         if recreate:
-            self._engine.recreate(schema)
+            (tower,) = _towers(self._settings, schema=None, number=self._number, loaded=self.pipeline.towers)
+            self._engine.recreate(schema_for(tower.fingerprint, self._settings))
         else:
-            self._engine.create(schema)
-        return Prepared(threads=dict(self.pipeline.threads), gpus=_gpus(self._tower.device))
+            self._engine.create(schema_for(self.pipeline.tower.fingerprint, self._settings))
+        self.follow()
+        return Prepared(threads=dict(self.pipeline.threads), gpus=_gpus(self.pipeline.tower.device))
+
+    def follow(self) -> None:
+        """Have the pipeline make the vectors of every space that the collection has now.
+
+        Raises CollectionMismatch, ConfigError and ModelError where that cannot be.
+        """
+        schema = _schema_of(self._engine)
+        if schema is not None and (*schema.dims,) != self.pipeline.spaces:
+            towers = _towers(self._settings, schema=schema, number=self._number, loaded=self.pipeline.towers)
+            self.pipeline = _pipeline(self._settings, engine=self._engine, towers=towers)
+            log.info("spaces_followed collection=%s spaces=%s", self._engine.collection, ", ".join(schema.dims))
 
     def work(self, shard: Shard, *, on_heartbeat: Callable[[Heartbeat], None]) -> ShardReport:
         """Bring a shard to its end. Raises what ``Pipeline.run`` raises, and SourceError where its place is gone."""
-        counters = Counters(threads=self.pipeline.threads)
-        with _beating(counters, on_heartbeat=on_heartbeat, every_s=self._beat_s):
-            report = self.pipeline.run(
-                shard.refs, source=self._source(shard.place), counters=counters, verify=shard.verify
-            )
-        return ShardReport(report, counters.rejects)
+        beating = partial(_beating, on_heartbeat=on_heartbeat, every_s=self._beat_s)
+        counters = self.bring_in(shard.refs, source=self._source(shard.place), verify=shard.verify, beside=beating)
+        return ShardReport(counters.report(), counters.rejects)
+
+    def bring_in(
+        self,
+        refs: Sequence[Ref],
+        *,
+        source: Source,
+        verify: Verify = "version",
+        beside: Callable[[Counters], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> Counters:
+        """Ingest refs of a source; a context ``beside`` it is handed what is counted.
+
+        Where the collection's spaces change meanwhile, all is looked at anew: what is stored is unchanged then.
+        """
+        for left in (1, 0):
+            self.follow()
+            counters = Counters(threads=self.pipeline.threads)
+            try:
+                with beside(counters):
+                    self.pipeline.run(refs, source=source, counters=counters, verify=verify)
+                break
+            except SpaceChanged:
+                if not left:
+                    raise
+        return counters
 
     def close(self) -> None:
         """Let go of sources and store."""
@@ -106,6 +137,43 @@ class Worker:
         if place not in self._sources:
             self._sources[place] = self._open.enter_context(closing(self._open_place(place)))
         return self._sources[place]
+
+
+def _schema_of(engine: Engine) -> CollectionSchema | None:
+    """The schema of a collection that is there; a store that is locked or away says so before a model is loaded."""
+    with suppress(CollectionMissing):
+        return engine.info().schema
+    return None
+
+
+def _towers(
+    settings: Settings, *, schema: CollectionSchema | None, number: int, loaded: Sequence[ImageTower]
+) -> list[ImageTower]:
+    """The towers of a collection's spaces, the one that answers first; of a new one, that of the settings' space."""
+    there = {each.space.name: each for each in loaded}
+    if schema is None:
+        models = {find_space(settings.model.space).name: settings.model}
+    else:
+        wanted = fingerprint_of(find_space(settings.model.space))
+        check_space(wanted, schema=schema, collection=settings.collection)
+        models = {each: model_in(settings.model, space=each, schema=schema) for each in schema.dims}
+    return [
+        there[space] if space in there else ImageTower.load(_on_gpu(model, number=number))
+        for space, model in models.items()
+    ]
+
+
+def _pipeline(settings: Settings, *, engine: Engine, towers: Sequence[ImageTower]) -> Pipeline:
+    return Pipeline(
+        tower=towers[0],
+        second=towers[1] if len(towers) > 1 else None,
+        engine=engine,
+        settings=settings.ingest.model_copy(update={"read_timeout_s": _longest_read_s(settings)}),
+        limits=settings.limits,
+        batch_size=settings.model.batch_size,
+        thumbnail_address=thumbnail_address(settings.serve),
+        texts=_text_stage(settings),
+    )
 
 
 def _text_stage(settings: Settings) -> "TextStage | None":

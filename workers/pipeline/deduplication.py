@@ -23,19 +23,19 @@ SCROLLED = 1024
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The vector of a content, and what a payload says of the content itself."""
+    """The vectors of a content, one of each space, and what a payload says of the content itself."""
 
-    vector: Vector
+    vectors: tuple[Vector, ...]
     payload: Payload
 
     @classmethod
-    def of(cls, vector: Vector, payload: Payload) -> "StoredContent":
+    def of(cls, vectors: tuple[Vector, ...], payload: Payload) -> "StoredContent":
         """Keep of a point's payload what every place of its content shares."""
-        return cls(vector, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
+        return cls(vectors, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
 
     def read_again(self, data: bytes) -> "StoredContent":
         """The same, as the bytes themselves tell it."""
-        return StoredContent(self.vector, content_again(data, self.payload))
+        return StoredContent(self.vectors, content_again(data, self.payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,21 @@ class ContentDeduplicator:
     """Who works on which content. Safe to use from many threads.
 
     With ``anew`` what the collection holds does not count: every content is somebody's work once. Of what it holds,
-    only a payload counts for which ``usable`` is true.
+    only a payload counts for which ``usable`` is true, and a point that has a vector of each of the ``spaces``.
     """
 
     def __init__(
-        self, engine: Engine, *, anew: bool = False, usable: Callable[[Payload], bool] = lambda _: True
+        self,
+        engine: Engine,
+        *,
+        anew: bool = False,
+        usable: Callable[[Payload], bool] = lambda _: True,
+        spaces: Sequence[str | None] = (None,),
     ) -> None:
         self._engine = engine
         self._anew = anew
         self._usable = usable
+        self._spaces = spaces
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Hashed]] = {}
         self._settled: OrderedDict[str, StoredContent] = OrderedDict()
@@ -106,11 +112,15 @@ class ContentDeduplicator:
         if not hashes or self._anew:
             return {}
         where = models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchAny(any=[*hashes]))])
-        page = self._engine.scroll(limit=SCROLLED, where=where, vectors=True)
+        found = self._engine.scroll(limit=SCROLLED, where=where, vectors=True, space=self._spaces[0]).points
+        vectors: dict[str, tuple[Vector, ...]] = {p.id: (p.vector,) for p in found if p.vector is not None}
+        for space in self._spaces[1:]:
+            more = self._engine.retrieve([*vectors], fields=[], vectors=True, space=space)
+            vectors = {each.id: (*vectors[each.id], each.vector) for each in more if each.vector is not None}
         return {
-            str(point.payload["content_hash"]): StoredContent.of(point.vector, point.payload)
-            for point in page.points
-            if point.vector is not None
+            str(point.payload["content_hash"]): StoredContent.of(vectors[point.id], point.payload)
+            for point in found
+            if point.id in vectors
             and point.fault is None  # what somebody changed is not copied on
             and self._usable(point.payload)
         }

@@ -5,31 +5,33 @@ the image or raises. What cannot be understood is left out.
 """
 
 import hashlib
+import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import UnreadableImage
-from connector.images.decode import decode, embedded_in
+from connector.images.decode import Decoded, decode, embedded_in
 from connector.images.faults import one_image
 from connector.models.declaration import Space
-from connector.records import OCR_FIELDS, Payload, Pixels
+from connector.records import OCR_FIELDS, Payload, Pixels, Vector
+from connector.store.points import SHORTEST
 from connector.version import Version
 from workers.metadata.embedded import EMBEDDED, metadata_fields, read_embedded
 from workers.plain_json import clean
 from workers.records import Blob, Places, Ref, Reject
 
 if TYPE_CHECKING:
-    from connector.images.decode import Decoded
+    from connector.models.image_tower import ImageTower
 
 FILE_FIELDS = ("format", "width", "height", "bytes", "content_hash")
 CONTENT_FIELDS = (*FILE_FIELDS, *OCR_FIELDS, *EMBEDDED)
 """What the bytes alone decide where no sidecar has the word: equal bytes have equal values."""
 
 
-def content_of(data: bytes, decoded: "Decoded", *, content_hash: str) -> dict[str, Any]:
+def content_of(data: bytes, decoded: Decoded, *, content_hash: str) -> dict[str, Any]:
     """What the bytes say: ``FILE_FIELDS``, and what ``read_embedded`` finds in them."""
     return {
         "format": decoded.format,
@@ -110,7 +112,7 @@ class Image:
     """A decoded image on its way to the tower."""
 
     ref: Ref
-    pixels: Pixels  # (size, size, 3) uint8
+    pixels: tuple[Pixels, ...]  # (size, size, 3) uint8 for each tower
     payload: dict[str, Any]
     content: dict[str, Any]
 
@@ -120,14 +122,41 @@ def hash_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def decoded_image(hashed: Hashed, *, space: Space, max_pixels: int, now: datetime) -> Image | Reject:
-    """The pixels that a space's tower takes, and the payload; or why there are none."""
+def decoded_image(hashed: Hashed, *, spaces: Sequence[Space], max_pixels: int, now: datetime) -> Image | Reject:
+    """The pixels that the towers of spaces take, and the payload; or why there are none."""
     blob = hashed.blob
     try:
-        decoded = decode(blob.data, size=space.image_size, max_pixels=max_pixels, resizing=space.image.resizing)
+        seen = seen_in(spaces, blob.data, max_pixels=max_pixels)
+        decoded = seen.decoded
         with one_image(decoded.format, b""):
             content = {**content_of(blob.data, decoded, content_hash=hashed.content_hash), **hashed.text}
             payload = describe(blob, content, now=now)
     except UnreadableImage as error:
         return Reject(blob.ref.uri, stage="decode", reason=error.reason, detail=str(error), ref=blob.ref)
-    return Image(blob.ref, decoded.pixels, payload, content)
+    return Image(blob.ref, seen.pixels, payload, content)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it was decoded for the first tower, and its pixels for each: (size, size, 3) uint8."""
+
+    decoded: Decoded
+    pixels: tuple[Pixels, ...]
+
+
+def seen_in(spaces: Sequence[Space], data: bytes, *, max_pixels: int) -> Seen:
+    """Decode a file's bytes for the tower of each space. Raises UnreadableImage."""
+    made = [decode(data, size=each.image_size, max_pixels=max_pixels, resizing=each.image.resizing) for each in spaces]
+    return Seen(made[0], tuple(each.pixels for each in made))
+
+
+def vector_fault(vectors: Sequence[Vector], *, towers: "Sequence[ImageTower]") -> tuple[str, str] | None:
+    """Reason and detail, where one of an image's vectors points nowhere; None where all are sound."""
+    import numpy as np
+
+    for vector, tower in zip(vectors, towers, strict=True):
+        length = float(np.linalg.norm(vector))
+        if not SHORTEST <= length < math.inf:
+            reason = "zero_vector" if length < SHORTEST else "not_finite"
+            return reason, f"the tower ({tower.precision} on {tower.device}) gave a vector of length {length}"
+    return None

@@ -7,7 +7,6 @@ All stages work at once. One bad image is a ``Reject`` and stops nothing; whatev
 thread and is raised. Memory is bounded by the settings: no channel grows with the number of images.
 """
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,15 +21,14 @@ import torch
 from connector.errors import ItemsLost, ModelError, StageFailed
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
-from connector.records import OCR_FIELDS, Payload, Pixels, Point, Vector
+from connector.records import OCR_FIELDS, Payload, Pixels, Point, SpaceVector, Vector
 from connector.settings import IngestSettings, LimitsSettings
 from connector.store.engine import Engine
-from connector.store.points import SHORTEST
 from workers.pipeline.channel import Channel, ThreadGroup
 from workers.pipeline.counters import Counters, RunReport
 from workers.pipeline.deduplication import ContentDeduplicator, Duplicate, StoredContent
 from workers.pipeline.item_retry import ItemRetry, Reading
-from workers.pipeline.metadata import Hashed, Image, decoded_image, describe, hash_of, places_of
+from workers.pipeline.metadata import Hashed, Image, decoded_image, describe, hash_of, places_of, vector_fault
 from workers.records import Blob, Places, Ref, Reject, Stage, Stored, Unchanged, Verify
 from workers.sources.source import Source, throttled
 
@@ -80,6 +78,7 @@ class Pipeline:
         self,
         *,
         tower: ImageTower,
+        second: ImageTower | None = None,
         engine: Engine,
         settings: IngestSettings,
         limits: LimitsSettings,
@@ -89,10 +88,12 @@ class Pipeline:
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.tower = tower
+        self.towers = (tower,) if second is None else (tower, second)
+        self._declared = [each.space for each in self.towers]
         self.engine = engine
         self._settings = settings
         self._limits = limits
-        self._batch_size = tower.prepare(batch_size)
+        self._batch_size = min(each.prepare(batch_size) for each in self.towers)
         self._thumbnail_address = thumbnail_address
         self._texts = texts
         self._clock = clock
@@ -127,7 +128,9 @@ class Pipeline:
             source=source,
             verify=verify,
             stored={},
-            deduplicator=ContentDeduplicator(self.engine, anew=verify == "nothing", usable=self._has_text),
+            deduplicator=ContentDeduplicator(
+                self.engine, anew=verify == "nothing", usable=self._has_text, spaces=self.spaces
+            ),
             item_retry=ItemRetry(self._settings.read_timeout_s, lost=lost, left=left),
             refs=Channel(len(shard)),
             blobs=blobs,
@@ -160,6 +163,11 @@ class Pipeline:
         if not report.counts.balanced:
             raise ItemsLost(f"the counts of this shard do not balance: {report.counts}. This is a defect: report it.")
         return report
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The spaces that points get vectors of: the one that answers, and the second one where there is one."""
+        return tuple(each.space.name for each in self.towers)
 
     def _has_text(self, stored: Payload) -> bool:
         """Whether a stored payload says what this run is to say of the text in the image."""
@@ -271,21 +279,23 @@ class Pipeline:
         return [
             self._point(
                 one.hashed.blob.ref,
-                one.known.vector,
+                one.known.vectors,
                 describe(one.hashed.blob, one.known.payload, now=now),
                 queues=queues,
             )
             for one in duplicates
         ]
 
-    def _point(self, ref: Ref, vector: Vector, payload: dict[str, Any], *, queues: StageQueues) -> Point:
+    def _point(self, ref: Ref, vectors: Sequence[Vector], payload: dict[str, Any], *, queues: StageQueues) -> Point:
         if (there := queues.stored.get(ref.point_id)) is not None:  # it stays in the places that it has
             payload |= Places({**there.places, **Places.of(payload)}).payload()
             if there.content_hash == payload["content_hash"] and "ocr" not in payload:
                 payload |= there.text
         if self._thumbnail_address is not None:
             payload = {**payload, "thumbnail_url": self._thumbnail_address(ref.point_id)}
-        return Point(ref.point_id, vector, payload)
+        first, *others = map(SpaceVector, self.spaces, vectors)
+        assert first.vector is not None
+        return Point(ref.point_id, first.vector, payload, space=first.space, others=others)
 
     def _ocr(self, texts: "TextStage", queues: StageQueues) -> None:
         with texts.reading() as process:
@@ -309,7 +319,7 @@ class Pipeline:
 
     def _image(self, hashed: Hashed) -> Image | Reject:
         max_pixels = self._limits.max_pixels
-        return decoded_image(hashed, space=self.tower.space, max_pixels=max_pixels, now=self._clock())
+        return decoded_image(hashed, spaces=self._declared, max_pixels=max_pixels, now=self._clock())
 
     def _reject(self, reject: Reject, content_hash: str, *, queues: StageQueues) -> None:
         """Reject an image, and all that have the same content, for the same reason."""
@@ -320,32 +330,33 @@ class Pipeline:
     def _embed(self, queues: StageQueues) -> None:
         if self.tower.device == "cpu":
             torch.set_num_threads(1)
-        slot = self.tower.slot(self._batch_size)
+        slots = [each.slot(self._batch_size) for each in self.towers]
         while images := queues.images.get(self._batch_size):
             with queues.counters.busy("embed"):
-                np.stack([image.pixels for image in images], out=slot[: len(images)])
-                points = self._points(images, slot[: len(images)], queues=queues)
+                for number, slot in enumerate(slots):
+                    np.stack([image.pixels[number] for image in images], out=slot[: len(images)])
+                points = self._points(images, [slot[: len(images)] for slot in slots], queues=queues)
             queues.points.put(points)
 
-    def _points(self, images: Sequence[Image], pixels: Pixels, *, queues: StageQueues) -> list[Point]:
+    def _points(self, images: Sequence[Image], pixels: Sequence[Pixels], *, queues: StageQueues) -> list[Point]:
+        """Points of images, their pixels (n, size, size, 3) uint8 for each tower."""
         try:
-            vectors = self.tower.embed(pixels)
+            made = [tower.embed(each) for tower, each in zip(self.towers, pixels, strict=True)]
         except ModelError as error:
             raise StageFailed(f"the image tower failed: {error}", stage="embed") from error
         points = []
-        for image, vector in zip(images, vectors, strict=True):
+        for image, *vectors in zip(images, *made, strict=True):
             content_hash = image.payload["content_hash"]
-            length = float(np.linalg.norm(vector))
-            if SHORTEST <= length < math.inf:
-                known = StoredContent(vector, image.content)
+            fault = vector_fault(vectors, towers=self.towers)
+            if fault is None:
+                known = StoredContent(tuple(vectors), image.content)
                 waited = [Duplicate(one, known) for one in queues.deduplicator.settle(content_hash, known)]
                 points += [
-                    self._point(image.ref, vector, image.payload, queues=queues),
+                    self._point(image.ref, vectors, image.payload, queues=queues),
                     *self._copies(waited, queues),
                 ]
                 continue
-            reason = "zero_vector" if length < SHORTEST else "not_finite"
-            detail = f"the tower ({self.tower.precision} on {self.tower.device}) gave a vector of length {length}"
+            reason, detail = fault
             reject = Reject(image.ref.uri, stage="embed", reason=reason, detail=detail, ref=image.ref)
             self._reject(reject, content_hash, queues=queues)
         return points

@@ -18,12 +18,13 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from connector.errors import ConfigError, ItemsLost, RunIncomplete
-from connector.records import Payload, Point, StoredPoint, id_of
+from connector.records import Payload, Point, SpaceVector, StoredPoint, id_of
 from connector.run_status import RunStatus
 from connector.service.signatures import thumbnail_address
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
+from connector.store.schema import CollectionSchema
 from workers.pipeline.metadata import CONTENT_FIELDS, address_fields, content_again, describe, hash_of, places_of
 from workers.plain_json import clean
 from workers.records import REF_VALUES, Blob, Places, Ref, Reject
@@ -203,8 +204,13 @@ class _Move:
         if self._dry_run:
             self._claimed.update(gone)
             return
+        schema = self._engine.info().schema
+        space = schema.fingerprint.space
+        others = self._other_vectors([pair.stored.id for pair in pairs], schema=schema)
         points = [
-            Point(pair.ref.point_id, pair.stored.vector, self._payload(pair))
+            Point(
+                pair.ref.point_id, pair.stored.vector, self._payload(pair), space=space, others=others[pair.stored.id]
+            )
             for pair in pairs
             if pair.stored.vector is not None
         ]
@@ -212,6 +218,16 @@ class _Move:
             self._engine.upsert(points)
         if gone:
             self._engine.delete(gone)
+
+    def _other_vectors(self, ids: Sequence[str], *, schema: CollectionSchema) -> dict[str, list[SpaceVector]]:
+        """The vectors of points in the spaces that do not answer."""
+        found: dict[str, list[SpaceVector]] = {each: [] for each in ids}
+        for space in [*schema.dims][1:] if ids else ():
+            stored = self._engine.retrieve(ids, fields=[], vectors=True, space=space)
+            vectors = {each.id: each.vector for each in stored}
+            for each in ids:
+                found[each].append(SpaceVector(space, vectors.get(each)))
+        return found
 
     def _payload(self, pair: _Pair) -> Payload:
         """What is known of the image, with the places that it has now."""

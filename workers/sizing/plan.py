@@ -88,21 +88,58 @@ class Plan:
     point: PointBytes
 
 
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What a second space takes beside the first until one of them is dropped, all copies together.
+
+    ``after_memory_bytes`` and ``after_disk_bytes`` are those of the whole collection once the first is dropped.
+    """
+
+    to: str
+    memory_bytes: float
+    disk_bytes: float
+    after_memory_bytes: float
+    after_disk_bytes: float
+    gpu_hours: float
+
+
+def plan_migration(
+    images: int, *, collection: Collection, to: CollectionSchema, replicas: int, rate: float
+) -> Migration:
+    """What bringing so many images to the space of another schema takes: ``rate`` is images a second of one GPU."""
+    new = Collection(schema=to, payload_bytes=collection.payload_bytes)
+    vectors, after = _vector_bytes(to.fingerprint.dims), point_bytes(new)
+    copies = images * replicas
+    return Migration(
+        to=to.fingerprint.space,
+        memory_bytes=copies * sum(vectors.memory.values()) * WORKING,
+        disk_bytes=copies * sum(vectors.disk.values()) * OPTIMIZING,
+        after_memory_bytes=copies * sum(after.memory.values()) * WORKING,
+        after_disk_bytes=copies * sum(after.disk.values()) * OPTIMIZING,
+        gpu_hours=images / rate / 3600,
+    )
+
+
+def _vector_bytes(dims: int) -> PointBytes:
+    """What one vector of a point takes: its code and its links in memory, and what is cached of it."""
+    graph = LINK_BYTES * (2 * M + M / (M - 1))
+    codes, vectors = dims * CODE_BITS / 8 + CODE_EXTRA, float(dims * VECTOR_BYTES)
+    return PointBytes(
+        memory={"codes": codes, "graph": graph, "cache": MOST_CACHE * vectors},
+        disk={"vectors": vectors, "codes": codes, "graph": graph},
+    )
+
+
 def point_bytes(collection: Collection) -> PointBytes:
     """What one point takes, once everything is optimized."""
-    dims = collection.schema.fingerprint.dims
-    graph = LINK_BYTES * (2 * M + M / (M - 1))
-    codes = dims * CODE_BITS / 8 + CODE_EXTRA
-    vectors = float(dims * VECTOR_BYTES)
+    vector = _vector_bytes(collection.schema.fingerprint.dims)
     indexes = float(sum(INDEX_BYTES[kind] for kind in collection.schema.indexes.values()))
     words = 0.0 if collection.schema.words is None else float(collection.words * WORD_BYTES)
-    cache = MOST_CACHE * (vectors + indexes + words)
+    cache = vector.memory["cache"] + MOST_CACHE * (indexes + words)
     return PointBytes(
-        memory={"codes": codes, "graph": graph, "ids": float(ID_BYTES), "cache": cache},
+        memory={**vector.memory, "ids": float(ID_BYTES), "cache": cache},
         disk={
-            "vectors": vectors,
-            "codes": codes,
-            "graph": graph,
+            **vector.disk,
             "ids": ID_BYTES / 2,
             "payload": collection.payload_bytes * PAYLOAD_PACKED,
             "indexes": indexes,

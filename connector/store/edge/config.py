@@ -44,12 +44,13 @@ def _config(
 ) -> edge.EdgeConfig:
     return edge.EdgeConfig(
         vectors={
-            schema.vector_name: edge.EdgeVectorParams(
-                size=schema.fingerprint.dims,
+            space: edge.EdgeVectorParams(
+                size=dims,
                 distance=edge.Distance.Cosine,
                 datatype=edge.VectorStorageDatatype.Float16,
                 memory=edge.Memory.Cold,
             )
+            for space, dims in schema.dims.items()
         },
         sparse_vectors=None if schema.words is None else {WORDS: WORDS_PARAMS},
         hnsw_config=graph,

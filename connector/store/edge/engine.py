@@ -24,22 +24,21 @@ import qdrant_edge as edge
 
 from connector.errors import StoreError, StoreRefused
 from connector.process import give_back, private_folder
-from connector.records import FacetCount, Hit, Point, StoredPoint
-from connector.store.edge import requests as ask
+from connector.records import Point
 from connector.store.edge.backup import write_backup
 from connector.store.edge.config import add_indexes
 from connector.store.edge.errors import edge_errors
 from connector.store.edge.fair_lock import FairLock
 from connector.store.edge.folder import CollectionFolder
-from connector.store.edge.folder_engine import FolderEngine
 from connector.store.edge.optimize import Kind, optimize_apart, seal_at
-from connector.store.edge.words import add_words, answers_of, edge_points, index_words, points_with_words
-from connector.store.engine import SEAL_LEAST, CollectionInfo, NearestQuery, Page, WordsQuery
+from connector.store.edge.reading import ReadingEngine
+from connector.store.edge.spaces import write_vectors
+from connector.store.edge.words import add_words, edge_points, index_words
+from connector.store.engine import SEAL_LEAST, NewVector
 from connector.store.points import (
     as_stored,
-    check_facet,
     check_ids,
-    check_order,
+    check_new_vectors,
     check_payload,
     check_points,
     sent_id,
@@ -48,7 +47,7 @@ from connector.store.schema import CollectionSchema, Words
 from connector.store.words import Wording, no_words, wording_of
 
 if TYPE_CHECKING:
-    from qdrant_client.models import Filter
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class EngineClosed(StoreRefused):
     """The engine was closed by whoever opened it."""
 
 
-class EmbeddedEngine(FolderEngine):
+class EmbeddedEngine(ReadingEngine):
     """One collection in a folder of this machine; ``connector.store.engine.Engine`` says what each call promises."""
 
     def __init__(self, folder: CollectionFolder) -> None:
@@ -113,18 +112,11 @@ class EmbeddedEngine(FolderEngine):
             self._shard = self._folder.make(schema)
             self._schema, self._wording, self._sealed_size = schema, wording_of(schema), self._folder.size()
 
-    def info(self) -> CollectionInfo:
-        """Schema and size. Raises CollectionMissing."""
-        with self._use() as (shard, schema):
-            numbers = shard.info()
-            others = self._folder.sealed + points_with_words(shard, schema=schema)  # which Edge counts too
-            return CollectionInfo(schema, numbers.points_count, max(0, numbers.indexed_vectors_count - others))
-
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id. Raises ValueError, StoreFull; then nothing was written."""
         with self._writing:
             with self._use() as (_, schema):
-                check_points(points, dims=schema.fingerprint.dims)
+                check_points(points, schema=schema)
                 self._folder.require_room()
             for first in range(0, len(points), TURN):
                 some = points[first : first + TURN]
@@ -164,79 +156,34 @@ class EmbeddedEngine(FolderEngine):
             self._seal_if_due()
             return changed
 
+    def set_spaces(self, schema: CollectionSchema, *, was: CollectionSchema) -> None:
+        """Say which space answers and which there is besides. Raises CollectionMismatch where others changed them."""
+        with self._writing, self._use() as (shard, stored):
+            changed = stored.with_spaces_of(schema, was=was, collection=self.collection)
+            self._folder.require_room()
+            shard.flush()
+            self._adopt(changed)
+            if changed.dims != stored.dims:
+                self._close_shard()
+                self._opened()  # where it is brought to the vectors of its schema
+
+    def write_vectors(self, vectors: Sequence[NewVector], *, space: str) -> None:
+        """Give stored images their vectors in a space; nothing else of them is touched."""
+        with self._writing:
+            for first in range(0, len(vectors), TURN):
+                with self._use() as (shard, schema):
+                    name = schema.vector_in(space, collection=self.collection)
+                    check_new_vectors(vectors[first : first + TURN], dims=schema.dims[name])
+                    self._folder.require_room()
+                    self._unsealed += write_vectors(shard, vectors[first : first + TURN], space=name)
+            self._seal_if_due()
+
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
         check_ids(ids)
         with self._writing, self._use() as (shard, _):
             self._folder.require_room()
             shard.update(edge.UpdateOperation.delete_points([*map(sent_id, ids)]))
-
-    def retrieve(
-        self,
-        ids: Sequence[str],
-        *,
-        fields: Sequence[str] | None = None,
-        vectors: bool = False,
-        terms: Sequence[int] = (),
-    ) -> list[StoredPoint]:
-        """The points of these ids that exist."""
-        check_ids(ids)
-        with self._use() as (shard, schema):
-            return ask.retrieved(shard, ids, fields=fields, vectors=vectors, terms=terms, schema=schema)
-
-    def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
-        """Answer all queries in one planned batch."""
-        with self._use() as (shard, schema):
-            return answers_of(queries, shard=shard, schema=schema, collection=self.collection)
-
-    def scroll(
-        self,
-        *,
-        limit: int,
-        start: str | None = None,
-        where: "Filter | None" = None,
-        fields: Sequence[str] | None = None,
-        vectors: bool = False,
-    ) -> Page:
-        """Walk the collection in id order."""
-        check_ids([] if start is None else [start])
-        with self._use() as (shard, schema):
-            request = ask.scroll_request(
-                limit=limit, start=start, where=where, fields=fields, vectors=vectors, schema=schema
-            )
-            records, following = shard.scroll(request)
-            points = [ask.stored_point(record, schema=schema) for record in records]
-            return Page(points=points, next=None if following is None else str(following))
-
-    def count(self, *, where: "Filter | None" = None) -> int:
-        """How many points match, exactly."""
-        with self._use() as (shard, schema):
-            return shard.count(edge.CountRequest(exact=True, filter=ask.edge_condition(where, schema=schema)))
-
-    def facet(self, key: str, *, where: "Filter | None" = None, limit: int = 10) -> list[FacetCount]:
-        """The field's most frequent values and their exact counts."""
-        with self._use() as (shard, schema):
-            check_facet(key, indexes=schema.indexes)
-            condition = ask.edge_condition(where, schema=schema)
-            answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=condition))
-            counts = (FacetCount(value=hit.value, count=hit.count) for hit in answer.hits)
-            return sorted(counts, key=lambda each: (-each.count, each.value))
-
-    def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
-        """Points picked at random."""
-        with self._use() as (shard, schema):
-            request = ask.picking_request(edge.Sample.Random, limit=limit, where=where, schema=schema)
-            return [StoredPoint(str(point.id), ask.payload_of(point)) for point in shard.query(request)]
-
-    def ordered(
-        self, key: str, *, descending: bool, limit: int, offset: int = 0, where: "Filter | None" = None
-    ) -> list[StoredPoint]:
-        """Points in the order of an indexed number or date."""
-        with self._use() as (shard, schema):
-            check_order(key, indexes=schema.indexes)
-            order = edge.OrderBy(key, edge.Direction.Desc if descending else edge.Direction.Asc)
-            request = ask.picking_request(order, limit=limit, offset=offset, where=where, schema=schema)
-            return [StoredPoint(str(point.id), ask.payload_of(point)) for point in shard.query(request)]
 
     def optimize(self) -> None:
         """Build the search graph in a child process, in a copy: meanwhile questions are answered, and writers wait.

@@ -31,6 +31,7 @@ from connector.store.edge.config import add_indexes, sealing_config, shard_confi
 from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
 from connector.store.edge.read_only import copied, copies_of, place_of_copies
+from connector.store.edge.spaces import repair_vectors
 from connector.store.edge.sums import note, set_aside
 from connector.store.schema import CollectionSchema
 
@@ -229,11 +230,13 @@ class CollectionFolder:
     def load(self) -> edge.EdgeShard:
         """Open the shard, to search and to write. It is held."""
         self._recover()
+        schema = self.read_schema()
+        repair_vectors(self.shard_path, schema=schema)
         config = self.shard_path / "edge_config.json"
         before = config.read_bytes() if config.is_file() else b""
         if next(self.shard_path.rglob("tracker_journal.dat"), None) is not None:  # Edge works through them now
             set_aside(self.shard_path)
-        shard = edge.EdgeShard.load(str(self.shard_path), shard_config(self.read_schema()))
+        shard = edge.EdgeShard.load(str(self.shard_path), shard_config(schema))
         if config.read_bytes() != before:  # another version of polyglance, or of Edge
             set_aside(self.shard_path)
         return shard

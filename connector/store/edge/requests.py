@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
-from connector.records import Hit, Payload, StoredPoint, Vector
+from connector.records import FacetCount, Hit, Payload, StoredPoint, Vector
 from connector.store.engine import NearestQuery
 from connector.store.links import ACORN_EF, ACORN_UP_TO, SCANNED, WIDE_EF, walk_of
 from connector.store.points import as_read, payload_selector, sent_id
@@ -98,7 +98,8 @@ def among_nearest(query: NearestQuery, *, shard: edge.EdgeShard, schema: Collect
         if pool.price(wanted, share=share) > otherwise:
             return None
         candidates = pool.candidates(wanted, share=share)
-        found = shard.query(_matching(query, where=where, pool=pool, among=candidates, name=schema.vector_name))
+        name = query.space or schema.vector_name
+        found = shard.query(_matching(query, where=where, pool=pool, among=candidates, name=name))
         if len(found) >= min(SURE * wanted, matches):
             return _hits(found[query.offset : wanted], query=query, shard=shard)
         share = len(found) / candidates
@@ -155,7 +156,7 @@ def nearest_request(query: NearestQuery, *, shard: edge.EdgeShard, schema: Colle
     return edge.QueryRequest(
         limit=query.limit,
         offset=query.offset,
-        query=edge.Query.Nearest(query.vector.tolist(), schema.vector_name),
+        query=edge.Query.Nearest(query.vector.tolist(), query.space or schema.vector_name),
         with_payload=payload_selector(query.fields),
         with_vector=False,
         filter=where,
@@ -192,7 +193,7 @@ def scroll_request(
     start: str | None,
     where: "Filter | None",
     fields: Sequence[str] | None,
-    vectors: bool,
+    vector: str | None,
     schema: CollectionSchema,
 ) -> edge.ScrollRequest:
     """A page of a walk in id order as Edge takes it."""
@@ -201,21 +202,33 @@ def scroll_request(
         limit=limit,
         filter=edge_condition(where, schema=schema),
         with_payload=payload_selector(fields),
-        with_vector=[schema.vector_name] if vectors else False,
+        with_vector=[vector] if vector else False,
     )
 
 
-def picking_request(
+def picked(
     query: edge.OrderBy | edge.Sample,
     *,
+    shard: edge.EdgeShard,
     limit: int,
     offset: int = 0,
     where: "Filter | None",
     schema: CollectionSchema,
-) -> edge.QueryRequest:
-    """Points in the order of a field, or at random, as Edge takes it."""
+) -> list[StoredPoint]:
+    """Points in the order of a field, or at random."""
     condition = edge_condition(where, schema=schema)
-    return edge.QueryRequest(limit=limit, offset=offset, query=query, filter=condition, with_payload=True)
+    request = edge.QueryRequest(limit=limit, offset=offset, query=query, filter=condition, with_payload=True)
+    return [StoredPoint(str(point.id), payload_of(point)) for point in shard.query(request)]
+
+
+def counts_of(
+    key: str, *, shard: edge.EdgeShard, where: "Filter | None", limit: int, schema: CollectionSchema
+) -> list[FacetCount]:
+    """The field's most frequent values and their exact counts."""
+    condition = edge_condition(where, schema=schema)
+    answer = shard.facet(edge.FacetRequest(key, limit=limit, exact=True, filter=condition))
+    counts = (FacetCount(value=hit.value, count=hit.count) for hit in answer.hits)
+    return sorted(counts, key=lambda each: (-each.count, each.value))
 
 
 def edge_condition(where: "Filter | None", *, schema: CollectionSchema) -> edge.Filter | None:
@@ -238,30 +251,29 @@ def retrieved(
     ids: Sequence[str],
     *,
     fields: Sequence[str] | None,
-    vectors: bool,
+    vector: str | None,
     terms: Sequence[int],
-    schema: CollectionSchema,
 ) -> list[StoredPoint]:
-    """The points of these ids that exist."""
-    wanted = [*[schema.vector_name] * vectors, *[WORDS] * bool(terms)]
+    """The points of these ids that exist, with their ``vector`` of this name."""
+    wanted = [*([] if vector is None else [vector]), *[WORDS] * bool(terms)]
     records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), wanted or False)
-    return [stored_point(record, schema=schema, terms=terms) for record in records]
+    return [stored_point(record, vector=vector, terms=terms) for record in records]
 
 
-def stored_point(record: edge.Record, *, schema: CollectionSchema, terms: Sequence[int] = ()) -> StoredPoint:
-    """A point as it was found, with those of the terms that its words hold."""
+def stored_point(record: edge.Record, *, vector: str | None, terms: Sequence[int] = ()) -> StoredPoint:
+    """A point as it was found, with its ``vector`` of this name and those of the terms that its words hold."""
     held: Any = (record.vector or {}).get(WORDS) if terms else None  # type: ignore[union-attr]  # by name, as asked
     return StoredPoint(
         id=str(record.id),
         payload=payload_of(record),
-        vector=vector_of(record.vector, schema=schema),
+        vector=vector_of(record.vector, name=vector),
         terms=() if held is None else held_terms(held.indices, terms),
     )
 
 
-def vector_of(stored: Any, *, schema: CollectionSchema) -> Vector | None:
+def vector_of(stored: Any, *, name: str | None) -> Vector | None:
     """Edge gives {name: list of floats}, or None where the vector was not asked for; a point may have lost its own."""
-    values = (stored or {}).get(schema.vector_name)
+    values = (stored or {}).get(name)
     if values is None:
         return None
     import numpy as np

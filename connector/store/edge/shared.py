@@ -28,7 +28,7 @@ from connector.store.edge.guest import Guest
 from connector.store.edge.host import Host
 from connector.store.edge.read_only import place_of_copies
 from connector.store.edge.wire import HostGone
-from connector.store.engine import CollectionInfo, NearestQuery, Page, WordsQuery
+from connector.store.engine import CollectionInfo, NearestQuery, NewVector, Page, WordsQuery
 from connector.store.points import check_payload, check_points
 from connector.store.schema import CollectionSchema, Words
 
@@ -128,7 +128,7 @@ class SharedEngine(FolderEngine):
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those of the same id. Raises ValueError, StoreFull; then nothing was written."""
         many = len(points) > WRITE_POINTS
-        check_points(points, dims=self.info().schema.fingerprint.dims if many else None)
+        check_points(points, schema=self.info().schema if many else None)
         for first in range(0, max(len(points), 1), WRITE_POINTS):
             self._call("upsert", points[first : first + WRITE_POINTS])
 
@@ -148,9 +148,12 @@ class SharedEngine(FolderEngine):
         fields: Sequence[str] | None = None,
         vectors: bool = False,
         terms: Sequence[int] = (),
+        space: str | None = None,
     ) -> list[StoredPoint]:
         """The points of these ids that exist."""
-        return self._call("retrieve", list(ids), fields=fields, vectors=vectors, terms=terms)  # type: ignore[no-any-return]
+        return self._call(  # type: ignore[no-any-return]
+            "retrieve", list(ids), fields=fields, vectors=vectors, terms=terms, space=space
+        )
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer all queries in one planned batch."""
@@ -164,9 +167,12 @@ class SharedEngine(FolderEngine):
         where: "Filter | None" = None,
         fields: Sequence[str] | None = None,
         vectors: bool = False,
+        space: str | None = None,
     ) -> Page:
         """Walk the collection in id order."""
-        return self._call("scroll", limit=limit, start=start, where=where, fields=fields, vectors=vectors)  # type: ignore[no-any-return]
+        return self._call(  # type: ignore[no-any-return]
+            "scroll", limit=limit, start=start, where=where, fields=fields, vectors=vectors, space=space
+        )
 
     def count(self, *, where: "Filter | None" = None) -> int:
         """How many points match, exactly."""
@@ -193,6 +199,15 @@ class SharedEngine(FolderEngine):
     def index_words(self, ids: Sequence[str]) -> int:
         """Compute the words of stored points anew; how many had others or none."""
         return self._call("index_words", list(ids))  # type: ignore[no-any-return]
+
+    def set_spaces(self, schema: CollectionSchema, *, was: CollectionSchema) -> None:
+        """Say which space answers and which there is besides. Raises CollectionMismatch where others changed them."""
+        self._call("set_spaces", schema, was=was)
+
+    def write_vectors(self, vectors: Sequence[NewVector], *, space: str) -> None:
+        """Give stored images their vectors in a space; nothing else of them is touched."""
+        for first in range(0, len(vectors), WRITE_POINTS):
+            self._call("write_vectors", list(vectors[first : first + WRITE_POINTS]), space=space)
 
     def optimize(self) -> None:
         """Build the search graph in a child process of the host, while questions are answered and writers wait."""

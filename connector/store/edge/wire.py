@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from connector import errors
 from connector.errors import PolyglanceError, StoreRefused
-from connector.records import FacetCount, Hit, Point, StoredPoint
-from connector.store.engine import CollectionInfo, NearestQuery, Page, WordsQuery
-from connector.store.schema import CollectionSchema, Fingerprint, Words
+from connector.records import FacetCount, Hit, Point, SpaceVector, StoredPoint
+from connector.store.engine import CollectionInfo, NearestQuery, NewVector, Page, WordsQuery
+from connector.store.schema import CollectionSchema, Fingerprint, SecondSpace, Words
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CALLS = (
     *("create", "info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll"),
     *("count", "facet", "sample", "ordered", "optimize", "drop", "backup", "set_words", "index_words"),
+    *("set_spaces", "write_vectors"),
 )
 """What may be asked of the process that has the collection open."""
 
@@ -41,7 +42,7 @@ _RECORDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(Point, StoredPoint, Hit, FacetCount, NearestQuery, WordsQuery, Page),
-        *(CollectionInfo, CollectionSchema, Fingerprint, Words),
+        *(CollectionInfo, CollectionSchema, Fingerprint, Words, SecondSpace, SpaceVector, NewVector),
     )
 }
 

@@ -9,7 +9,7 @@ from connector.records import Hit, Point
 from connector.store.edge.config import add_indexes
 from connector.store.edge.requests import among_nearest, edge_condition, hits_of, nearest_request
 from connector.store.engine import NearestQuery, WordsQuery
-from connector.store.points import TEXTS, as_stored, check_query_vectors, payload_selector, sent_id
+from connector.store.points import TEXTS, as_stored, check_queries, named_vectors, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.words import WORDS, Wording, asked_words, no_words
 from connector.words.index import WordVector
@@ -17,11 +17,13 @@ from connector.words.index import WordVector
 
 def edge_points(points: Sequence[Point], *, schema: CollectionSchema, wording: Wording | None) -> list[edge.Point]:
     """Points as Edge takes them, with their words where the collection has any."""
-    return [_edge_point(point, name=schema.vector_name, wording=wording) for point in points]
+    return [_edge_point(point, schema=schema, wording=wording) for point in points]
 
 
-def _edge_point(point: Point, *, name: str, wording: Wording | None) -> edge.Point:
-    vectors: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {name: point.vector.tolist()}
+def _edge_point(point: Point, *, schema: CollectionSchema, wording: Wording | None) -> edge.Point:
+    vectors: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {
+        space: vector.tolist() for space, vector in named_vectors(point, schema=schema).items()
+    }
     payload, words = (as_stored(point.payload), None) if wording is None else wording.written(point.payload)
     if words is not None:
         vectors[WORDS] = _sparse(words)
@@ -35,8 +37,8 @@ def answers_of(
 
     Raises InvalidQuery, StoreRefused.
     """
-    seen = [query.vector for query in queries if isinstance(query, NearestQuery)]
-    check_query_vectors(seen, dims=schema.fingerprint.dims)
+    seen = [query for query in queries if isinstance(query, NearestQuery)]
+    check_queries(seen, schema=schema, collection=collection)
     if schema.words is None and len(seen) < len(queries):
         raise no_words(collection)
     answers: dict[int, list[Hit]] = {}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Self, TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -17,17 +18,17 @@ from qdrant_client import QdrantClient, models
 from connector.errors import BatchTooLarge, CollectionMissing, NotAllowed, StoreRefused
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.settings import QdrantSettings
-from connector.store.engine import SERVER, CollectionInfo, NearestQuery, Page, WordsQuery
+from connector.store.engine import SERVER, CollectionInfo, NearestQuery, NewVector, Page, WordsQuery
 from connector.store.links import walk_of
 from connector.store.points import (
     as_read,
     as_stored,
     check_facet,
     check_ids,
+    check_new_vectors,
     check_order,
     check_payload,
     check_points,
-    check_query_vectors,
     payload_selector,
     sent_id,
 )
@@ -35,8 +36,10 @@ from connector.store.schema import CollectionSchema, Words
 from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
+from connector.store.server.known_schema import KnownSchema
 from connector.store.server.optimize import build_graph
-from connector.store.server.points import batches, meant, reading, request, stored, struct, words_request
+from connector.store.server.points import batches, meant, reading, requests_of, stored, struct
+from connector.store.server.spaces import set_spaces, write_vectors
 from connector.store.server.words import index_words, set_words
 from connector.store.words import WORDS, no_words, wording_of
 
@@ -58,7 +61,7 @@ class ServerEngine:
         self._collection = calls.collection
         self._calls = calls
         self._batch = BATCH
-        self._schema: CollectionSchema | None = None
+        self._schema = KnownSchema(calls.collection, read=self._info)
 
     @classmethod
     def connect(cls, settings: QdrantSettings, *, collection: str) -> Self:
@@ -87,17 +90,18 @@ class ServerEngine:
             except StoreRefused:
                 if not self._exists():  # another process was no faster: the refusal stands
                     raise
-        info = self._info("reading the schema")
+        info = self._info()
         joined = server_schema.join_schema(schema, info, collection=self._collection)
-        if joined != server_schema.read_schema(info, collection=self._collection):
-            management.change_schema(self._calls, joined)
+        before = server_schema.read_schema(info, collection=self._collection)
+        if joined != before:
+            management.change_schema(self._calls, joined, was=before)
         management.make_indexes(self._calls, joined, info=info)
         management.end_bulk_load(self._calls, info)
-        self._schema = joined
+        self._schema.keep(joined)
 
     def info(self) -> CollectionInfo:
         """Schema and size. Raises CollectionMissing; CollectionMismatch for a collection that is not ours."""
-        info = self._info("reading the schema")
+        info = self._info()
         schema = server_schema.read_schema(info, collection=self._collection)
         return CollectionInfo(schema=schema, points=self.count(), indexed=info.indexed_vectors_count or 0)
 
@@ -106,8 +110,8 @@ class ServerEngine:
 
         Raises ValueError, before anything is sent, for a point that cannot be stored as it is.
         """
-        schema = self._known_schema()
-        check_points(points, dims=schema.fingerprint.dims)
+        schema = self._schema.now()
+        check_points(points, schema=schema)
         if len(points) <= self._batch:
             self._upsert(points, schema=schema)
             return
@@ -124,23 +128,34 @@ class ServerEngine:
             lambda client: client.set_payload(self._collection, change, points=points, wait=True),
             doing=f"changing the payload of {len(ids)} points",
         )
-        wording = wording_of(self._known_schema())
+        wording = wording_of(self._schema.known())
         if wording is not None and wording.reads(payload):
             index_words(self._calls, ids, wording=wording)
 
     def set_words(self, words: Words) -> None:
         """Let the collection have words, weighted so. Raises NotAllowed."""
-        schema = replace(self._known_schema(), words=words)
-        set_words(self._calls, schema, info=self._info("reading the schema"))
-        self._schema = schema
+        schema = replace(self._schema.known(), words=words)
+        set_words(self._calls, schema, info=self._info())
+        self._schema.keep(schema)
 
     def index_words(self, ids: Sequence[str]) -> int:
         """Compute the words of stored points anew, from their payloads; how many had others or none."""
         check_ids(ids)
-        wording = wording_of(self._known_schema())
+        wording = wording_of(self._schema.known())
         if wording is None:
             raise no_words(self._collection)
         return index_words(self._calls, ids, wording=wording)
+
+    def set_spaces(self, schema: CollectionSchema, *, was: CollectionSchema) -> None:
+        """Say which space answers and which there is besides. Raises CollectionMismatch where others changed them."""
+        self._schema.keep(set_spaces(self._calls, schema, was=was, info=self._info()))
+
+    def write_vectors(self, vectors: Sequence[NewVector], *, space: str) -> None:
+        """Give stored images their vectors in a space; nothing else of them is touched."""
+        name = self._schema.vector_in(space)
+        check_new_vectors(vectors, dims=self._schema.known().dims[name])
+        for batch in batches(vectors):
+            write_vectors(self._calls, batch, space=name)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""
@@ -155,11 +170,12 @@ class ServerEngine:
         fields: Sequence[str] | None = None,
         vectors: bool = False,
         terms: Sequence[int] = (),
+        space: str | None = None,
     ) -> list[StoredPoint]:
         """The points of these ids that exist."""
         check_ids(ids)
-        name = self._known_schema().vector_name
-        wanted = [*[name] * vectors, *[WORDS] * bool(terms)]
+        name = self._schema.vector_in(space) if vectors else None
+        wanted = [*([] if name is None else [name]), *[WORDS] * bool(terms)]
         found: list[StoredPoint] = []
         for batch in batches(ids):
             read = reading(self._collection, batch, fields=fields, vectors=wanted)
@@ -169,35 +185,22 @@ class ServerEngine:
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:
         """Answer each query with its hits, best first."""
-        schema = self._known_schema() if queries else None
-        requests = [] if schema is None else self._requests(queries, schema=schema)
+        schema = self._schema.for_queries(queries) if queries else None
+        if schema is None:
+            return []
+        share = partial(self._share, schema=schema)
+        requests = requests_of(queries, schema=schema, collection=self._collection, share=share)
         asked = [each for each in requests if each is not None]
         if not asked:
             return [[] for _ in queries]
-        answers = self._call(
-            lambda client: client.query_batch_points(self._collection, asked),
-            doing=f"answering {len(asked)} queries" if len(asked) > 1 else "answering a query",
-        )
+        with self._schema.asking(queries):
+            answers = self._call(
+                lambda client: client.query_batch_points(self._collection, asked),
+                doing=f"answering {len(asked)} queries" if len(asked) > 1 else "answering a query",
+            )
         points = iter([answer.points for answer in answers])
         found = [[] if request is None else next(points) for request in requests]
         return [[Hit(str(p.id), float(p.score), as_read(p.payload or {})) for p in answer] for answer in found]
-
-    def _requests(
-        self, queries: Sequence[NearestQuery | WordsQuery], *, schema: CollectionSchema
-    ) -> list[models.QueryRequest | None]:
-        """Queries as the server takes them; None for one by words that holds no word."""
-        seen = [query for query in queries if isinstance(query, NearestQuery)]
-        check_query_vectors([query.vector for query in seen], dims=schema.fingerprint.dims)
-        if schema.words is None and len(seen) < len(queries):
-            raise no_words(self._collection)
-        filters = {id(query.where): query.where for query in seen}  # those of a batch usually share theirs
-        shares = {each: self._share(where, schema=schema) for each, where in filters.items()}
-        return [
-            request(query, schema=schema, share=shares[id(query.where)])
-            if isinstance(query, NearestQuery)
-            else words_request(query, schema=schema)
-            for query in queries
-        ]
 
     def scroll(
         self,
@@ -207,9 +210,10 @@ class ServerEngine:
         where: models.Filter | None = None,
         fields: Sequence[str] | None = None,
         vectors: bool = False,
+        space: str | None = None,
     ) -> Page:
         """Walk the collection in id order, at most ``limit`` points at a time."""
-        name, condition = self._known_schema().vector_name, self._meant(where)
+        name, condition = self._schema.vector_in(space) if vectors else None, self._meant(where)
         records, following = self._call(
             lambda client: client.scroll(
                 self._collection,
@@ -217,7 +221,7 @@ class ServerEngine:
                 limit=min(limit, server_schema.MAX_QUERY_LIMIT),
                 offset=None if start is None else sent_id(start),
                 with_payload=payload_selector(fields),
-                with_vectors=[name] if vectors else False,
+                with_vectors=[name] if name else False,
             ),
             doing="scrolling",
         )
@@ -233,7 +237,7 @@ class ServerEngine:
 
         Raises InvalidQuery where the field has no index that counts values.
         """
-        check_facet(key, indexes=self._known_schema().indexes)
+        check_facet(key, indexes=self._schema.known().indexes)
         answer = self._call(
             lambda client: client.facet(
                 self._collection, key, facet_filter=self._meant(where), limit=limit, exact=True
@@ -250,7 +254,7 @@ class ServerEngine:
         self, key: str, *, descending: bool, limit: int, offset: int = 0, where: models.Filter | None = None
     ) -> list[StoredPoint]:
         """Points in the order of an indexed number or date."""
-        check_order(key, indexes=self._known_schema().indexes)
+        check_order(key, indexes=self._schema.known().indexes)
         direction = models.Direction.DESC if descending else models.Direction.ASC
         order = models.OrderByQuery(order_by=models.OrderBy(key=key, direction=direction))
         return self._picked(order, limit=limit, offset=offset, where=where)
@@ -269,11 +273,11 @@ class ServerEngine:
 
         After a kill, the next ``create`` or ``optimize`` on this collection switches it back on.
         """
-        management.put_off_indexing(self._calls, self._info("reading the schema"))
+        management.put_off_indexing(self._calls, self._info())
         try:
             yield
         finally:
-            management.end_bulk_load(self._calls, self._info("reading the schema"))
+            management.end_bulk_load(self._calls, self._info())
 
     def point_alias(self, alias: str) -> None:
         """Let ``alias`` name the collection that is meant here from now on, whatever it named before, in one step."""
@@ -294,14 +298,14 @@ class ServerEngine:
         with closing(ServerEngine.connect(self._settings, collection=made)) as engine:
             engine.create(schema)
         management.point_alias(self._calls, alias, at=made)
-        self._schema = None
+        self._schema.forget()
         log.warning("alias_switched alias=%s from=%s to=%s: the first stays until it is deleted", alias, before, made)
 
     def drop(self) -> None:
         """Delete the collection that is meant with everything in it; harmless when there is none."""
         meant = self.resolved()
         self._call(lambda client: client.delete_collection(meant), doing="deleting the collection")
-        self._schema = None
+        self._schema.forget()
 
     def check_rights(self, *, managing: bool = False) -> None:
         """Raise NotAllowed where this key may not write into the collection, or may not make it where there is none.
@@ -329,11 +333,11 @@ class ServerEngine:
         try:
             return self._calls.ask(operation, doing=doing)
         except CollectionMissing:
-            self._schema = None  # what comes to stand there next may be another
+            self._schema.forget()  # what comes to stand there next may be another
             raise
 
     def _meant(self, where: models.Filter | None) -> models.Filter | None:
-        return None if where is None else meant(where, schema=self._known_schema())
+        return None if where is None else meant(where, schema=self._schema.known())
 
     def _share(self, where: models.Filter | None, *, schema: CollectionSchema) -> float:
         """Which part of the points matches a filter without links, as the indexes estimate it; 1 for all others."""
@@ -362,14 +366,8 @@ class ServerEngine:
     def _exists(self) -> bool:
         return self._call(lambda client: client.collection_exists(self._collection), doing="looking for the collection")
 
-    def _info(self, doing: str) -> models.CollectionInfo:
-        return self._call(lambda client: client.get_collection(self._collection), doing=doing)
-
-    def _known_schema(self) -> CollectionSchema:
-        """The schema, asked of the server once."""
-        if self._schema is None:
-            self._schema = server_schema.read_schema(self._info("reading the schema"), collection=self._collection)
-        return self._schema
+    def _info(self) -> models.CollectionInfo:
+        return self._call(lambda client: client.get_collection(self._collection), doing="reading the schema")
 
     def _delete(self, selector: models.PointIdsList, *, doing: str) -> None:
         self._call(lambda client: client.delete(self._collection, selector, wait=True), doing=doing)
@@ -379,7 +377,7 @@ class ServerEngine:
         if not points:
             return
         wording = wording_of(schema)
-        structs = [struct(point, vector_name=schema.vector_name, wording=wording) for point in points]
+        structs = [struct(point, schema=schema, wording=wording) for point in points]
         try:
             self._call(
                 lambda client: client.upsert(self._collection, structs, wait=True),

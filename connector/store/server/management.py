@@ -55,10 +55,15 @@ def make_indexes(calls: Calls, schema: CollectionSchema, *, info: models.Collect
         results([pool.submit(_make_index, calls, *each, at=meant) for each in missing.items()])
 
 
-def change_schema(calls: Calls, schema: CollectionSchema) -> None:
-    """Write down the weights of the first tower, or new meta fields. Raises NotAllowed that says who may."""
+def change_schema(calls: Calls, schema: CollectionSchema, *, was: CollectionSchema | None = None) -> None:
+    """Write down the weights of the first tower, or new meta fields. Raises NotAllowed that says who may.
+
+    Of a schema that ``was`` read before only what is another is written: somebody else may change the rest meanwhile.
+    """
+    before = {} if was is None else was.to_json()
+    metadata = {name: value for name, value in schema.to_json().items() if name not in before or before[name] != value}
     try:
-        change(calls, metadata=schema.to_json(), doing="changing the schema")
+        change(calls, metadata=metadata, doing="changing the schema")
     except NotAllowed as error:
         raise NotAllowed(
             f"{error} What is new (the fingerprint of the weights, or a meta field) takes a key that may manage "

@@ -10,10 +10,10 @@ from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import NearestQuery, WordsQuery
 from connector.store.geo import sound
 from connector.store.links import ACORN_EF, ACORN_UP_TO, walk_of
-from connector.store.points import as_read, as_stored, payload_selector, sent_id
+from connector.store.points import as_read, as_stored, check_queries, named_vectors, payload_selector, sent_id
 from connector.store.schema import CollectionSchema
 from connector.store.texts import as_derived
-from connector.store.words import WORDS, Wording, asked_words, held_terms
+from connector.store.words import WORDS, Wording, asked_words, held_terms, no_words
 from connector.words.index import WordVector
 
 T = TypeVar("T")
@@ -32,9 +32,9 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def struct(point: Point, *, vector_name: str, wording: Wording | None) -> models.PointStruct:
+def struct(point: Point, *, schema: CollectionSchema, wording: Wording | None) -> models.PointStruct:
     """A point as the server takes it, with its words where the collection has any."""
-    vectors: dict[str, Any] = {vector_name: point.vector}
+    vectors: dict[str, Any] = {**named_vectors(point, schema=schema)}
     payload, words = (as_stored(point.payload), None) if wording is None else wording.written(point.payload)
     if words is not None:
         vectors[WORDS] = sparse(words)
@@ -66,6 +66,31 @@ def words_request(query: WordsQuery, *, schema: CollectionSchema) -> models.Quer
     )
 
 
+def requests_of(
+    queries: Sequence[NearestQuery | WordsQuery],
+    *,
+    schema: CollectionSchema,
+    collection: str,
+    share: Callable[[models.Filter | None], float],
+) -> list[models.QueryRequest | None]:
+    """Queries as the server takes them; None for one by words that holds no word.
+
+    ``share`` estimates which part of the points matches a filter.
+    """
+    seen = [query for query in queries if isinstance(query, NearestQuery)]
+    check_queries(seen, schema=schema, collection=collection)
+    if schema.words is None and len(seen) < len(queries):
+        raise no_words(collection)
+    filters = {id(query.where): query.where for query in seen}  # those of a batch usually share theirs
+    shares = {each: share(where) for each, where in filters.items()}
+    return [
+        request(query, schema=schema, share=shares[id(query.where)])
+        if isinstance(query, NearestQuery)
+        else words_request(query, schema=schema)
+        for query in queries
+    ]
+
+
 def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> models.QueryRequest:
     """A nearest-neighbour query as the server takes it, rescored unless it is exact anyway.
 
@@ -75,7 +100,7 @@ def request(query: NearestQuery, *, schema: CollectionSchema, share: float) -> m
     detours = walk is not None and not walk.linked and share < ACORN_UP_TO
     return models.QueryRequest(
         query=models.NearestQuery(nearest=query.vector.tolist()),
-        using=schema.vector_name,
+        using=query.space or schema.vector_name,
         filter=meant(query.where, schema=schema),
         limit=query.limit,
         offset=query.offset or None,
@@ -99,10 +124,10 @@ def reading(
     )
 
 
-def stored(record: models.Record, *, vector_name: str, terms: Sequence[int] = ()) -> StoredPoint:
-    """A point as the server gives it back, with those of the terms that its words hold."""
+def stored(record: models.Record, *, vector_name: str | None, terms: Sequence[int] = ()) -> StoredPoint:
+    """A point as the server gives it back, with its vector of this name and those of the terms that its words hold."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
-    values, words = vectors.get(vector_name), vectors.get(WORDS)
+    values, words = None if vector_name is None else vectors.get(vector_name), vectors.get(WORDS)
     held = held_terms(words.indices, terms) if isinstance(words, models.SparseVector) else ()
     vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
     return StoredPoint(id=str(record.id), payload=as_read(record.payload or {}), vector=vector, terms=held)

@@ -73,14 +73,19 @@ def graph_config(schema: CollectionSchema) -> models.HnswConfigDiff:
 
 
 def vectors_config(schema: CollectionSchema) -> dict[str, models.VectorParams]:
-    """The one named vector: float16 on disk, compared by cosine."""
-    params = models.VectorParams(
-        size=schema.fingerprint.dims,
-        distance=models.Distance.COSINE,
-        datatype=models.Datatype.FLOAT16,
-        memory=models.Memory.COLD,
-    )
-    return {schema.vector_name: params}
+    """A named vector of each space: float16 on disk, compared by cosine."""
+    return {
+        space: models.VectorParams(
+            size=dims, distance=models.Distance.COSINE, datatype=models.Datatype.FLOAT16, memory=models.Memory.COLD
+        )
+        for space, dims in schema.dims.items()
+    }
+
+
+def vectors_there(info: models.CollectionInfo) -> set[str]:
+    """The names of the dense vectors that the collection has."""
+    vectors = info.config.params.vectors
+    return {*vectors} if isinstance(vectors, dict) else set()
 
 
 def words_config(schema: CollectionSchema) -> dict[str, models.SparseVectorParams] | None:

@@ -17,9 +17,11 @@ from connector.store.points import (
     check_points,
     check_query_vectors,
 )
+from connector.store.schema import CollectionSchema, Fingerprint
 
 ID = "00000000-0000-0000-0000-000000000001"
 UNIT = np.array([1, 0, 0], dtype=np.float32)
+SCHEMA = CollectionSchema(Fingerprint("mini", dims=3, image_size=64))
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,14 @@ def test_a_vector_that_means_nothing_is_named(vector: Any, message: str) -> None
     spoilt = vector.astype(np.float32)
 
     with pytest.raises(ValueError, match=message):
-        check_points([Point(ID, spoilt, {})], dims=3)
+        check_points([Point(ID, spoilt, {})], schema=SCHEMA)
     with pytest.raises(InvalidQuery, match=message.replace(f"point {ID}", "query 1")):
         check_query_vectors([UNIT, spoilt], dims=3)
 
 
 def test_sound_points_pass() -> None:
-    check_points([], dims=3)
-    check_points([Point(ID, UNIT, {"width": 1})], dims=3)
+    check_points([], schema=SCHEMA)
+    check_points([Point(ID, UNIT, {"width": 1})], schema=SCHEMA)
     check_query_vectors([UNIT], dims=3)
     check_ids([ID, "1", str(2**64 - 1)])  # other programs number their points
 

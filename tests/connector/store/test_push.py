@@ -72,6 +72,7 @@ class Breaking:
         self.bulk_load, self.point_alias = engine.bulk_load, engine.point_alias
         self.resolved, self.recreate = engine.resolved, engine.recreate
         self.set_words, self.index_words = engine.set_words, engine.index_words
+        self.set_spaces, self.write_vectors = engine.set_spaces, engine.write_vectors
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._left -= len(points)

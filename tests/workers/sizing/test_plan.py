@@ -92,3 +92,13 @@ def test_the_command_says_memory_disk_shards_nodes_and_hours(cli: CommandLine) -
 @pytest.mark.parametrize("wrong", ["0", "1.5", "many"])
 def test_a_number_of_images_that_is_none_is_a_wrong_call(cli: CommandLine, wrong: str) -> None:
     assert cli("plan", "--images", wrong).code == 2
+
+
+def test_a_migration_takes_a_vector_its_code_and_its_links_besides(cli: CommandLine) -> None:
+    found = cli("plan", "--images", "1e6", "--space", "clip-vit-b-32", "--to", "siglip2-b32", "--json").json
+
+    vector, code, links = 768 * 2, 768 // 2 + 8, 4 * (32 + 16 / 15)
+    assert found["migration"]["to"] == "siglip2-b32"
+    assert found["migration"]["disk_bytes"] == pytest.approx(1e6 * 1.5 * (vector + code + links))
+    assert found["migration"]["memory_bytes"] == pytest.approx(1e6 * 1.2 * (code + links + 0.1 * vector))
+    assert found["migration"]["after_disk_bytes"] > found["disk_bytes"] - 64 * 1024**2

@@ -22,7 +22,7 @@ from demo.train import Recipe, train
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-SPACE = HERE.parent / "connector" / "spaces" / "mini"
+SPACE = HERE.parent / "connector" / "models" / "mini"
 IMAGES = HERE.parent / "workers" / "demo" / "images"
 
 

@@ -54,6 +54,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
         if name.upper().startswith("POLYGLANCE_") and not name.startswith("POLYGLANCE_TEST_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))  # in the user's own, `make demo` ingested last
     folder = tmp_path / "workplace"
     folder.mkdir()
     monkeypatch.chdir(folder)

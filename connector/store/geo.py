@@ -49,16 +49,21 @@ def _sound(condition: models.Condition) -> models.Condition:
 def _circle(key: str, circle: models.GeoRadius) -> models.Condition | None:
     """What finds all that lies in a circle around the north pole or up to it; None for any other."""
     to_the_pole = math.radians(90 - circle.center.lat) * EARTH_M
-    if abs(circle.center.lat) > 90 or to_the_pole > circle.radius:
-        return None
+    if abs(circle.center.lat) > 90 or not to_the_pole <= circle.radius < math.pi * EARTH_M:
+        return None  # one around everything finds the pole as it is
     return models.Filter(should=[models.FieldCondition(key=key, geo_radius=circle), _north_pole(key)])
 
 
 def _north_pole(key: str) -> models.Filter:
     """What has a place, and lies nowhere else."""
-    nowhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
     elsewhere = _found(key, north=90 - 2 * HAIR, west=-180, south=-90, east=180)
-    return models.Filter(must_not=[nowhere, *elsewhere])
+    return models.Filter(must=[_somewhere(key)], must_not=elsewhere)
+
+
+def _somewhere(key: str) -> models.FieldCondition:
+    """What has a place; what holds anything else there has none."""
+    everything = models.GeoRadius(center=models.GeoPoint(lat=0, lon=0), radius=2 * math.pi * EARTH_M)
+    return models.FieldCondition(key=key, geo_radius=everything)
 
 
 def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
@@ -69,8 +74,7 @@ def _box(key: str, box: models.GeoBoundingBox) -> models.Condition | None:
     if not (northern or southern or western or eastern) or max(abs(north), abs(south)) > 90:
         return None  # one beyond the limits is for the engine to refuse
     if northern and southern and western and eastern:
-        nowhere = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-        return models.Filter(must_not=[nowhere])
+        return _somewhere(key)
     found = _found(key, north=north, west=west, south=south, east=east)
     return models.Filter(should=[*found, _north_pole(key)] if northern else found)
 

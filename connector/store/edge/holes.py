@@ -23,9 +23,17 @@ def bytes_on_disk(files: Iterator[Path]) -> int:
 
 
 def copy_data(source: str, target: str) -> str:
-    """Copy a file's bytes and holes, and none of its rights: a ``copy_function`` of ``shutil.copytree``."""
+    """Copy a file's bytes, holes and times, and none of its rights: a ``copy_function`` of ``shutil.copytree``."""
+    _copy_bytes(source, target)
+    touched = Path(source).stat()  # by which sums know a file that was not written to since
+    os.utime(target, ns=(touched.st_atime_ns, touched.st_mtime_ns))
+    return target
+
+
+def _copy_bytes(source: str, target: str) -> None:
     if sys.platform not in ("linux", "darwin"):
-        return shutil.copyfile(source, target)
+        shutil.copyfile(source, target)
+        return
     with Path(source).open("rb", buffering=0) as read, Path(target).open("wb") as written:
         size = os.fstat(read.fileno()).st_size
         written.truncate(size)
@@ -34,7 +42,6 @@ def copy_data(source: str, target: str) -> str:
             written.seek(start)
             while (left := end - read.tell()) > 0 and (piece := read.read(min(left, _PIECE))):
                 written.write(piece)
-    return target
 
 
 def _stretches(file: FileIO, *, size: int) -> Iterator[tuple[int, int]]:

@@ -413,7 +413,7 @@ def test_a_second_search_on_the_same_data_finds_the_same(search: ImageSearch, no
 
 
 def test_an_unknown_space_names_those_there_are(data_folder: Path) -> None:
-    known = "known: clip-vit-b-16, clip-vit-b-32, clip-vit-l-14, mini, siglip2-b16"
+    known = "known: clip-vit-b-16, clip-vit-b-32, clip-vit-l-14, mexma-siglip2, mini, mini-photos, siglip2-b16"
     with pytest.raises(connector.ConfigError, match=f"unknown space 'maxi'; {known}"):
         ImageSearch.open(space="maxi")
 

@@ -1,7 +1,7 @@
 """A box finds what lies in it and on its border, at the limits of the globe too, in both engines alike."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 from connector.filters.parse import parse_filter
-from connector.records import Point
+from connector.records import Payload, Point
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.engine import Engine
 from connector.store.server.engine import ServerEngine
@@ -17,7 +17,7 @@ from tests.qdrant_standin.images import SCHEMA
 from tests.qdrant_standin.standin import running
 from tests.scratch import scratch_folder
 
-PLACES = {
+PLACES: Mapping[str, tuple[float, float] | str | None] = {
     "origin": (0, 0),
     "vienna": (48.2, 16.4),
     "east of Fiji": (-17, -179.9),
@@ -27,8 +27,9 @@ PLACES = {
     "on the meridian": (10, 180),
     "on the meridian, from the west": (12, -180),
     "nowhere": None,
+    "no place": "here",
 }
-EVERYWHERE = set(PLACES) - {"nowhere"}
+EVERYWHERE = set(PLACES) - {"nowhere", "no place"}
 FIJI = {"east of Fiji", "west of Fiji"}
 MERIDIAN = {"on the meridian", "on the meridian, from the west"}
 POLES = {"south pole", "north pole"}
@@ -57,8 +58,7 @@ BOXES = {
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     vectors = np.random.default_rng(0).normal(size=(len(PLACES), SCHEMA.fingerprint.dims)).astype(np.float32)
     points = [
-        Point(IDS[name], vector, {"location": {"lat": place[0], "lon": place[1]}} if place else {})
-        for (name, place), vector in zip(PLACES.items(), vectors, strict=True)
+        Point(IDS[name], vector, _payload(place)) for (name, place), vector in zip(PLACES.items(), vectors, strict=True)
     ]
     if request.param == "embedded":
         with scratch_folder() as folder, closing(EmbeddedEngine.open(folder, collection="places")) as embedded:
@@ -73,6 +73,16 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         server.create(SCHEMA)
         server.upsert(points)
         yield server
+
+
+def _payload(place: tuple[float, float] | str | None) -> Payload:
+    match place:
+        case lat, lon:
+            return {"location": {"lat": lat, "lon": lon}}
+        case None:
+            return {}
+        case other:
+            return {"location": other}
 
 
 def found(engine: Engine, where: models.Filter) -> set[str]:

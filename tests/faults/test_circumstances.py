@@ -217,8 +217,9 @@ def test_an_endless_source_with_a_slow_store_takes_no_more_memory_as_it_goes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The listing waits for the store: it is never more than ``AHEAD`` shards in front."""
-    engine = SlowEngine.open(folder, collection="images")
-    new_collection(engine)
+    with closing(SlowEngine.open(folder, collection="images")) as made_anew:
+        new_collection(made_anew)
+    engine = SlowEngine.open(folder, collection="images")  # maps its files whole, which a new one does bit by bit
     source = MemorySource({"one.png": image(1)})
     (one,) = source.refs()
     enough = threading.Event()

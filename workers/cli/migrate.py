@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from workers.migrate.fill import Filled
     from workers.migrate.steps import MigrationStatus
 
-app = typer.Typer(help="Bring a collection to another embedding space while it goes on answering.")
+app = typer.Typer(
+    add_completion=False, help="Bring a collection to another embedding space while it goes on answering."
+)
 
 SHOWN = 5
 """Images that could not be embedded that a person is shown."""

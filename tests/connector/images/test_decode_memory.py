@@ -24,6 +24,7 @@ import PIL.ImageCms
 from connector.errors import UnreadableImage
 from connector.images.decode import decode
 import pillow_heif
+import torch
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -479,7 +479,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_ends_it(
         ran = cli.run("ingest", album, "--space", "mini", "--json")
 
         assert ran.code == 1
-        assert ran.out == ""
+        assert ran.json["error"]["kind"] == "StoreFull"
         assert "MiB free; the embedded engine writes only while 128 MiB are. What was stored before is safe" in ran.err
         assert "Traceback" not in ran.err
         kept = len(found(cli))
@@ -528,7 +528,7 @@ def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     assert ran.code == 1
     assert "images were stored. Give the same command again to go on with the rest." in ran.err
     assert "Traceback" not in ran.err
-    assert ran.out == ""
+    assert ran.json["error"]["kind"] == "RunIncomplete"
     kept = len(found(cli))
     assert 20 <= kept < 500
     assert f"stopped; {kept} images were stored." in ran.err

@@ -68,7 +68,7 @@ def classify(
     overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
     with ImageSearch.open(overrides=overrides) as search:
         if by_filter:
-            search.retriever.condition(where)  # before a model is loaded for the labels
+            search.following.now().retriever.condition(where)  # before a model is loaded for the labels
         known = Labels.embedded(search, names, language=language, templates=template or None)
         if tag:
             _tag(search, known, where=where, threshold=threshold, as_json=as_json)

@@ -51,5 +51,6 @@ def _check_alike(wanted: Fingerprint, built: Fingerprint, *, collection: str) ->
         raise CollectionMismatch(
             f"collection {collection!r} was built by space {built.space} ({built.dims} dims); the settings ask for "
             f"{wanted.space} ({wanted.dims}). What differs: {'; '.join(differences)}. Name another collection, or the "
-            "space that built this one; `polyglance migrate --to` brings a collection to another space."
+            "space that built this one; `polyglance migrate --to` brings a collection to another space, and --recreate "
+            "ingests it anew."
         )

@@ -51,6 +51,10 @@ class AsyncImageSearch(Awaited[ImageSearch]):
             )
         )
 
+    async def pinned(self, space: str | None = None) -> Self:
+        """As ``ImageSearch.pinned``."""
+        return type(self)(await asyncio.to_thread(self._inner.pinned, space))
+
     async def text(self, text: str, **options: Unpack[SearchArguments]) -> Hits:
         """As ``ImageSearch.text``; what is asked meanwhile goes through the model together."""
         await self._embed_together([text], options)
@@ -112,7 +116,9 @@ class AsyncImageSearch(Awaited[ImageSearch]):
             return
         check = partial(self._inner.check, queries, **options)
         inner, wanted = self._inner, SearchOptions(**options)
-        quick = inner.retriever.is_quick(wanted.where) and inner.reader.is_quick(queries, options=wanted)
+        quick = inner.following.now().retriever.is_quick(wanted.where) and inner.reader.is_quick(
+            queries, options=wanted
+        )
         checked = check() if quick else await asyncio.to_thread(check)  # the store may be asked for its fields
         parts = [one.part for each in checked for one in each.parts if isinstance(one.part, TextPart)]
         await asyncio.gather(*map(self._batcher.vector_of, parts))

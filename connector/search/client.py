@@ -57,7 +57,7 @@ class ImageSearch:
 
     def __init__(self, *, settings: Settings, engine: Engine) -> None:
         self._engine = engine
-        self._following: Following | Pinned = Following(settings, engine=engine, make_hybrid=_hybrid)
+        self.following: Following | Pinned = Following(settings, engine=engine, make_hybrid=_hybrid)
         self.reader = QuestionReader(engine)
 
     @classmethod
@@ -80,35 +80,25 @@ class ImageSearch:
         find_space(settings.model.space)  # before anything is opened
         search = cls(settings=settings, engine=open_engine(settings.qdrant, collection=settings.collection))
         try:
-            search._following.now()
+            search.following.now()
         except BaseException:
             search.close()
             raise
         return search
 
-    @property
-    def retriever(self) -> Retriever:
-        """What asks the store, in the space that answers now."""
-        return self._following.now().retriever
-
-    def pinned(self, space: str | None = None) -> "ImageSearch":
+    def pinned(self, space: str | None = None) -> Self:
         """The same search in the space that answers now, or in one of the collection's: for questions that go together.
 
         It is closed with this one. Its questions raise SpaceChanged once the collection has no vectors of that space.
         """
-        here = self._following.now() if space is None else self._following.made_for(space)
+        here = self.following.now() if space is None else self.following.made_for(space)
         pinned = copy.copy(self)
-        pinned._following = Pinned(here)
+        pinned.following = Pinned(here)
         return pinned
-
-    @property
-    def space(self) -> str:
-        """The name of the space that questions are answered by now."""
-        return self._following.now().space
 
     def score_scale(self) -> float:
         """What cosines are multiplied by before a softmax chooses among labels. Raises ModelError."""
-        return self._following.now().encoder.score_scale()
+        return self.following.now().encoder.score_scale()
 
     def text(self, text: str, **options: Unpack[SearchArguments]) -> Hits:
         """The images nearest to a text in any language, best first. Raises InvalidQuery.
@@ -150,7 +140,7 @@ class ImageSearch:
         """
         wanted = SearchOptions(**options)
         made = self._read(queries, options=wanted)
-        return self._following.ask(lambda here: here.answers(made, options=wanted))
+        return self.following.ask(lambda here: here.answers(made, options=wanted))
 
     def check(self, queries: Sequence[Query | str], **options: Unpack[SearchArguments]) -> list[Query]:
         """The queries that ``queries`` would compare, each text with its language. Raises InvalidQuery as it would.
@@ -159,7 +149,7 @@ class ImageSearch:
         """
         wanted = SearchOptions(**options)
         made = self._read(queries, options=wanted)
-        self.retriever.condition(wanted.where)
+        self.following.now().retriever.condition(wanted.where)
         return [each.query for each in made if each.query is not None]
 
     def nearest(
@@ -175,7 +165,7 @@ class ImageSearch:
             raise InvalidQuery(f"modality is {shown(modality)}; 'text', 'image' or None is wanted.")
         if wanted.mode not in (None, "visual"):
             raise InvalidQuery(f"mode is {shown(wanted.mode)}, and a vector has no words; ask with text() for that.")
-        here = self._following.now()
+        here = self.following.now()
         calibration = here.text_encoder.tower_for(wanted.language) if modality == "text" else modality
         where = [here.retriever.condition(wanted.where)] * len(vectors)
         calibrations = [calibration] * len(vectors)
@@ -187,14 +177,14 @@ class ImageSearch:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
         wanted = PageOptions(**options)
         query = NearestQuery(np.empty(0, dtype=np.float32), limit=wanted.limit, offset=wanted.offset, exact=True)
-        where = [self.retriever.condition(wanted.where)] * len(vectors)
-        return [*map(Hits, self.retriever.answers(query, vectors, where=where))]
+        where = [self.following.now().retriever.condition(wanted.where)] * len(vectors)
+        return [*map(Hits, self.following.now().retriever.answers(query, vectors, where=where))]
 
     def each(
         self, *, where: Where = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
         """Every image that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
-        condition = self.retriever.condition(where)
+        condition = self.following.now().retriever.condition(where)
         for some in pages(self._engine, limit=GROUPED, where=condition, fields=fields, vectors=vectors):
             yield from some
 
@@ -213,7 +203,7 @@ class ImageSearch:
         ``order_by="-taken_at"`` begins with the latest; images without the field are left out then. ``fields`` limits
         the payload. Raises InvalidQuery.
         """
-        here = self._following.now()
+        here = self.following.now()
         condition = here.retriever.condition(where)
         return listing_page(
             here.engine,
@@ -237,7 +227,7 @@ class ImageSearch:
         found = self._grouped_hits(query, options=wanted)
         hits: Sequence[Hit] = found
         if wanted.diversity:
-            hits = self.retriever.diverse(found, diversity=wanted.diversity, count=len(found))
+            hits = self.following.now().retriever.diverse(found, diversity=wanted.diversity, count=len(found))
         groups = HitGroups(grouped(hits, by=by, size=size)[wanted.offset : wanted.offset + wanted.limit])
         groups.understood = found.understood
         return groups
@@ -254,7 +244,7 @@ class ImageSearch:
         wanted = SearchOptions(**options)
         end = wanted.offset + wanted.limit
         if of is None:
-            counts = self._engine.facet(field, where=self.retriever.condition(wanted.where), limit=end)
+            counts = self._engine.facet(field, where=self.following.now().retriever.condition(wanted.where), limit=end)
         else:
             check_facet(field, indexes=self._engine.info().schema.indexes)
             counts = counted(self._grouped_hits(of, options=wanted), field=field)
@@ -262,12 +252,12 @@ class ImageSearch:
 
     def count(self, *, where: Where = None) -> int:
         """How many images match, exactly."""
-        return self._engine.count(where=self.retriever.condition(where))
+        return self._engine.count(where=self.following.now().retriever.condition(where))
 
     def sample(self, limit: int = 10, *, where: Where = None) -> list[StoredPoint]:
         """Images picked at random, others each time."""
         wanted = PageOptions(limit=limit, where=where)
-        return self._engine.sample(wanted.limit, where=self.retriever.condition(wanted.where))
+        return self._engine.sample(wanted.limit, where=self.following.now().retriever.condition(wanted.where))
 
     def ordered(self, order_by: str, **options: Unpack[PageArguments]) -> list[StoredPoint]:
         """Images in the order of a number or a date: ``"width"`` the least first, ``"-taken_at"`` the latest.
@@ -280,13 +270,13 @@ class ImageSearch:
             descending=order.descending,
             limit=wanted.limit,
             offset=wanted.offset,
-            where=self.retriever.condition(wanted.where),
+            where=self.following.now().retriever.condition(wanted.where),
         )
 
     def points(self, ids: Sequence[str], *, vectors: bool = False) -> list[StoredPoint]:
         """The points of these ids, in their order. Raises InvalidQuery for one that is not there."""
         known = [as_point_id(each) for each in ids]
-        found = {each.id: each for each in self._following.now().engine.retrieve(known, vectors=vectors)}
+        found = {each.id: each for each in self.following.now().engine.retrieve(known, vectors=vectors)}
         for each in known:
             if each not in found:
                 raise no_point(each, collection=self._engine.collection)
@@ -294,25 +284,25 @@ class ImageSearch:
 
     def embed_texts(self, texts: Sequence[str], *, language: str | None = None) -> Vectors:
         """The vectors of texts in any language: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return self._following.now().encoder.texts(texts, language=language)
+        return self.following.now().encoder.texts(texts, language=language)
 
     def embed_image(self, image: "str | Path | bytes | Image") -> Vector:
         """The vector of an image, as ``image`` takes it: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self._following.now().encoder.images([image])[0]
+        vector: Vector = self.following.now().encoder.images([image])[0]
         return vector
 
     def embed_images(self, images: "Sequence[str | Path | bytes | Image]") -> Vectors:
         """The vectors of images: (n, dims) float32, L2-normalised. Raises InvalidQuery that names the image."""
-        return self._following.now().encoder.images(images)
+        return self.following.now().encoder.images(images)
 
     def embed_query(self, query: Query) -> Vector:
         """The vector of a query: (dims,) float32, L2-normalised. Raises InvalidQuery."""
-        vector: Vector = self._following.now().encoder.queries([query])[0]
+        vector: Vector = self.following.now().encoder.queries([query])[0]
         return vector
 
     def embed_queries(self, queries: Sequence[Query]) -> Vectors:
         """The vectors of queries: (n, dims) float32, L2-normalised. Raises InvalidQuery."""
-        return self._following.now().encoder.queries(queries)
+        return self.following.now().encoder.queries(queries)
 
     def set_payload(self, point_id: str, payload: Mapping[str, Any]) -> None:
         """Change what is known of a stored image, such as ``{"tags": ["dog"], "meta": {"rating": 5}}``.
@@ -356,7 +346,7 @@ class ImageSearch:
 
     def close(self) -> None:
         """Close the connections to the store and to the web."""
-        self._following.close()
+        self.following.close()
         self._engine.close()
 
     def _checked(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[Query]:
@@ -364,7 +354,7 @@ class ImageSearch:
             raise InvalidQuery("queries is a single one, not a list of them; for that there is query().")
         made = [as_query(each, language=options.language) for each in queries]
         check_queries(made)
-        self.retriever.check_mode(options.mode, queries=made)
+        self.following.now().retriever.check_mode(options.mode, queries=made)
         return made
 
     def _read(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[ReadQuery]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from connector.errors import CollectionMissing, SpaceChanged
+from connector.errors import CollectionMismatch, CollectionMissing, SpaceChanged
 from connector.models.answering import check_space, model_in
 from connector.models.catalog import find_space, fingerprint_of
 from connector.models.image_tower import ImageTower
@@ -45,8 +45,10 @@ class Worker:
         open_place: Callable[[str], Source],
         beat_s: float = HEARTBEAT_S,
         number: int = 0,
+        mismatch: CollectionMismatch | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self._mismatch = mismatch
         self._number = number
         self._engine = pipeline.engine
         self._settings = settings
@@ -64,7 +66,11 @@ class Worker:
         share_heaps()
         engine = open_engine(settings.qdrant, collection=settings.collection)
         try:
-            towers = _towers(settings, schema=_schema_of(engine), number=number, loaded=())
+            mismatch = None
+            try:
+                towers = _towers(settings, schema=_schema_of(engine), number=number, loaded=())
+            except CollectionMismatch as error:  # for ``prepare`` to raise, unless the collection is to be made anew
+                mismatch, towers = error, _towers(settings, schema=None, number=number, loaded=())
         except BaseException:
             engine.close()
             raise
@@ -73,6 +79,7 @@ class Worker:
             settings=settings,
             open_place=lambda place: open_source(place, settings=settings),
             number=number,
+            mismatch=mismatch,
         )
 
     def prepare(self, *, recreate: bool) -> Prepared:
@@ -80,6 +87,8 @@ class Worker:
         if recreate:
             (tower,) = _towers(self._settings, schema=None, number=self._number, loaded=self.pipeline.towers)
             self._engine.recreate(schema_for(tower.fingerprint, self._settings))
+        elif self._mismatch is not None:
+            raise self._mismatch
         else:
             self._engine.create(schema_for(self.pipeline.tower.fingerprint, self._settings))
         self.follow()

@@ -11,12 +11,14 @@ import pytest
 
 from connector import ImageSearch, Settings
 from connector.errors import InvalidQuery
+from connector.models.catalog import find_space, fingerprint_of
 from connector.models.text_tower import TextTower
 from connector.records import Vectors
 from connector.search.query import text
 from connector.search.text_encoder import REMEMBERED, TextEncoder
 from connector.settings import ModelSettings
 from connector.store.edge.shared import SharedEngine
+from connector.store.schema import CollectionSchema
 from tests.twins import SENTENCES, Twins, write_mclip
 
 
@@ -89,7 +91,9 @@ def test_what_was_asked_before_is_not_embedded_again(tiny_twins: Twins) -> None:
 def test_the_parts_of_a_query_are_embedded_by_the_towers_of_their_languages(tiny_twins: Twins, tmp_path: Path) -> None:
     names = {"model.image_model": str(tiny_twins.image), "model.text_model": str(tiny_twins.text)}
     settings = Settings.load({**names, "model.device": "cpu"})
-    with ImageSearch(settings=settings, engine=SharedEngine.open(tmp_path, collection="none")) as search:
+    engine = SharedEngine.open(tmp_path, collection="none")
+    engine.create(CollectionSchema(fingerprint_of(find_space(settings.model.space))))
+    with ImageSearch(settings=settings, engine=engine) as search:
         english = search.embed_texts(["a dog"], language="en")[0]
         german = search.embed_texts(["ein Hund"], language="de")[0]
         both = search.embed_queries([text("a dog", language="en") + text("ein Hund"), text("ein Hund")])

@@ -84,13 +84,13 @@ def test_a_collection_answers_by_the_old_space_until_it_is_switched_and_then_by_
         done = migrate(settings, to=to)
         assert done.originals + done.copied == done.listed == len(payloads)
         assert not done.rejects
-        assert search.space == "mini"
+        assert search.following.now().space == "mini"
         assert answers(search) == before
         now = steps.switch(engine)
         assert (now.answers, now.second, now.role, now.left) == (NAME, "mini", "previous", 0)
         assert {each.id: each.payload for each in search.each()} == payloads
     with ImageSearch.open(settings=settings) as search:
-        assert search.space == NAME
+        assert search.following.now().space == NAME
         assert answers(search) == before
         assert steps.roll_back(engine).answers == "mini"
 
@@ -145,7 +145,7 @@ def test_a_search_that_is_open_follows_and_asks_anew_where_its_space_is_gone(
         steps.switch(engine)
         steps.drop(engine)
         assert answers(search) == before
-        assert search.space == NAME
+        assert search.following.now().space == NAME
 
 
 def test_two_spaces_that_answer_alike_are_told_apart_from_two_that_do_not(

@@ -3,14 +3,11 @@
 The rule: what was accepted is noted by the licence's name and the model's, in the user's data folder.
 """
 
-import json
-from pathlib import Path
-
-import platformdirs
-
 from connector.errors import ConfigError
 from connector.models.declaration import Space
-from connector.models.onnx_files import publish
+from connector.models.user_notes import note, noted
+
+ACCEPTED = "accepted-licences.json"
 
 
 def check_licence(space: Space) -> None:
@@ -25,26 +22,13 @@ def check_licence(space: Space) -> None:
 
 def is_accepted(space: Space) -> bool:
     """Whether nothing has to be accepted, or it was: in the space's file, or once before."""
-    return space.commercial or space.accept_licence == space.licence or _note(space) in _accepted()
+    return space.commercial or space.accept_licence == space.licence or _line(space) in noted(ACCEPTED)
 
 
 def accept(space: Space) -> None:
     """Note that the licence of a space was accepted."""
-    known = sorted({*_accepted(), _note(space)})
-    publish(_path(), lambda draft: draft.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8"))
+    note(ACCEPTED, _line(space))
 
 
-def _note(space: Space) -> str:
+def _line(space: Space) -> str:
     return f"{space.licence}: {space.image.model}"
-
-
-def _accepted() -> list[str]:
-    try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def _path() -> Path:
-    return platformdirs.user_data_path("polyglance") / "accepted-licences.json"

@@ -5,16 +5,15 @@ tower find six drawn cards by their captions: a wrong pooling or preparation loa
 """
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from connector.errors import ModelError
 from connector.models.declaration import Space
-from connector.models.onnx_files import publish
+from connector.models.user_notes import note, noted
 from connector.records import Pixels, Vectors
+
+CHECKED = "checked-spaces.json"
 
 CARDS = (
     "a red circle",
@@ -31,7 +30,7 @@ LEAST = 5
 
 def check_verified(space: Space) -> None:
     """Raise ModelError where a space's declaration could not be verified and was not checked here."""
-    if space.unverified is not None and _key(space) not in _checked():
+    if space.unverified is not None and _key(space) not in noted(CHECKED):
         raise ModelError(
             f"the declaration of space {space.name} could not be verified: {space.unverified}. "
             f"`polyglance space check {space.name}` holds it against the model's files, once these are here "
@@ -50,8 +49,7 @@ def verify(space: Space, *, cards: Vectors, captions: Vectors) -> None:
             f"the towers of space {space.name} load as declared, but find only {found} of {len(CARDS)} drawn cards by "
             f"their captions, {LEAST} are wanted: {space.unverified or 'something in its declaration'} may be wrong."
         )
-    known = sorted({*_checked(), _key(space)})
-    publish(_path(), lambda draft: draft.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8"))
+    note(CHECKED, _key(space))
 
 
 def cards_found(*, cards: Vectors, captions: Vectors) -> int:
@@ -81,15 +79,3 @@ def draw_cards(size: int) -> Pixels:
 
 def _key(space: Space) -> str:
     return f"{space.name} {hashlib.sha256(space.model_dump_json().encode()).hexdigest()}"
-
-
-def _checked() -> list[str]:
-    try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def _path() -> Path:
-    return platformdirs.user_data_path("polyglance") / "checked-spaces.json"

@@ -13,10 +13,13 @@ from connector.errors import ConfigError
 from connector.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from connector.settings import Settings
     from connector.store.engine import Engine
     from workers.migrate.fill import Filled
     from workers.migrate.steps import MigrationStatus
+    from workers.records import Reject
 
 app = typer.Typer(
     add_completion=False, help="Bring a collection to another embedding space while it goes on answering."
@@ -102,8 +105,7 @@ def status(
         return
     for line in lines_of(now):
         say(line)
-    for each in rejects[:SHOWN]:
-        say(f"not embedded: {printable(each.uri)}: {each.reason}: {printable(each.detail)}")
+    _name(rejects[:SHOWN])
     if len(rejects) > SHOWN:
         say(f"not embedded: {len(rejects) - SHOWN:,} more; --json names them")
 
@@ -247,12 +249,16 @@ def _show(done: "Filled", *, to: str) -> None:
     }
     for name, value in told.items():
         say(f"{name:9} {value}")
-    for each in [*done.rejects.values()][:SHOWN]:
-        say(f"not embedded: {printable(each.uri)}: {each.reason}: {printable(each.detail)}")
+    _name([*done.rejects.values()][:SHOWN])
     if done.stopped:
         say("stopped. Give the same command again to go on with the rest.", err=True)
     else:
         say("the old space goes on answering; `polyglance migrate compare` shows both, `migrate switch` changes over.")
+
+
+def _name(rejects: "Sequence[Reject]") -> None:
+    for each in rejects:
+        say(f"not embedded: {printable(each.uri)}: {each.reason}: {printable(each.detail)}")
 
 
 def _load(space: str | None, collection: str | None, settings: list[str] | None, *, as_json: bool) -> "Settings":

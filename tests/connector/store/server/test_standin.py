@@ -1,6 +1,7 @@
 """The stand-in is strict where the client's in-memory mode is lax, and speaks as Qdrant's own document says."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from connector.errors import StoreError
-from connector.store.engine import NearestQuery, WordsQuery
-from connector.store.schema import Words
+from connector.store.engine import NearestQuery, NewVector, WordsQuery
+from connector.store.schema import Fingerprint, SecondSpace, Words
 from connector.store.server.engine import ServerEngine
 from tests.qdrant_standin.images import SCHEMA, points
 from tests.qdrant_standin.openapi import VARIABLE, Judge, find_document
@@ -71,6 +72,13 @@ def use_everything(engine: ServerEngine, *, alias: str) -> None:
     engine.query([WordsQuery("dog", limit=3, offset=1, where=HOLIDAY)])
     engine.set_words(Words({"title": 1.0}))
     assert engine.index_words(ids) == len(ids)
+    one_space = engine.info().schema
+    following = Fingerprint("following", dims=one_space.fingerprint.dims, image_size=one_space.fingerprint.image_size)
+    two_spaces = replace(one_space, second=SecondSpace(following, role="next", declared="following"))
+    engine.set_spaces(two_spaces, was=one_space)
+    engine.write_vectors([NewVector(point.id, point.vector, None) for point in images[:3]], space="following")
+    engine.write_vectors([NewVector(images[0].id, images[0].vector, "another")], space="following")
+    engine.set_spaces(one_space, was=two_spaces)
     engine.delete(ids[:1])
     engine.optimize()
     with engine.bulk_load():

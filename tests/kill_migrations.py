@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,10 +63,19 @@ def settings_of(folder: Path) -> Settings:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended: its exit status as the system tells it, the most memory it had, what it said till then."""
+
+    code: int
+    peak_bytes: int
+    said: bytes
+
+
 class Forked:
     """A process that does one thing, and says lines."""
 
-    def __init__(self, work: "Work") -> None:
+    def __init__(self, work: Callable[[BinaryIO], None]) -> None:
         reading, writing = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -85,11 +94,17 @@ class Forked:
         """Whether it says something within so many seconds."""
         return bool(select.select([self.said], [], [], seconds)[0])
 
-    def kill(self) -> None:
+    def kill(self) -> Ended:
         """Kill it; harmless where it has ended."""
         os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.said.close()
+        return self.ended()
+
+    def ended(self) -> Ended:
+        """Wait for its end."""
+        with self.said:
+            said = self.said.read()
+        _, code, used = os.wait4(self.pid, 0)
+        return Ended(code, used.ru_maxrss * 1024, said)  # Linux counts in KiB
 
 
 class Knowing:
@@ -149,16 +164,11 @@ class Migrating:
         migrate(settings_of(self._folder), to=str(self._to), on_progress=tell)
 
 
-Work = Knowing | Asking | Migrating
-
-
 def kill_migrations(
     folder: Path, *, to: Path, kills: int, quiet_s: float = 0.0, within_s: float = 120.0
 ) -> dict[str, Any]:
     """Kill a migration so many times at any moment, finish it, switch, roll back, switch and drop, asked throughout."""
-    knowing = Forked(Knowing(folder))
-    known, stop = json.loads(knowing.said.read()), folder.parent / "stop"
-    os.waitpid(knowing.pid, 0)
+    known, stop = json.loads(Forked(Knowing(folder)).ended().said), folder.parent / "stop"
     stop.unlink(missing_ok=True)
     asking = Forked(Asking(folder, known=known, stop=stop))
     chance, killed, vectors = random.Random(5), 0, [0]
@@ -173,8 +183,7 @@ def kill_migrations(
         migrating.kill()
         killed += 1
         vectors.append(_vectors(folder))
-    last = Forked(Migrating(folder, to=to))
-    _, code = os.waitpid(last.pid, 0)
+    code = Forked(Migrating(folder, to=to)).ended().code
     marks["filled"] = time.time()
     for step in (steps.switch, steps.roll_back, steps.switch, steps.drop):
         with closing(open_engine(settings_of(folder).qdrant, collection="filled")) as engine:
@@ -183,8 +192,7 @@ def kill_migrations(
     marks["dropped"] = time.time()
     time.sleep(quiet_s)
     stop.touch()
-    told = json.loads(asking.said.read().splitlines()[-1])
-    os.waitpid(asking.pid, 0)
+    told = json.loads(asking.ended().said.splitlines()[-1])
     with closing(open_engine(settings_of(folder).qdrant, collection="filled")) as engine:
         info = engine.info()
         left = engine.count(where=steps.without(info.schema.fingerprint.space))

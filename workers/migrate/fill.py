@@ -128,6 +128,7 @@ class Filling:
                 self._stopped.set()
                 raise
         done = self.so_far()
+        on_progress(done)
         if not done.stopped and done.listed != done.settled:
             raise ItemsLost(f"the counts of this migration do not balance: {done}. This is a defect: report it.")
         return done

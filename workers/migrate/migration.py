@@ -51,14 +51,14 @@ def migrate(
         from workers.migrate.fill import Filling
 
         tower = ImageTower.load(_model_of(settings.model, space=to))
-        begin(engine, to=to, fingerprint=tower.fingerprint, model=settings.model)
+        second = begin(engine, to=to, fingerprint=tower.fingerprint, model=settings.model)
         filling = Filling(engine, tower=tower, settings=settings, rate=rate, first=first)
         try:
             done = filling.run(on_progress=on_progress or (lambda _: None))
         finally:
             keep_rejects(settings, space=wanted.name, rejects=filling.so_far().rejects.values())
         if not done.stopped:
-            if engine.capabilities.in_process and done.written:
+            if engine.capabilities.in_process and (done.written or not second.complete):
                 engine.optimize()  # the new vectors have no graph yet; a server builds its own
             mark_complete(engine)
         return done

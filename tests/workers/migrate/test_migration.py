@@ -21,6 +21,7 @@ from workers.api import ingest
 from workers.collection.client import Collection
 from workers.migrate import steps
 from workers.migrate.compare import compare, write_page
+from workers.migrate.fill import Filled
 from workers.migrate.migration import kept_rejects, migrate
 
 IMAGES = Path(__file__).parents[3] / "workers/demo/images"
@@ -119,6 +120,20 @@ def test_an_image_that_is_gone_is_embedded_from_its_thumbnail_or_named(
     assert steps.status(engine).left == 1
     again = migrate(settings, to=str(folder / f"{NAME}.toml"))
     assert (again.listed, again.written, kept_rejects(settings, space=NAME)) == (1, 1, [])
+
+
+def test_a_migration_that_ends_after_its_last_image_has_its_graph_built_by_the_next_call(
+    settings: Settings, engine: Engine, folder: Path
+) -> None:
+    def end(done: Filled) -> None:
+        if done.settled == done.missing:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        migrate(settings, to=str(folder / f"{NAME}.toml"), on_progress=end)
+    assert (steps.status(engine).left, engine.info().indexed) == (0, 0)
+    assert migrate(settings, to=str(folder / f"{NAME}.toml")).listed == 0
+    assert engine.info().indexed == COUNT
 
 
 def test_what_is_added_meanwhile_gets_both_vectors_and_is_found_after_the_switch(

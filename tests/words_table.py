@@ -3,6 +3,7 @@
 python -m tests.words_table     writes the table anew, as the embedded engine answers
 """
 
+import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -60,14 +61,23 @@ CASES: tuple[Case, ...] = (
     _case("Polish", "Latin", "Zachód słońca na plaży w Łodzi", word="plaży", bare="lodzi", case="PLAŻY", form="plaża"),
     _case("Czech", "Latin", "Kočka a žluté růže", word="kočka", bare="kocka", case="RŮŽE", form="kočky"),
     _case("Turkish", "Latin", "İstanbul'da kediler ve ışık", word="kediler", bare="isik", case="istanbul", form="kedi"),
+    _case("Irish", "Latin", "Conan O’Neill’s café", word="O'Neill", inner="neill", bare="oneill", case="ONEILL"),
+    _case("compounds", "Latin", "Wi-Fi im U.S.-Café, AC/DC", word="wi-fi", inner="wi", bare="wifi acdc", case="WIFI"),
+    _case("German, spelt out", "Latin", "Müller, Größe", word="Müller", bare="muller", form="Mueller"),
+    _case("Hawaiian", "Latin", "Hawaiʻi", word="Hawai'i", bare="Hawaii"),
     _case("Vietnamese", "Latin", "Phở bò ở Hà Nội", word="Hà Nội", bare="pho bo", case="HÀ NỘI"),
     _case("Greek", "Greek", "Σκύλοι στην παραλία", word="παραλία", bare="παραλια", case="ΠΑΡΑΛΊΑ", form="σκύλος"),
     _case("Russian", "Cyrillic", "Собака на пляже, ёлка", word="пляже", bare="елка", case="СОБАКА", form="пляж"),
     _case("Ukrainian", "Cyrillic", "Їжак у лісі", word="їжак", bare="іжак", case="ЇЖАК", form="ліс"),
+    _case("Ukrainian, apostrophe", "Cyrillic", "п'ять об’єктів", word="п’ять", bare="пять", case="П'ЯТЬ"),
+    _case("Greek, final sigma", "Greek", "Ὀδυσσεύς, ὁδός", word="ὁδός", bare="οδος", case="ΟΔΥΣΣΕΎΣ"),
     _case("Arabic", "Arabic", "الكلاب على الشَّاطِئ", word="الكلاب", bare="الشاطئ", form="شاطئ"),
     _case("Arabic, broken plural", "Arabic", "كلاب كبيرة", "form", word="كلاب", form="كلب"),
     _case("Persian", "Arabic", "سگ‌ها در ساحل", word="ساحل", bare="سگها", form="ساحلها"),
     _case("Hebrew", "Hebrew", "הכלבים בַּחוֹף", word="הכלבים", bare="בחוף", form="כלב"),
+    _case("Persian, gap", "Arabic", "می‌روم به کتاب‌خانه", word="کتاب‌خانه", inner="کتاب", bare="میروم", form="می روم"),
+    _case("Hebrew, marks", "Hebrew", "צה״ל, בית־ספר, ג'ירפה", word="צה״ל", inner="ספר", bare="צהל", form="גירפה"),
+    _case("Hindi, dots", "Devanagari", "फ़िल्म में हिन्दी", word="फ़िल्म", bare="फिल्म", form="हिंदी"),
     _case("Hindi", "Devanagari", "समुद्र तट पर कुत्ते", word="समुद्र", form="कुत्ता"),
     _case("Bengali", "Bengali", "সৈকতে কুকুরগুলো", word="কুকুরগুলো", form="কুকুর"),
     _case("Punjabi", "Gurmukhi", "ਸਮੁੰਦਰ ਤੇ ਕੁੱਤੇ", word="ਸਮੁੰਦਰ", form="ਕੁੱਤਾ"),
@@ -82,6 +92,8 @@ CASES: tuple[Case, ...] = (
     _case("Khmer", "Khmer", "ឆ្កែនៅឆ្នេរភ្នំពេញ", word="ឆ្កែនៅឆ្នេរភ្នំពេញ", inner="ភ្នំពេញ"),
     _case("Burmese", "Myanmar", "ရန်ကုန်မြို့ကခွေး", word="ရန်ကုန်မြို့ကခွေး", inner="ရန်ကုန်"),
     _case("Georgian", "Georgian", "ძაღლები სანაპიროზე", word="ძაღლები", form="ძაღლი"),
+    _case("Georgian, capitals", "Georgian", "თბილისი", word="თბილისი", case="ᲗᲑᲘᲚᲘᲡᲘ"),
+    _case("Cherokee", "Cherokee", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", word="ᏣᎳᎩ", case="ꮳꮃꭹ"),
     _case("Armenian", "Armenian", "Կատուներ Երևանում", word="կատուներ", case="ԿԱՏՈՒՆԵՐ", form="կատու"),
     _case("Amharic", "Ethiopic", "ቤት እና መኪናዎች", word="ቤት", form="መኪና"),
     _case("Tibetan", "Tibetan", "ལྷ་ས་གྲོང་ཁྱེར", word="ལྷ་ས", inner="གྲོང"),
@@ -89,6 +101,8 @@ CASES: tuple[Case, ...] = (
     _case("Chinese, traditional", "Han", "臺北車站的貓", word="臺北車站的貓", inner="貓"),
     _case("Japanese", "Han, Kana", "東京駅の案内看板", word="東京駅の案内看板", inner="看板"),
     _case("Japanese, Kana", "Kana", "さくらとｺｰﾋｰとパン", word="さくらとコーヒーとパン", inner="コーヒー"),
+    _case("Japanese, dots between", "Kana", "レオナルド・ダ・ヴィンチ", word="ダ・ヴィンチ", bare="ルドダヴィ"),
+    _case("Korean, taken apart", "Hangul", unicodedata.normalize("NFD", "서울타워"), word="서울타워", inner="타워"),
     _case("Korean", "Hangul", "서울역에서 찍은 강아지들", word="서울역에서", inner="서울", form="강아지"),
     _case("numbers", "digits", "Dessert 2024, 1.234 Euro", word="2024", inner="1234"),
     _case("numbers, Arabic", "digits", "عام ٢٠٢٤", word="2024"),
@@ -96,6 +110,13 @@ CASES: tuple[Case, ...] = (
     _case("code", "Latin, digits", "RE16 TGK", word="RE16", inner="16TG", case="tgk", form="re16tgk"),
     _case("code, joined", "Latin, digits", "RE16TGK", word="RE16TGK", inner="16tg", case="tgk", form="RE16 TGK"),
     _case("code, German", "Latin, digits", "M-AB 1234", word="M-AB 1234", inner="B12", case="ab", form="MAB1234"),
+    _case("zeros", "digits", "Sendung 0012-7788", word="0012-7788", inner="788", bare="12-7788", form="00127788"),
+    _case("ISBN", "digits", "ISBN 978-3-16-148410-0", word="978-3-16-148410-0", inner="148410", form="9783161484100"),
+    _case("telephone", "digits", "+49 (0)30 123456-78", word="030 123456-78", inner="3456", form="12345678"),
+    _case("IBAN", "Latin, digits", "DE89 3704 0044 0532 0130 00", word="DE89 3704", form="DE89370400440532013000"),
+    _case("date", "digits", "2023-07-14", word="2023-07-14", inner="2023", form="20230714"),
+    _case("run together", "Latin", "#NoFilter, OpenStreetMap", word="#NoFilter", inner="street", case="NOFILTER"),
+    _case("address", "Latin", "anna.maria@example-shop.co.uk", word="example-shop", inner="anna", bare="exampleshop"),
     _case("invisible", "Latin, Hebrew", "so\u00adft \u200fחוף\u200e re\u200bd", word="soft", inner="red", bare="חוף"),
     _case("full width", "Latin", "ＳＡＬＥ　５０％", word="sale", case="SALE", inner="50"),
     _case("ligature", "Latin", "Oﬃce ﬁsh", word="office", case="FISH"),
@@ -143,7 +164,7 @@ def answers(engine: Engine) -> list[Answer]:
 
 
 def _filtered(engine: Engine, text: str) -> set[str]:
-    where = parse_filter(f"'{text}' in meta.caption", indexes=SCHEMA.indexes)
+    where = parse_filter(f'"{text}" in meta.caption', indexes=SCHEMA.indexes)
     return {point.id for point in engine.scroll(limit=len(CASES), where=where, fields=[]).points}
 
 

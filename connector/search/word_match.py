@@ -21,7 +21,8 @@ from connector.search.query import QueryWords
 from connector.store.schema import CollectionSchema
 from connector.words.index import META, NAMES, texts_in
 from connector.words.normal import gram_of, is_unspaced, pieces_of, spelt_out, words_of
-from connector.words.terms import asked_terms, joined_codes, name_terms, number_of, stored_terms
+from connector.words.stems import stem_of
+from connector.words.terms import asked_joined, asked_terms, name_terms, number_of, stored_terms
 
 FUNCTION_WORD = 0.2
 """What a word of grammar (*the*, *im*) counts of its information."""
@@ -63,7 +64,7 @@ class AskedWord:
 
 @dataclass(frozen=True, slots=True)
 class AskedWords:
-    """The words of a question, and the codes that some of them make together, such as ``re16tgk``."""
+    """The words of a question, and what some of them make together: codes such as ``re16tgk``, compounds."""
 
     words: tuple[AskedWord, ...]
     codes: Mapping[int, str]
@@ -75,7 +76,8 @@ class AskedWords:
         made = [*_asked_words(text)]
         little = _function_words([each.text for each in made], language=words.language)
         judged = tuple(replace(each, is_function=each.text in little) for each in made)
-        return cls(judged, {number_of(code): code for code in joined_codes(text, words=words_of(text))})
+        joined = {number_of(form): code for code in asked_joined(text) for form in (stem_of(code), code)}
+        return cls(judged, joined)
 
     @property
     def terms(self) -> frozenset[int]:

@@ -20,8 +20,11 @@ PIXELS_VERSION = 2
 
 1: colour profiles are ignored. 2: they are applied.
 """
-WORDS_VERSION = 1
-"""Raised whenever ``connector.words`` makes other terms of the same text."""
+WORDS_VERSION = 2
+"""Raised whenever ``connector.words`` makes other terms of the same text.
+
+2: compounds are joined, zeros before a number and dots of Indic letters left out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ def words_advice(there: "Words | None", asked: "Words | None", *, collection: st
         state = "was made before words were indexed: it is searched by what is seen alone"
     elif not there.complete:
         state = "does not have the words of all its images yet"
+    elif there.version != asked.version:
+        state = f"has words of version {there.version}; this polyglance makes version {asked.version}"
     else:
         state = "weights its words otherwise than the settings"
     return f"collection {collection!r} {state}. `polyglance collection words` reads its payloads and mends that."

@@ -79,13 +79,17 @@ def _on_derived(match: models.Match | None, *, key: str) -> models.Condition | N
 
 
 def _parts(asked: AskedText, *, key: str) -> list[models.Condition]:
-    if asked.is_empty:
+    if not asked.words:
         return [models.HasIdCondition(has_id=[])]  # a question without a word finds nothing
-    tokens = [models.FieldCondition(key=key, match=models.MatchText(text=token)) for token in asked.tokens]
-    return [*tokens, *(_phrase(phrase, key=key) for phrase in asked.phrases)]
+    return [_any([_phrase(each, key=key) for each in phrases]) for phrases in asked.words]
+
+
+def _any(conditions: list[models.Condition]) -> models.Condition:
+    return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
 
 
 def _phrase(phrase: str, *, key: str) -> models.Condition:
     if not phrase:
         return models.HasIdCondition(has_id=[])
-    return models.FieldCondition(key=key, match=models.MatchPhrase(phrase=phrase))
+    match = models.MatchPhrase(phrase=phrase) if " " in phrase else models.MatchText(text=phrase)
+    return models.FieldCondition(key=key, match=match)

@@ -72,7 +72,7 @@ _CYRILLIC = _without(
 _ARMENIAN = _without("ներ եր ները երը ների երի ով ում ը ն ի", least=3)
 _HEBREW = _without("ימ ות ה ת", least=3, before="ה")
 _ARABIC = _without("ات ون ين ان ها هم نا ه", least=3, before="وال بال كال فال ال لل")
-_DEVANAGARI = _without("ियों ियाँ ियां ाओं ों ें ीं ाँ ां ो े ी ि ा ू ु", least=2)
+_DEVANAGARI = _without("ियों ियां ाओं ों ें ीं ां ो े ी ि ा ू ु", least=2)
 _BENGALI = _without("গুলো গুলি গুলোর দের রা টি টা কে তে ের ে", least=3)
 _GURMUKHI = _without("ਾਂ ੀਆਂ ਿਆਂ ੇ ੀ ਾ", least=2)
 _GUJARATI = _without("ાઓ ીઓ ઓ ો ું ા ી ે", least=2)

@@ -129,6 +129,11 @@ def test_every_part_of_a_code_is_found(stored: str, asked: list[str]) -> None:
         ("2024/07 Urlaub", ["2024", "urlaub", "07", "7"]),
         ("看板.webp", ["看板", "看"]),
         ("Oma_80.Geburtstag.jpeg", ["oma", "80", "geburtstag"]),
+        ("StrandInItalien_Müller.png", ["strandinitalien", "mueller", "muller"]),
+        ("O'Neill_wi-fi.png", ["oneill", "O'Neill", "wifi"]),
+        ("20230714T123456.jpg", ["2023", "202307"]),
+        ("rechnung_0012-7788.png", ["0012-7788", "12-7788", "00127788"]),
+        (unicodedata.normalize("NFD", "ガンダム_서울타워.png"), ["ガンダム", "서울"]),
     ],
 )
 def test_names_are_split_at_case_and_digits(name: str, asked: list[str]) -> None:

@@ -228,8 +228,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.get("/readyz", tags=["operate"], responses={503: {"description": "Starting, or why it cannot start."}})(
         running.readyz
     )
-    app.get("/ingestions", include_in_schema=False, response_class=FileResponse)(_ingestions_page)
+    for page in ("duplicates", "ingestions"):
+        app.get(f"/{page}", include_in_schema=False, response_class=FileResponse)(partial(_page, f"{page}.html"))
 
 
-async def _ingestions_page() -> FileResponse:
-    return FileResponse(GALLERY / "ingestions.html")
+async def _page(name: str) -> FileResponse:
+    return FileResponse(GALLERY / name)

@@ -203,8 +203,8 @@ class Collection:
         ``kinds`` leaves lists out; a second look is taken at the pixels of pairs whose cosine is at least ``near``
         (0.85 by default). Nothing is deleted. Raises InvalidQuery and StoreError.
         """
-        from workers.duplicates.find import NEAR, find_duplicates
-        from workers.duplicates.groups import KINDS
+        from workers.duplicates.find import find_duplicates
+        from workers.duplicates.groups import KINDS, NEAR
 
         return find_duplicates(
             self._engine,
@@ -214,14 +214,14 @@ class Collection:
             near=NEAR if near is None else near,
         )
 
-    def decide_not_same(self, first: str, second: str) -> None:
-        """Remember that the images of two ids are not the same: ``duplicates`` puts them in no group together.
+    def decide_not_same(self, first: str, *others: str) -> None:
+        """Remember that an image is not the same as others: ``duplicates`` puts it in no group with one of them.
 
         Raises InvalidQuery for an id that is not there.
         """
         from workers.duplicates.find import decide_not_same
 
-        decide_not_same(self._engine, first, second)
+        decide_not_same(self._engine, first, *others)
 
     def check(self, *, read_data: float = 0.0) -> "CheckReport":
         """Whether the collection, its files and its runs are as they should be; nothing is changed.

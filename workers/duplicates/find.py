@@ -24,7 +24,7 @@ from connector.search.options import as_point_id
 from connector.settings import Settings
 from connector.store.engine import Engine
 from workers.duplicates.candidates import near_pairs
-from workers.duplicates.groups import KINDS, SHOWN, DuplicateGroup, DuplicateKind, Evidence, group_of
+from workers.duplicates.groups import KINDS, NEAR, SHOWN, DuplicateGroup, DuplicateKind, Evidence, group_of
 from workers.duplicates.links import Link, Sets, by_row
 from workers.duplicates.look import Look, look_at
 from workers.duplicates.same import Verdict, compare
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from connector.service.originals import Originals
 
-NEAR = 0.85
-"""Cosine of two vectors from which a second look is taken, where nothing else is said."""
 ALIKE = 0.95
 """Cosine from which images that are not the same are called look-alikes."""
 BURST_S = 3.0
@@ -127,19 +125,20 @@ def find_duplicates(
     )
 
 
-def decide_not_same(engine: Engine, first: str, second: str) -> None:
-    """Remember that two images are not the same, in the payload of both. Raises InvalidQuery for ids that are none."""
-    ids = [as_point_id(first), as_point_id(second)]
-    if ids[0] == ids[1]:
-        raise InvalidQuery(f"{ids[0]} is named twice; an image is always the same as itself.")
+def decide_not_same(engine: Engine, first: str, *others: str) -> None:
+    """Remember that an image is not the same as others, in the payload of each. Raises InvalidQuery for ids of none."""
+    ids = [*map(as_point_id, (first, *others))]
+    for number, each in enumerate(ids):
+        if each in ids[:number]:
+            raise InvalidQuery(f"{each} is named twice; an image is always the same as itself.")
     found = {each.id: each for each in engine.retrieve(ids, fields=["not_same"])}
     for each in ids:
         if each not in found:
             raise InvalidQuery(f"the collection {engine.collection!r} has no point {each}.")
-    for one, other in (ids, ids[::-1]):
+    for one, apart in ((ids[0], ids[1:]), *((each, ids[:1]) for each in ids[1:])):
         known = found[one].payload.get("not_same")
         decided = [each for each in known if isinstance(each, str)] if isinstance(known, list) else []
-        engine.set_payload([one], {"not_same": sorted({*decided, other})})
+        engine.set_payload([one], {"not_same": sorted({*decided, *apart})})
 
 
 class _Search:

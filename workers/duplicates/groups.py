@@ -6,13 +6,18 @@ The rule: a group's id is made of the ids of its points alone, so the same group
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from connector.records import StoredPoint
-from workers.duplicates.same import Verdict
+
+if TYPE_CHECKING:
+    from workers.duplicates.same import Verdict
 
 DuplicateKind = Literal["identical", "same_image", "same_moment", "look_alikes"]
 KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
+
+NEAR = 0.85
+"""Cosine of two vectors from which a second look is taken, where nothing else is said."""
 
 LOSSLESS = ("png", "tiff", "bmp")
 """Formats that keep every pixel as it was, as a rule."""
@@ -34,7 +39,7 @@ class Evidence:
 
     of: str
     cosine: float | None = None
-    pixels: Verdict | None = None
+    pixels: "Verdict | None" = None
     seconds: float | None = None
 
 

@@ -1,4 +1,4 @@
-"""What a service that also writes has beside one that only asks: routes that add and remove images, and ingestions.
+"""What a service that also writes has beside one that only asks: images added and removed, ingestions, duplicates.
 
 The one rule: nothing is loaded for them before the first image comes.
 """
@@ -14,8 +14,8 @@ from fastapi.responses import StreamingResponse
 from connector.service.admission import AdmissionQueue
 from connector.service.app import PROBLEMS, Service
 from workers.collection.client import Collection
+from workers.service.duplicates import Duplicates
 from workers.service.ingesting import Ingesting
-from workers.service.jobs import Jobs
 from workers.service.uploads import Uploads
 from workers.service.writing import Writing
 
@@ -40,13 +40,22 @@ def writing(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]
     router.post("/v1/images")(routes.add)
     router.post("/v1/images/addresses")(routes.add_addresses)
     router.delete("/v1/images")(routes.delete)
-    jobs = Jobs(service.settings)
-    ingesting = Ingesting(jobs, roots=service.roots, search=service.async_search)
+    ingesting = Ingesting(service.settings, roots=service.roots, search=service.async_search)
     router.post("/v1/ingestions", status_code=202)(ingesting.begin)
     router.delete("/v1/ingestions/{id}", status_code=202)(ingesting.cancel)
     reading = APIRouter(dependencies=[Depends(service.keys.may_read)], responses=PROBLEMS, tags=["write"])
     reading.get("/v1/ingestions/{id}")(ingesting.look)
     reading.get("/v1/ingestions/{id}/events", response_class=StreamingResponse, responses=_EVENTS)(ingesting.follow)
+    duplicates = Duplicates(
+        service.settings, collection=collection, search=service.async_search, queue=queue, keys=service.keys
+    )
+    router.post("/v1/duplicates", status_code=202)(duplicates.begin)
+    router.delete("/v1/duplicates/{id}", status_code=202)(duplicates.cancel)
+    router.post("/v1/not-same")(duplicates.decide_not_same)
+    reading.get("/v1/duplicates")(duplicates.all)
+    reading.get("/v1/duplicates/{id}")(duplicates.look)
+    reading.get("/v1/duplicates/{id}/groups")(duplicates.groups)
+    reading.get("/v1/duplicates/{id}/events", response_class=StreamingResponse, responses=_EVENTS)(duplicates.follow)
     app.include_router(router)
     app.include_router(reading)
 
@@ -55,7 +64,8 @@ def writing(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]
         try:
             yield
         finally:
-            await asyncio.to_thread(jobs.close)
+            await asyncio.to_thread(ingesting.jobs.close)
+            await asyncio.to_thread(duplicates.jobs.close)
             await asyncio.to_thread(queue.close)
             await asyncio.to_thread(collection.close)
 

@@ -1,23 +1,26 @@
-"""Ingestions that a service was asked for: each a process of its own, and a file that says where it stands.
+"""Long work that a service was asked for: each job a process of its own, and a file that says where it stands.
 
-The one rule: the file is all that others need. Any process of the service reads it, and asks the ingestion to stop by a
-second one beside it; the ingestion ends with the service that began it.
+The one rule: the file is all that others need. Any process of the service reads it, and asks the job to stop by a
+second one beside it; the job ends with the service that began it.
 """
 
+import asyncio
 import json
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
+from fastapi import HTTPException
+from fastapi.responses import StreamingResponse
 from filelock import FileLock
 
 from connector.errors import Overloaded, PolyglanceError, RunIncomplete
@@ -26,46 +29,27 @@ from connector.process import private_folder
 from connector.run_status import SILENCE
 from connector.settings import Settings
 from connector.store.open import file_name_of
-from workers.records import Counts
-from workers.run.loop import Progress
 
 State = Literal["running", "done", "stopped", "failed"]
 REPORT_S = 0.25
 """Seconds between two reports."""
-KEPT = 50
-"""Ingestions that are remembered."""
+_SILENT_S = 15.0
+"""Seconds after which a stream without news says that it lives."""
 
 
-@dataclass(frozen=True, slots=True)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """An ingestion: what it was asked for and where it stands. Times are UTC in ISO 8601; ``rate`` images a second."""
+    """Where a piece of work stands. Times are UTC in ISO 8601; what it was asked for is a subclass's."""
 
-    id: str
-    places: tuple[str, ...]
-    prune: bool
-    state: State
-    started_at: str
-    updated_at: str
-    listed: int = 0
-    listed_all: bool = False
-    stored: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    pruned: int = 0
-    rate: float = 0.0
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    state: State = "running"
+    started_at: str = field(default_factory=_now)
+    updated_at: str = field(default_factory=_now)
     error: str | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> "Job | None":
-        """What a file says; one that runs and was not heard of for a minute has failed. None where there is none."""
-        try:
-            value = json.loads(path.read_bytes())
-            job = cls(**{each.name: value[each.name] for each in fields(cls) if each.name in value})
-        except (OSError, ValueError, TypeError):
-            return None
-        if job.state == "running" and datetime.now(UTC) - datetime.fromisoformat(job.updated_at) > SILENCE:
-            return replace(job, state="failed", error="its process ended without a word.")
-        return replace(job, places=tuple(job.places))
 
     def write(self, path: Path) -> None:
         """Replace the file as a whole."""
@@ -74,121 +58,137 @@ class Job:
         beside.replace(path)
 
 
-class Jobs:
-    """The ingestions of one collection. Safe to use from many threads and processes; closed once."""
+J = TypeVar("J", bound=Job)
+Work = Callable[[Settings, J, "Reporter[J]"], J]
+"""Does a job, and returns it with what came of it; the reporter is told how to see where it stands."""
 
-    def __init__(self, settings: Settings) -> None:
-        name = file_name_of(settings.qdrant, collection=settings.collection)
+
+def read_job(kind: type[J], path: Path) -> J | None:
+    """What a file says; one that runs and was not heard of for a minute has failed. None where there is none."""
+    try:
+        value = json.loads(path.read_bytes())
+        told = {each.name: value[each.name] for each in fields(kind) if each.name in value}
+        given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in told.items()}
+        job = kind(**given)
+    except (OSError, ValueError, TypeError):
+        return None
+    if job.state == "running" and datetime.now(UTC) - datetime.fromisoformat(job.updated_at) > SILENCE:
+        return replace(job, state="failed", error="its process ended without a word.")
+    return job
+
+
+class Jobs(Generic[J]):
+    """The jobs of one kind on one collection. Safe to use from many threads and processes; closed once.
+
+    ``route`` is what they are called in addresses; the last ``kept`` of them are remembered.
+    """
+
+    def __init__(self, kind: type[J], work: Work[J], *, settings: Settings, route: str, kept: int) -> None:
+        self._kind = kind
+        self._work = work
         self._settings = settings
-        self._folder = settings.qdrant.path / ".ingestions" / name
+        self._route = route
+        self._kept = kept
+        self._folder = (
+            settings.qdrant.path / f".{route}" / file_name_of(settings.qdrant, collection=settings.collection)
+        )
         self._processes: dict[str, BaseProcess] = {}
 
-    def begin(self, places: Sequence[str], *, prune: bool) -> Job:
-        """Begin an ingestion. Raises Overloaded while another one runs."""
+    def begin(self, job: J) -> J:
+        """Begin a job. Raises Overloaded while another one runs."""
         private_folder(self._folder)
         with FileLock(self._folder / "begin.lock"):
-            if (other := next((each for each in self._all() if each.state == "running"), None)) is not None:
+            if (other := next((each for each in self.all() if each.state == "running"), None)) is not None:
                 raise Overloaded(
-                    f"the ingestion {other.id} runs; wait for its end, or cancel it: DELETE /v1/ingestions/{other.id}.",
+                    f"{other.id} runs already; wait for its end, or cancel it: DELETE /v1/{self._route}/{other.id}.",
                     retry_after=5.0,
                 )
-            job = Job(uuid.uuid4().hex, tuple(places), prune, "running", _now(), _now())
             job.write(self._path(job.id))
             self._forget_old()
             process = multiprocessing.get_context("spawn").Process(
-                target=_work, args=(self._settings, job, self._path(job.id)), name=f"ingestion {job.id}"
+                target=_run, args=(self._work, self._settings, job, self._path(job.id)), name=f"{self._route} {job.id}"
             )
             process.start()
             self._processes[job.id] = process
         return job
 
-    def get(self, id: str) -> Job | None:
-        """An ingestion by its id; None where there is none, or it is forgotten."""
+    def get(self, id: str) -> J | None:
+        """A job by its id; None where there is none, or it is forgotten."""
         path = self._path(id) if id.isalnum() and id.isascii() else None
-        job = Job.read(path) if path is not None else None
+        job = read_job(self._kind, path) if path is not None else None
         process = self._processes.get(id)
         if path is None or job is None or job.state != "running" or process is None or process.is_alive():
             return job
-        job = Job.read(path)  # it may have said its last word meanwhile
+        job = read_job(self._kind, path)  # it may have said its last word meanwhile
         if job is not None and job.state == "running":
             job = replace(job, state="failed", updated_at=_now(), error=f"its process ended ({process.exitcode}).")
             job.write(path)
         return job
 
-    def cancel(self, id: str) -> Job | None:
-        """Ask an ingestion to stop; what it stored stays, and the same ingestion goes on with the rest."""
+    def all(self) -> list[J]:
+        """Those that are remembered, the last one first."""
+        found = (self.get(path.stem) for path in self._folder.glob("*.json"))
+        return sorted((each for each in found if each is not None), key=lambda job: job.started_at, reverse=True)
+
+    def cancel(self, id: str) -> J | None:
+        """Ask a job to stop; what it has done stays."""
         job = self.get(id)
         if job is not None and job.state == "running":
             _stop_file(self._path(id)).touch()
         return job
 
+    def file_of(self, id: str, name: str) -> Path:
+        """A file that a job writes beside its own, forgotten with it."""
+        return beside(self._path(id), name)
+
     def close(self) -> None:
-        """Stop the ingestions of this process, and wait for their end."""
+        """Stop the jobs of this process, and wait for their end."""
         for id in self._processes:
             self.cancel(id)
         for process in self._processes.values():
             process.join()
 
+    async def found(self, id: str) -> J:
+        """A job by its id. Raises HTTPException of status 404."""
+        job = await asyncio.to_thread(self.get, id)
+        if job is None:
+            raise HTTPException(404, f"there is no {id!r} that was begun by POST /v1/{self._route}")
+        return job
+
+    async def events(self, id: str) -> StreamingResponse:
+        """Where a job stands, again and again, as server-sent events: ``progress``, and at last ``end``."""
+        return StreamingResponse(self._events(await self.found(id)), media_type="text/event-stream")
+
+    async def _events(self, job: J) -> AsyncIterator[str]:
+        told: J | None = None
+        told_at = 0.0
+        while True:
+            if job != told:
+                yield _event("progress" if job.state == "running" else "end", job)
+                told, told_at = job, time.monotonic()
+            elif time.monotonic() - told_at > _SILENT_S:
+                yield ": it goes on\n\n"
+                told_at = time.monotonic()
+            if job.state != "running":
+                return
+            await asyncio.sleep(REPORT_S)
+            job = await self.found(job.id)
+
     def _path(self, id: str) -> Path:
         return self._folder / f"{id}.json"
 
-    def _all(self) -> list[Job]:
-        found = (self.get(path.stem) for path in self._folder.glob("*.json"))
-        return sorted((each for each in found if each is not None), key=lambda job: job.started_at, reverse=True)
-
     def _forget_old(self) -> None:
-        for job in self._all()[KEPT:]:
-            for path in (self._path(job.id), _stop_file(self._path(job.id))):
+        for job in self.all()[self._kept :]:
+            for path in self._folder.glob(f"{job.id}.*"):
                 path.unlink(missing_ok=True)
 
 
-def _work(settings: Settings, job: Job, path: Path) -> None:
-    """The ingestion's process, from its beginning to its end."""
-    from workers.run.ingestion import ingest  # here: the service itself does without it
+class Reporter(Generic[J]):
+    """Writes down where a job stands for as long as the block runs, and looks whether it shall stop."""
 
-    ingesting = settings.ingest.model_copy(update={"workers": settings.ingest.workers or 0})
-    settings = settings.model_copy(update={"ingest": ingesting})
-    seen: list[Callable[[], Progress]] = []
-
-    @contextmanager
-    def show(progress: Callable[[], Progress]) -> Iterator[None]:
-        seen.append(progress)
-        yield
-
-    reported = _Reporter(job, path=path, seen=seen)
-    with reported:
-        try:
-            done = ingest(
-                job.places,
-                settings=settings,
-                recreate=False,
-                show=show,
-                wait=lambda _: nullcontext(),
-                prune="remove" if job.prune else "no",
-            )
-        except RunIncomplete as error:
-            reported.end("stopped" if _stop_file(path).exists() else "failed", error=str(error))
-        except KeyboardInterrupt:
-            reported.end("stopped", error=None)
-        except PolyglanceError as error:
-            reported.end("failed", error=str(error))
-        except BaseException as error:
-            reported.end("failed", error=repr(error))
-            raise
-        else:
-            refusal = next((each.refusal for each in done.pruned if each.refusal is not None), None)
-            state: State = "done" if refusal is None else "failed"
-            removed = sum(each.removed for each in done.pruned)
-            reported.end(state, error=refusal, counts=done.report.counts, pruned=removed)
-
-
-class _Reporter:
-    """Writes down where an ingestion stands for as long as the block runs, and looks whether it shall stop."""
-
-    def __init__(self, job: Job, *, path: Path, seen: Sequence[Callable[[], Progress]]) -> None:
-        self._job = job
-        self._path = path
-        self._seen = seen
+    def __init__(self, job: J, *, path: Path) -> None:
+        self.path = path
+        self._look: Callable[[], J] = lambda: job
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_saying, name="report", daemon=True)
 
@@ -198,48 +198,59 @@ class _Reporter:
     def __exit__(self, *_: object) -> None:
         self._over.set()
 
-    def end(self, state: State, *, error: str | None, counts: Counts | None = None, pruned: int = 0) -> None:
-        """Say how it ended; ``counts`` leave out the runs of earlier ingestions, which were finished first."""
+    def follow(self, look: Callable[[], J]) -> None:
+        """Ask this from now on where the job stands."""
+        self._look = look
+
+    def end(self, job: J | None, *, state: State, error: str | None) -> None:
+        """Say how it ended, and where it stood then unless ``job`` says it."""
         self._over.set()
         self._thread.join()
-        job = replace(self._now(), state=state, error=error and mask_credentials(error), pruned=pruned)
-        if counts is not None:
-            job = replace(
-                job,
-                listed=counts.listed,
-                stored=counts.stored,
-                unchanged=counts.unchanged,
-                rejected=counts.rejected,
-            )
-        job.write(self._path)
+        ended = job or self._look()
+        replace(ended, state=state, updated_at=_now(), error=error and mask_credentials(error)).write(self.path)
+
+    @property
+    def shall_stop(self) -> bool:
+        """Whether somebody asked for it."""
+        return _stop_file(self.path).exists()
 
     def _keep_saying(self) -> None:
         parent, stopping = multiprocessing.parent_process(), False
         while not self._over.wait(REPORT_S):
-            self._now().write(self._path)
+            replace(self._look(), updated_at=_now()).write(self.path)
             orphaned = parent is not None and not parent.is_alive()
-            if not stopping and (orphaned or _stop_file(self._path).exists()):
+            if not stopping and (orphaned or self.shall_stop):
                 stopping = True
-                os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C stops `polyglance ingest`
+                os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C stops a command
 
-    def _now(self) -> Job:
-        progress = [each() for each in [*self._seen]]
-        counts = [each.report.counts for each in progress]
-        return replace(
-            self._job,
-            updated_at=_now(),
-            listed=sum(each.total for each in progress),
-            listed_all=len(progress) >= len(self._job.places) and all(each.listed_all for each in progress),
-            stored=sum(each.stored for each in counts),
-            unchanged=sum(each.unchanged for each in counts),
-            rejected=sum(each.rejected for each in counts),
-            rate=progress[-1].rate if progress else 0.0,
-        )
+
+def beside(path: Path, name: str) -> Path:
+    """A file of this name that belongs to the job whose file is ``path``."""
+    return path.with_suffix(f".{name}")
+
+
+def _run(work: Work[J], settings: Settings, job: J, path: Path) -> None:
+    """The job's process, from its beginning to its end."""
+    reporter = Reporter(job, path=path)
+    with reporter:
+        try:
+            done = work(settings, job, reporter)
+        except RunIncomplete as error:
+            reporter.end(None, state="stopped" if reporter.shall_stop else "failed", error=str(error))
+        except KeyboardInterrupt:
+            reporter.end(None, state="stopped", error=None)
+        except PolyglanceError as error:
+            reporter.end(None, state="failed", error=str(error))
+        except BaseException as error:
+            reporter.end(None, state="failed", error=repr(error))
+            raise
+        else:
+            reporter.end(done, state="done" if done.error is None else "failed", error=done.error)
 
 
 def _stop_file(path: Path) -> Path:
-    return path.with_suffix(".stop")
+    return beside(path, "stop")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _event(kind: str, job: Job) -> str:
+    return f"event: {kind}\ndata: {json.dumps(asdict(job))}\n\n"

@@ -81,6 +81,15 @@ export const collections = () => call("v1/collections");
 export const ingestions = () => call("v1/ingestions");
 export const rejects = (asked) => call(`v1/rejects?${new URLSearchParams(asked)}`);
 
+export const duplicates = () => call("v1/duplicates");
+export const duplicateGroups = (id, asked) => call(`v1/duplicates/${encodeURIComponent(id)}/groups?${new URLSearchParams(asked)}`);
+export const lookForDuplicates = () => call("v1/duplicates", asJson({}));
+export const stopDuplicates = (id) => call(`v1/duplicates/${encodeURIComponent(id)}`, { method: "DELETE" });
+/** Remember that an image is not the same as others. */
+export const notSame = (id, others) => call("v1/not-same", asJson({ id, others }));
+
+const asJson = (value) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
+
 /** An address that the service gave, as it is seen from this page. */
 export const here = (address) => address.replace(/^\//, "");
 

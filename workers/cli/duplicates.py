@@ -158,8 +158,8 @@ def _why(image: "Duplicate") -> str:
             said.append(f"turned by {90 * pixels.turns} degrees")
         if pixels.overlap < 0.995:
             said.append(f"shows {pixels.overlap:.0%} of the area")
-        if pixels.overlay:
-            said.append("a watermark")
+        if pixels.overlay is not None:
+            said.append("has a watermark" if pixels.overlay == "first" else "without the watermark")
     if found.seconds is not None:
         said.append(f"{found.seconds:g} s apart")
     if found.cosine is not None:

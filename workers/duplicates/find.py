@@ -359,7 +359,10 @@ class _Search:
                 ends = (self._scan.id_of(link.first), self._scan.id_of(link.second))
                 other = ends[1] if ends[0] == point_id else ends[0]
                 if other in together:
-                    found[point_id] = Evidence(other, round(link.cosine, 4), link.verdict, link.seconds)
+                    verdict = link.verdict
+                    if verdict is not None and ends[1] == point_id:
+                        verdict = verdict.turned_round()
+                    found[point_id] = Evidence(other, round(link.cosine, 4), verdict, link.seconds)
                     break
         return found
 

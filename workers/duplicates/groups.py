@@ -4,7 +4,7 @@ The rule: a group's id is made of the ids of its points alone, so the same group
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -33,7 +33,8 @@ SHARPER = 1.15
 class Evidence:
     """Why an image stands in a group: what was found between it and ``of``, another one of the group.
 
-    ``cosine`` is that of their vectors. ``pixels`` is what the second look at both images found, where it was taken.
+    ``cosine`` is that of their vectors. ``pixels`` is what the second look at both images found, where it was taken:
+    the first of them is this image, the second ``of``.
     ``seconds`` lie between the moments they were taken at, where both say it.
     """
 
@@ -85,7 +86,7 @@ def group_of(
     sharpness: Mapping[str, float],
 ) -> DuplicateGroup:
     """A group of these points, which are those of ``ids`` or the first of them."""
-    best, reason = best_of(points, sharpness=sharpness)
+    best, reason = best_of(points, sharpness=sharpness, overlaid=_overlaid(evidence))
     images = sorted(points, key=lambda point: (point.id != best, point.id))
     digest = hashlib.blake2b("\n".join(sorted(ids)).encode(), digest_size=8).hexdigest()
     return DuplicateGroup(
@@ -98,11 +99,23 @@ def group_of(
     )
 
 
-def best_of(points: Sequence[StoredPoint], *, sharpness: Mapping[str, float]) -> tuple[str, str]:
-    """The id of the image to keep, and what decided: resolution, sharpness, metadata, format, size, in this order."""
+def _overlaid(evidence: Mapping[str, Evidence]) -> set[str]:
+    """The images that have a watermark."""
+    found = ((each.pixels.overlay, point_id, each.of) for point_id, each in evidence.items() if each.pixels is not None)
+    return {point_id if overlay == "first" else other for overlay, point_id, other in found if overlay is not None}
+
+
+def best_of(
+    points: Sequence[StoredPoint], *, sharpness: Mapping[str, float], overlaid: Collection[str] = ()
+) -> tuple[str, str]:
+    """The id of the image to keep, and what decided.
+
+    No watermark, resolution, sharpness, metadata, format, size, in this order.
+    """
     left = sorted(points, key=lambda point: point.id)
     decided = "nothing tells them apart: the first by its id"
     steps: tuple[tuple[str, Callable[[StoredPoint], float], float], ...] = (
+        ("no watermark", lambda point: float(point.id not in overlaid), 1.0),
         ("the most pixels", _pixels, MORE_PIXELS),
         ("as large, and the sharpest", lambda point: sharpness.get(point.id, 0.0), SHARPER),
         ("no less sharp, and the most metadata", _described, 1.0),

@@ -6,6 +6,7 @@ of a scene (parallax, somebody who moved, other clouds) disagrees somewhere, how
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -38,13 +39,17 @@ COLOUR_LEVELS = 20.0
 """Levels by which the colours of a region differ in two images that are not the same."""
 
 
+Overlay = Literal["first", "second"]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Why two images are the same, or not.
 
     ``turns`` are quarter turns counter-clockwise of the second one; ``overlap`` is the share of the larger field of
     view that both show; ``agreement`` the share of tiles that agree; ``changed`` the share of pixels that differ;
-    ``overlay`` whether these are a watermark; ``hash_distance`` bits of 64 by which the perceptual hashes differ.
+    ``overlay`` which of the two has a watermark, where that is what differs; ``hash_distance`` bits of 64 by which the
+    perceptual hashes differ.
     """
 
     same: bool
@@ -52,8 +57,15 @@ class Verdict:
     overlap: float
     agreement: float
     changed: float
-    overlay: bool
+    overlay: Overlay | None
     hash_distance: int
+
+    def turned_round(self) -> "Verdict":
+        """The same, with the second image told first; turns stay those of what is second here."""
+        return replace(self, overlay=_OTHER[self.overlay])
+
+
+_OTHER: dict[Overlay | None, Overlay | None] = {"first": "second", "second": "first", None: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ _WHOLE = _Place(0.0, 0.0, 1.0, 1.0)
 def compare(first: Look, second: Look) -> Verdict:
     """Hold two looks against each other."""
     distances = [int(np.count_nonzero(first.hashes[0] != each)) for each in second.hashes]
-    nothing = Verdict(False, 0, 0.0, 0.0, 1.0, overlay=False, hash_distance=min(distances))
+    nothing = Verdict(False, 0, 0.0, 0.0, 1.0, overlay=None, hash_distance=min(distances))
     if first.flat or second.flat:
         return nothing
     best = nothing
@@ -95,6 +107,8 @@ def compare(first: Look, second: Look) -> Verdict:
             if place is None or score < COARSE_LEAST:
                 continue
             found = _judged(whole, part, place)
+            if whole is other:
+                found = found.turned_round()
             best = max(best, replace(found, turns=turns, hash_distance=distances[turns]), key=_rank)
             if best.same:
                 return best
@@ -205,7 +219,7 @@ def _judged(whole: Image.Image, part: Image.Image, place: _Place) -> Verdict:
     if place != _WHOLE:
         place, score = _refined(whole, part, place)
         if score < COARSE_LEAST:
-            return Verdict(False, 0, 0.0, 0.0, 1.0, overlay=False, hash_distance=64)
+            return Verdict(False, 0, 0.0, 0.0, 1.0, overlay=None, hash_distance=64)
     longer = min(LOOK, round(max(whole.size) * max(place.width, place.height)), max(part.size))
     other = scaled(part, longer=longer)
     box = place.box(whole.size)
@@ -216,9 +230,9 @@ def _judged(whole: Image.Image, part: Image.Image, place: _Place) -> Verdict:
     agreement = _agreement(one, two)
     mask = _changed(one, two)
     changed = float(mask.mean())
-    overlay = changed > CHANGED_MOST and _is_overlay(one, two, mask)
+    overlay = _overlaid(one, two, mask) if changed > CHANGED_MOST and _is_overlay(one, two, mask) else None
     same = (
-        (changed <= CHANGED_MOST or overlay)
+        (changed <= CHANGED_MOST or overlay is not None)
         and agreement >= TILES_LEAST
         and _colours_agree(seen, other, apart_from=mask)
     )
@@ -276,6 +290,13 @@ def _is_overlay(one: Grey, two: Grey, mask: NDArray[np.bool_]) -> bool:
     a, b = one[mask], two[mask]
     signs = np.sign(b - a)
     return abs(float(signs.mean())) > 0.9
+
+
+def _overlaid(one: Grey, two: Grey, mask: NDArray[np.bool_]) -> Overlay:
+    """Which of both has the overlay: an overlay adds edges."""
+    around = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))) > 0
+    first, second = (float(np.hypot(*np.gradient(each))[around].mean()) for each in (one, two))
+    return "first" if first > second else "second"
 
 
 def _colours_agree(one: Image.Image, two: Image.Image, *, apart_from: NDArray[np.bool_]) -> bool:

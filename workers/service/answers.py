@@ -1,6 +1,6 @@
 """What goes over the wire where the collection is written to: requests and answers, as OpenAPI documents them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -230,8 +230,9 @@ class PixelsAnswer(BaseModel):
     """What a second look at the pixels of two images found.
 
     ``turns`` are quarter turns counter-clockwise, ``overlap`` the share of the larger view that both show,
-    ``agreement`` the share of tiles that agree, ``changed`` the share of pixels that differ, ``overlay`` whether these
-    are a watermark, and ``hash_distance`` the bits of 64 by which the perceptual hashes differ.
+    ``agreement`` the share of tiles that agree, ``changed`` the share of pixels that differ, ``overlay`` which of both
+    has a watermark, the image (first) or ``of`` (second), and ``hash_distance`` the bits of 64 by which the perceptual
+    hashes differ.
     """
 
     same: bool
@@ -239,7 +240,7 @@ class PixelsAnswer(BaseModel):
     overlap: float
     agreement: float
     changed: float
-    overlay: bool
+    overlay: Literal["first", "second"] | None
     hash_distance: int
 
 

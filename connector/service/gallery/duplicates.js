@@ -53,6 +53,7 @@ function showProgress(last) {
   const running = last?.state === "running";
   byId("going").hidden = !running;
   byId("look").hidden = running;
+  byId("look").textContent = last ? "Look again" : "Look for duplicates";
   if (!running) return;
   const bar = byId("progress");
   if (last.total) Object.assign(bar, { max: last.total, value: last.done });
@@ -196,7 +197,7 @@ function evidenceOf({ evidence }) {
     said.push(`${Math.round(pixels.agreement * 100)} % of the tiles agree`);
     if (pixels.turns) said.push(`turned by ${90 * pixels.turns}°`);
     if (pixels.overlap < 0.995) said.push(`shows ${Math.round(pixels.overlap * 100)} % of the area`);
-    if (pixels.overlay) said.push("a watermark");
+    if (pixels.overlay) said.push(pixels.overlay === "first" ? "has a watermark" : "without the watermark");
   }
   if (seconds !== null) said.push(`${seconds.toLocaleString()} s apart`);
   if (cosine !== null) said.push(`cosine ${cosine.toFixed(3)}`);

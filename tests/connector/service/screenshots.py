@@ -6,17 +6,20 @@ They show the bundled images with dates, places and descriptions, which are draw
 import random
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
+import httpx
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import sync_playwright
 
+from benchmarks import scenes
 from connector import Settings
 from tests.connector.service.conftest import serving
 from tests.corpus_files import saved, scene
@@ -36,6 +39,7 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "arabic": ("?q=%D9%81%D8%B1%D8%A7%D8%B4%D8%A9", (1440, 900), "light"),
     "nothing": ("?q=Quartalsbericht+der+Buchhaltung", (1440, 900), "light"),
     "ingestions": ("ingestions", (1440, 900), "light"),
+    "duplicates": ("duplicates?kind=same_image", (1440, 900), "light"),
     "error": ("?q=dog&where=widht+%3E+3", (1440, 900), "light"),
 }
 
@@ -73,9 +77,12 @@ def main(*names: str) -> None:
         settings = Settings.load(values)
         _write_images(Path(folder) / "photos")
         _write_rejects(Path(folder) / "holiday")
+        _write_copies(Path(folder) / "mail")
         ingest(f"{folder}/photos", settings=settings)
         ingest(f"{folder}/holiday", settings=Settings.load({**values, "limits.max_pixels": 100_000}))
+        ingest(f"{folder}/mail", settings=settings)
         with serving(settings) as url:
+            _look_for_duplicates(url)
             take(f"{url}/", names or SHOTS)
 
 
@@ -114,6 +121,25 @@ def _write_rejects(folder: Path) -> None:
     (folder / "cut.png").write_bytes(saved(scene(300, 200), "PNG")[:-100])
     (folder / "page.jpg").write_text("<html>")
     (folder / "good.jpg").write_bytes(saved(scene(900, 600), "JPEG"))
+
+
+def _write_copies(folder: Path) -> None:
+    """Two scenes, each in several forms."""
+    folder.mkdir()
+    for number in (7, 8):
+        origin = scenes.draw(number, scenes.Exposure())
+        (folder / f"IMG_{number}.jpg").write_bytes(scenes.encoded(origin))
+        for name, data in scenes.forms(origin, seed=number):
+            if name in ("quality 30", "scale 0.25", "watermark"):
+                (folder / f"IMG_{number} {name.split()[0]}.jpg").write_bytes(data)
+
+
+def _look_for_duplicates(url: str) -> None:
+    """Have the service find them, and wait for it."""
+    with httpx.Client(base_url=url, timeout=120) as client:
+        where = client.post("/v1/duplicates", json={}).headers["location"]
+        while client.get(where).json()["state"] == "running":
+            time.sleep(0.2)
 
 
 def take(address: str, names: Iterable[str]) -> None:

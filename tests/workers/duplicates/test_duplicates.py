@@ -248,6 +248,14 @@ def test_a_logo_that_hides_a_part_of_an_image_leaves_doubt() -> None:
     assert not compare(first, second).same
 
 
+@pytest.mark.parametrize("seed", [3, 4, 5, 6])
+def test_the_image_with_the_watermark_is_told_from_the_one_without(seed: int) -> None:
+    origin = scenes.draw(seed, scenes.Exposure())
+    forms = dict(scenes.forms(origin, seed=seed))
+    plain, marked = (look_at(each, max_pixels=10**8) for each in (forms["quality 30"], forms["watermark"]))
+    assert (compare(plain, marked).overlay, compare(marked, plain).overlay) == ("second", "first")
+
+
 def test_another_colour_is_another_image() -> None:
     origin = scenes.draw(3, scenes.Exposure())
     swapped = Image.merge("RGB", (origin.getchannel("B"), origin.getchannel("G"), origin.getchannel("R")))

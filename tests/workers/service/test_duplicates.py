@@ -113,7 +113,9 @@ def test_a_search_is_begun_followed_and_its_groups_are_told_as_they_are_by_now(
 def test_the_page_looks_for_duplicates_and_takes_decisions(service: tuple[str, httpx.Client], browser: Browser) -> None:
     url, client = service
     with watched(browser, url, size=DESKTOP) as page:
-        page.goto("/duplicates")
+        page.goto("/")
+        page.get_by_text("More", exact=True).click()
+        page.get_by_role("link", name="Duplicates").click()
         expect(page.get_by_text("Nobody has looked for duplicates yet")).to_be_visible()
         page.get_by_role("button", name="Look for duplicates").click()
         copies = page.locator(".group")

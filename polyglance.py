@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from workers.cli.commands import app, files_first
 
     try:
-        app(args=files_first(sys.argv[1:] if arguments is None else arguments))
+        app(args=files_first(sys.argv[1:] if arguments is None else arguments), prog_name="polyglance")
     except PolyglanceError as error:
         from connector.cli.output import say
         from connector.printable import mask_credentials

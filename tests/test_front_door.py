@@ -98,3 +98,35 @@ def test_every_public_name_is_there_and_listed() -> None:
     assert set(connector.__all__) <= set(polyglance.__all__) <= set(dir(polyglance))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = polyglance.nonsense
+
+
+PIPED = """
+import polyglance, sys
+from workers.cli.commands import COMMANDS
+deeper = [["collection", "restore", "--help"], ["migrate", "start", "--help"], ["space", "export", "--help"]]
+wrong = [["ingest", "--bogus"], ["frobnicate"], ["search", "--limit", "many"], ["collection", "restore"]]
+for call in [["--help"], [], *([name, "--help"] for name in COMMANDS), *deeper, *wrong]:
+    try:
+        polyglance.main(call)
+    except SystemExit:
+        pass
+"""
+
+
+def test_help_and_wrong_calls_are_never_wrapped_in_a_pipe(workplace: Path) -> None:
+    """A pipe gets the same in the narrowest terminal and in the widest, and no box is drawn."""
+
+    def piped(columns: int, *, forced: str) -> tuple[str, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), forced: "1"}
+        ran = subprocess.run(
+            [sys.executable, "-c", PIPED], cwd=workplace, env=environment, capture_output=True, text=True, check=True
+        )
+        return ran.stdout, ran.stderr
+
+    narrow, wide = piped(20, forced="FORCE_COLOR"), piped(400, forced="GITHUB_ACTIONS")
+
+    assert narrow == wide
+    assert "  Put off the server's indexing until the end, for large first loads.\n" in narrow[0]
+    assert "and a share of its images. Exit code 1 where it is damaged.\n" in narrow[0]
+    assert "Error: No such option: --bogus (Possible options: --bulk, --runs)\n" in narrow[1]
+    assert not set("╭│╰─\x1b") & set("".join(narrow))

@@ -76,8 +76,6 @@ def create(space: options.Space = None, collection: options.Collection = None, s
 
     polyglance collection create --set 'qdrant.meta_fields={"price": "float"}'
     """
-    from rich.console import Console
-
     from connector.models.catalog import find_space, fingerprint_of, image_tower_of
     from connector.models.lookup import weights_of
     from connector.store.schema import schema_for
@@ -88,7 +86,7 @@ def create(space: options.Space = None, collection: options.Collection = None, s
     fingerprint = replace(fingerprint_of(wanted), weights=weights)
     schema = schema_for(fingerprint, loaded)
     with closing(_open(loaded)) as engine:
-        with Console(stderr=True).status(f"making sure of {loaded.collection} and its {len(schema.indexes)} indexes"):
+        with progress_bar(f"making sure of {loaded.collection} and its {len(schema.indexes)} indexes"):
             engine.create(schema)
         points, meant = engine.info().points, _meant(engine)
     say(f"collection {meant} is ready; it holds {points:,} points.")
@@ -225,12 +223,10 @@ def backup(
 
     polyglance collection backup photos.backup
     """
-    from rich.console import Console
-
     from connector.store.open import back_up
 
     loaded = _load(space, collection, settings)
-    with Console(stderr=True).status(f"writing {loaded.collection} to {printable(file)}"):
+    with progress_bar(f"writing {loaded.collection} to {printable(file)}"):
         back_up(loaded.qdrant, collection=loaded.collection, file=file)
     say(f"collection {loaded.collection} is in {printable(file)}: {file.stat().st_size:,} bytes.")
 
@@ -246,13 +242,11 @@ def restore(
 
     polyglance collection restore photos.backup
     """
-    from rich.console import Console
-
     from connector.settings import Settings
     from connector.store.open import restore as make
 
     loaded = Settings.load(options.explicit(space=space, collection=collection, settings=settings))
-    with Console(stderr=True).status(f"restoring {printable(file)}"):
+    with progress_bar(f"restoring {printable(file)}"):
         name = make(loaded.qdrant, collection=loaded.qdrant.collection, default=loaded.collection, file=file)
     with closing(
         _open(loaded.model_copy(update={"qdrant": loaded.qdrant.model_copy(update={"collection": name})}))

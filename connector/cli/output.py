@@ -65,10 +65,11 @@ class OnProgress(Protocol):
 def progress_bar(doing: str, *, total: int | None = None) -> Iterator[OnProgress]:
     """A bar on a person's terminal for as long as the block lasts; in a pipe there is none."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:])
+    piped = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), disable=piped, transient=True) as bar:
         task = bar.add_task(doing, total=total)
 
         def told(done: int, total: int | None = None, doing: str | None = None) -> None:
@@ -218,6 +219,10 @@ def show_table(table: "Table") -> None:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.measure(table, options=console.options.update(width=sys.maxsize)).maximum, 1)
-    console.print(table)
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    console.width = max(console.measure(table, options=console.options.update(width=sys.maxsize)).maximum, 1)
+    with console.capture() as written:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in written.get().splitlines()))

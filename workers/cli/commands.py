@@ -5,10 +5,12 @@ holds that they are the first lines of the commands' own.
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from shutil import get_terminal_size
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 import typer.core
@@ -117,6 +119,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """By name: the module that holds the command in its ``app``, and the command's line in the help."""
 
 
+def markup_on(stream: TextIO) -> Literal["rich"] | None:
+    """How help and wrong calls are written there: in boxes, or in lines that nothing wraps.
+
+    Boxes are for a terminal of 80 columns and more: in narrower ones they cut the names of options.
+    """
+    return "rich" if stream.isatty() and get_terminal_size().columns >= 80 else None
+
+
 class LazyCommands(Mapping[str, Any]):
     """The commands by name; one that is taken out is imported then."""
 
@@ -125,8 +135,11 @@ class LazyCommands(Mapping[str, Any]):
         found = typer.main.get_command(import_module(module).app)
         if name in ("collection", "migrate", "space"):  # groups of their own, called by their modules' names
             found.name = name
-            return found
-        return found.commands[name] if isinstance(found, typer.core.TyperGroup) else found
+        elif isinstance(found, typer.core.TyperGroup):
+            found = found.commands[name]
+        for each in (found, *getattr(found, "commands", {}).values()):
+            each.rich_markup_mode = markup_on(sys.stdout)
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -139,7 +152,7 @@ class Front(typer.core.TyperGroup):
     """The group of all commands."""
 
     def __init__(self, **attributes: Any) -> None:
-        super().__init__(**{**attributes, "commands": LazyCommands()})
+        super().__init__(**{**attributes, "commands": LazyCommands(), "rich_markup_mode": markup_on(sys.stderr)})
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command; with ``--json`` whatever goes wrong is JSON on standard output as well."""
@@ -153,12 +166,13 @@ class Front(typer.core.TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands by their lines in ``COMMANDS``."""
         loaded, self.commands = self.commands, {
-            name: typer.core.TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()
+            name: typer.core.TyperCommand(name, help=line, short_help=line) for name, (_, line) in COMMANDS.items()
         }  # fmt: skip
+        on_errors, self.rich_markup_mode = self.rich_markup_mode, markup_on(sys.stdout)
         try:
             super().format_help(ctx, formatter)
         finally:
-            self.commands = loaded
+            self.commands, self.rich_markup_mode = loaded, on_errors
 
 
 def show_version(wanted: bool) -> None:
@@ -175,7 +189,7 @@ app = typer.Typer(
     help="Search your own images in any language.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": sys.maxsize},  # a terminal's is rich's
 )
 
 

@@ -194,28 +194,24 @@ def demo(
     """
     from importlib.resources import as_file
 
-    from rich.console import Console
-
+    from connector.cli.output import show_table
     from connector.settings import Settings
     from workers.demo import tour
     from workers.progress import summary
 
     given = options.explicit(space="mini", collection=None, settings=settings)
     loaded = Settings.load({"qdrant.meta_fields": tour.META_FIELDS, "qdrant.collection": DEMO, **given})
-    console = Console(highlight=False)
-    console.print("[bold]1.[/] The bundled images are read, embedded and stored.")
+    say("1. The bundled images are read, embedded and stored.")
     tour.check_page(page)
     with as_file(tour.IMAGES) as folder:
         report = _ingest([str(folder)], settings=loaded, recreate=False, prune="no").report
-    console.print(summary(report), markup=False)
-    console.print("\n[bold]2.[/] Questions in many languages; no name or keyword is searched, only the images.")
+    say(summary(report))
+    say("\n2. Questions in many languages; no name or keyword is searched, only the images.")
     answers = tour.ask(tour.QUESTIONS, settings=loaded)
-    console.print(tour.table(answers))
+    show_table(tour.table(answers))
     tour.write_page(answers, to=page)
-    console.print("\n[bold]3.[/] The same as a page for the browser: ", end="")
-    console.print(str(page), markup=False, soft_wrap=True)
-    console.print("\nWhat to try next:")
-    console.print("\n".join(f"  {command}" for command in tour.NEXT_COMMANDS), soft_wrap=True)
+    say(f"\n3. The same as a page for the browser: {printable(page)}")
+    say("\n".join(["\nWhat to try next:", *(f"  {command}" for command in tour.NEXT_COMMANDS)]))
 
 
 def _ingest(sources: list[str], *, settings: "Settings", recreate: bool, prune: "Prune") -> "Ingested":

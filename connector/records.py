@@ -6,7 +6,7 @@ The rule: a repr is for logs and notebooks. It shows no vector, no payload, no p
 import os
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -81,6 +81,43 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
     }
 )
 """What a payload's fields hold (``connector.store.schema`` says what they mean)."""
+
+
+_PATH = re.compile(r"""([\w-]+|"[^"]+")(\[\d*\])*(\.([\w-]+|"[^"]+")(\[\d*\])*)*""")
+"""Qdrant's path of a payload value."""
+
+
+def field_fault(name: object) -> str | None:
+    """What is wrong with the name of a payload's field, and which may have been meant; None for one that may be there.
+
+    What is below ``meta`` is the user's own: every name may be there.
+    """
+    if not (isinstance(name, str) and _PATH.fullmatch(name)):
+        seen = repr(name)[:MAX_SHOWN]
+        return f'{seen} is no field of a payload; one looks like width, meta.price or meta."Price (USD)".'
+    first, *below = re.split(r"[.\[]", name, maxsplit=1)
+    kinds = EXPECTED.get(first.strip('"'))
+    if kinds is None:
+        nearest = nearest_field(name, EXPECTED)
+        meant = f"The nearest one is {nearest!r}." if nearest else f"There are: {', '.join(sorted(EXPECTED))}."
+        return (
+            f"a payload has no field {name[:MAX_SHOWN]!r}. {meant} Your own metadata is below meta, as meta.price is."
+        )
+    if below and "." in name and Mapping not in kinds:
+        return f"{first!r} has no fields of its own, so there is no {name[:MAX_SHOWN]!r}."
+    return None
+
+
+def nearest_field(name: str, known: Collection[str]) -> str | None:
+    """The one of some fields that resembles a name most, None where none does."""
+    from difflib import get_close_matches
+
+    if f"meta.{name}" in known:
+        return f"meta.{name}"
+    prefix = "meta." if name.startswith("meta.") else ""  # or every meta field would resemble every other
+    folded = {each.removeprefix(prefix).casefold(): each for each in known if each.startswith(prefix)}
+    close = get_close_matches(name.removeprefix(prefix).casefold(), list(folded), n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
 
 
 NO_VECTOR = "the vector is gone: no question finds the point"

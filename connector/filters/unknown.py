@@ -1,10 +1,9 @@
 """What to say about a field that no filter can use: what it is, which may have been meant, how to index it."""
 
-import difflib
 from collections.abc import Mapping
-from typing import Any
 
 from connector.filters.nodes import LONGEST_QUOTE
+from connector.records import nearest_field
 from connector.settings import FieldType
 from connector.store.schema import PAYLOAD_FIELDS
 
@@ -14,7 +13,7 @@ def about_unknown(name: str, *, indexes: Mapping[str, FieldType]) -> str:
     if name in {field.name for field in PAYLOAD_FIELDS}:
         return _not_indexed(name)
     seen = name if len(name) <= LONGEST_QUOTE else f"{name[:LONGEST_QUOTE]}…"
-    nearest = _nearest(name, indexes)
+    nearest = nearest_field(name, indexes)
     meant = f" The nearest one is {nearest!r}." if nearest else ""
     if name.startswith("meta."):
         return f"{seen!r} is not indexed.{meant} {_declaration(seen)}"
@@ -37,12 +36,3 @@ def _declaration(name: str) -> str:
         f'To index it, declare its type, as in POLYGLANCE_QDRANT__META_FIELDS=\'{{"{key}": "float"}}\' '
         "(keyword, integer, float, bool, geo, datetime, text), and run `polyglance collection create`."
     )
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    if f"meta.{name}" in known:
-        return f"meta.{name}"
-    prefix = "meta." if name.startswith("meta.") else ""  # or every meta field would resemble every other
-    folded = {each.removeprefix(prefix).casefold(): each for each in known if each.startswith(prefix)}
-    close = difflib.get_close_matches(name.removeprefix(prefix).casefold(), list(folded), n=1, cutoff=0.6)
-    return folded[close[0]] if close else None

@@ -12,6 +12,7 @@ from connector.records import Hit
 from connector.search.client import ImageSearch
 from connector.search.hits import field_of
 from connector.search.options import SearchArguments, SearchOptions
+from connector.store.points import check_field
 
 try:
     from haystack import Document, component
@@ -34,6 +35,7 @@ class ImageRetriever:
     def __init__(self, search: ImageSearch, *, content: str = "uri", **options: Unpack[SearchArguments]) -> None:
         options.setdefault("limit", LIMIT)
         self._search = search
+        check_field(content, what="content")
         self._content = content
         self._options = SearchOptions(**options)
 

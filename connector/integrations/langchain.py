@@ -13,6 +13,7 @@ from connector.records import Hit
 from connector.search.client import ImageSearch
 from connector.search.hits import field_of
 from connector.search.options import SearchArguments, SearchOptions
+from connector.store.points import check_field
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -48,6 +49,7 @@ class ImageRetriever(BaseRetriever):
         metadata: dict[str, Any] | None = None,
         **options: Unpack[SearchArguments],
     ) -> None:
+        check_field(content, what="content")
         options.setdefault("limit", LIMIT)
         fields = {"search": search, "content": content, "name": name, "tags": tags, "metadata": metadata}
         super().__init__(**fields, options=SearchOptions(**options))

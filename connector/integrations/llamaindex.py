@@ -11,6 +11,7 @@ from connector.extras import advice
 from connector.search.client import ImageSearch
 from connector.search.hits import field_of
 from connector.search.options import SearchArguments, SearchOptions
+from connector.store.points import check_field
 
 try:
     from llama_index.core.base.base_retriever import BaseRetriever
@@ -34,6 +35,7 @@ class ImageRetriever(BaseRetriever):
         super().__init__()
         options.setdefault("limit", LIMIT)
         self._search = search
+        check_field(content, what="content")
         self._content = content
         self._options = SearchOptions(**options)
 

@@ -6,12 +6,12 @@ The one rule: nothing is written unless every point of a batch is sound.
 import math
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from connector.errors import InvalidQuery, SpaceChanged
-from connector.records import EXPECTED, Payload, Point, Vector
+from connector.records import EXPECTED, Payload, Point, Vector, field_fault, nearest_field
 from connector.settings import FieldType
 from connector.store.engine import NearestQuery, NewVector
 from connector.store.schema import FIXED_FIELDS, PAYLOAD_FIELDS, CollectionSchema
@@ -89,10 +89,10 @@ def check_changes(changes: Payload, *, indexes: Mapping[str, FieldType]) -> None
     for name, value in changes.items():
         field = known.get(name)
         if field is None:
-            free = ", ".join(each for each in known if each not in FIXED_FIELDS)
-            raise InvalidQuery(
-                f"a payload has no field {name!r:.100}: what is your own goes into meta. There are: {free}."
-            )
+            free = [each for each in known if each not in FIXED_FIELDS]
+            nearest = nearest_field(name, free)
+            meant = f"The nearest one is {nearest!r}." if nearest else f"There are: {', '.join(free)}."
+            raise InvalidQuery(f"a payload has no field {name!r:.100}: what is your own goes into meta. {meant}")
         if name in FIXED_FIELDS:
             raise InvalidQuery(f"{name} is what the image and its places decide; only an ingestion writes it.")
         if field.index is not None:
@@ -194,19 +194,19 @@ def check_order(key: str, *, indexes: Mapping[str, FieldType]) -> None:
     _check_field(key, ORDERED, indexes=indexes, what="points cannot be put in the order of {}")
 
 
-_PATH = re.compile(r"""([\w-]+|"[^"]+")(\[\d*\])*(\.([\w-]+|"[^"]+")(\[\d*\])*)*""")
-"""Qdrant's path of a payload value."""
-
-
 def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
-    """All of the payload for None, else these fields of it. Raises InvalidQuery for what is no path of names."""
+    """All of the payload for None, else these fields of it. Raises InvalidQuery for what no payload has."""
+    if isinstance(fields, str | bytes) or not isinstance(fields, Collection | None):
+        raise InvalidQuery(f"fields is {fields!r:.60}; a list of names is wanted, such as ['width', 'tags'].")
     for field in fields or ():
-        if not (isinstance(field, str) and _PATH.fullmatch(field)):
-            raise InvalidQuery(
-                f"fields names {repr(field)[:80]}, which is no field of a payload; one looks like width, meta.price or "
-                'meta."Price (USD)".'
-            )
+        check_field(field, what="fields")
     return True if fields is None else list(fields) or False
+
+
+def check_field(name: object, *, what: str) -> None:
+    """Raise InvalidQuery for a name that is that of no field of a payload; ``what`` is what names it."""
+    if fault := field_fault(name):
+        raise InvalidQuery(f"{what}: {fault}")
 
 
 def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, FieldType], what: str) -> None:
@@ -214,10 +214,12 @@ def _check_field(key: str, kinds: Sequence[FieldType], *, indexes: Mapping[str, 
         raise InvalidQuery(f"{what.format('this')}: a field is named by a string, not by {_kind(key)}.")
     if indexes.get(key) in kinds:
         return
-    able = ", ".join(sorted(name for name, kind in indexes.items() if kind in kinds))
+    able = sorted(name for name, kind in indexes.items() if kind in kinds)
+    nearest = None if key in indexes else nearest_field(key, able)
+    meant = f" The nearest one is {nearest!r}." if nearest else ""
     seen = f"is indexed as {indexes[key]}" if key in indexes else "is not indexed"
     named = repr(key if len(key) <= 60 else f"{key[:60]}…")
-    raise InvalidQuery(f"{what.format(named)}: it {seen}. Fields that can be: {able}.")
+    raise InvalidQuery(f"{what.format(named)}: it {seen}.{meant} Fields that can be: {', '.join(able)}.")
 
 
 def _check_finite(vectors: Sequence[Vector], *, names: Sequence[str]) -> None:

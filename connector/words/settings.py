@@ -6,9 +6,11 @@ collection remembers the weights that it was made with; ``polyglance collection 
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from connector.records import field_fault
 from connector.settings_sources import Section
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
@@ -36,8 +38,16 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
 class WordsSettings(Section):
     """How much the words of each field count when images are found by their words."""
 
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     """What fields count, such as {"ocr_text": 3, "folder": 0, "meta.album": 2}; others keep their default weight."""
+
+    @field_validator("weights")
+    @classmethod
+    def _check_names(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            if fault := field_fault(name):
+                raise ValueError(fault.removesuffix("."))
+        return weights
 
     @property
     def all_weights(self) -> dict[str, float]:

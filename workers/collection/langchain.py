@@ -13,6 +13,7 @@ from langchain_core.vectorstores import VectorStore
 from connector.errors import ConfigError, IngestError
 from connector.integrations.langchain import LIMIT, document_of
 from connector.records import masked_uri
+from connector.store.points import check_field
 from workers.collection.client import Collection
 
 
@@ -21,6 +22,7 @@ class ImageStore(VectorStore):
 
     def __init__(self, collection: Collection, *, content: str = "uri") -> None:
         self._collection = collection
+        check_field(content, what="content")
         self._content = content
 
     def add_images(

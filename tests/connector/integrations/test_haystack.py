@@ -38,6 +38,8 @@ def test_it_works_in_pipelines_and_awaited(search: ImageSearch) -> None:
 
 
 def test_what_is_wrong_is_told(search: ImageSearch) -> None:
+    with pytest.raises(InvalidQuery, match=r"content: .* The nearest one is 'title'"):
+        ImageRetriever(search, content="titel")
     with pytest.raises(InvalidQuery, match="the text is empty"):
         ImageRetriever(search).run(" ")
     with pytest.raises(InvalidQuery, match="limit is 0"):

@@ -54,6 +54,8 @@ def test_it_works_in_chains_in_batches_and_awaited(search: ImageSearch) -> None:
 
 
 def test_what_is_wrong_is_told(search: ImageSearch) -> None:
+    with pytest.raises(InvalidQuery, match=r"content: .* The nearest one is 'title'"):
+        ImageRetriever(search=search, content="titel")
     with pytest.raises(InvalidQuery, match="the text is empty"):
         ImageRetriever(search=search).invoke(" ")
     with pytest.raises(InvalidQuery, match="The nearest one is 'width'"):

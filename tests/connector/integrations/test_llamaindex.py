@@ -41,6 +41,8 @@ def test_it_answers_in_a_query_engine(search: ImageSearch) -> None:
 
 
 def test_what_is_wrong_is_told(search: ImageSearch) -> None:
+    with pytest.raises(InvalidQuery, match=r"content: .* The nearest one is 'title'"):
+        ImageRetriever(search, content="titel")
     with pytest.raises(InvalidQuery, match="the text is empty"):
         ImageRetriever(search).retrieve(" ")
     with pytest.raises(InvalidQuery, match="The nearest one is 'width'"):

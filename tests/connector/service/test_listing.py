@@ -63,6 +63,8 @@ def test_a_sample_is_another_each_time(client: httpx.Client) -> None:
         ("images", {"order_by": "folder"}, "cannot be put in the order"),
         ("images", {"cursor": "nonsense"}, "no cursor"),
         ("images", {"fields": ["x"] * 101}, "fields"),
+        ("images", {"fields": ["wdth"]}, "The nearest one is 'width'"),
+        ("images", {"fields": ["width,height"]}, "no field of a payload"),
         ("images", {"where": "hieght > 3"}, "height"),
         ("count", {"where": "width >"}, "column"),
         ("sample", {"limit": 5000}, "limit"),

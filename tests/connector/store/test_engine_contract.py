@@ -1,5 +1,6 @@
 """What every engine promises, whichever store is behind it. A further engine is one more entry of ``ENGINES``."""
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -341,7 +342,38 @@ def test_what_is_no_name_of_a_field_is_refused_wherever_fields_are_named(engine:
             engine.retrieve([point_id(0)], fields=["width", name])
         with pytest.raises(InvalidQuery, match="no field of a payload"):
             engine.scroll(limit=1, fields=[name])
-    assert engine.retrieve([point_id(0)], fields=['meta."Price (USD)"', "größe", "a-b", "a[0].b", "a[]"])
+    assert engine.retrieve([point_id(0)], fields=['meta."Price (USD)"', "meta.größe", "meta.a-b[0].b", '"tags"[]'])
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (["wdth"], "no field 'wdth'. The nearest one is 'width'"),
+        (["width", "Taken_At"], "The nearest one is 'taken_at'"),
+        (["metas.price"], "Your own metadata is below meta"),
+        (["zzz"], "There are: altitude, bytes"),
+        (["words"], "no field 'words'"),
+        (["width.x"], "'width' has no fields of its own"),
+        (["tags[0].x"], "'tags' has no fields of its own"),
+        ("width", "a list of names is wanted"),
+        (5, "a list of names is wanted"),
+    ],
+)
+def test_a_field_that_no_payload_has_is_told_with_the_nearest_one(engine: Engine, fields: Any, says: str) -> None:
+    """Or a slip of the pen would answer as a collection does whose images lack the field."""
+    with pytest.raises(InvalidQuery, match=re.escape(says)):
+        engine.scroll(limit=1, fields=fields)
+    with pytest.raises(InvalidQuery, match=re.escape(says)):
+        engine.retrieve([point_id(0)], fields=fields)
+
+
+def test_a_field_that_cannot_be_counted_or_ordered_is_told_with_the_nearest_one(engine: Engine) -> None:
+    with pytest.raises(InvalidQuery, match="The nearest one is 'width'"):
+        engine.facet("wdth", limit=3)
+    with pytest.raises(InvalidQuery, match="The nearest one is 'height'"):
+        engine.ordered("hight", descending=True, limit=1)
+    with pytest.raises(InvalidQuery, match="cannot be put in the order of 'camera': it is indexed as keyword"):
+        engine.ordered("camera", descending=True, limit=1)
 
 
 def test_scrolling_visits_every_point_once_in_id_order(engine: Engine) -> None:

@@ -13,7 +13,7 @@ import pytest
 import qdrant_edge as edge
 from qdrant_client import QdrantClient
 
-from connector.errors import StoreRefused
+from connector.errors import ConfigError, StoreRefused
 from connector.filters.parse import parse_filter
 from connector.records import Hit, Point, StoredPoint
 from connector.settings import FieldType, Settings
@@ -190,7 +190,7 @@ def test_nobody_is_shown_what_filters_look_at(engine: Engine) -> None:
     seen, read = engine.query([NearestQuery(stored[0].vector), WordsQuery("tokyo")])
     assert shown(seen) == payloads
     assert shown(read) == shown(engine.ordered("width", descending=True, limit=1)) == payloads[:1]
-    assert engine.retrieve([id_of(0)], fields=["words", "width"])[0].payload == {"width": 3}
+    assert engine.retrieve([id_of(0)], fields=["width"])[0].payload == {"width": 3}
     assert "words" not in engine.info().schema.indexes
 
 
@@ -315,6 +315,10 @@ def test_every_setting_of_a_weight_is_one_of_the_collection() -> None:
 
     assert "folder" not in weights
     assert (weights["meta.album"], weights["tags"]) == (4.0, 3.0)
+    with pytest.raises(ConfigError, match=r"no field 'titel'\. The nearest one is 'title'"):
+        Settings.load({"words.weights": {"titel": 3}})
+    with pytest.raises(ConfigError, match="greater than or equal to 0"):
+        Settings.load({"words.weights": {"title": -3}})
 
 
 def test_words_do_not_count_as_covered_by_the_search_graph(tmp_path: Path) -> None:

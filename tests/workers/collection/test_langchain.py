@@ -53,3 +53,5 @@ def test_what_is_wrong_is_told_and_the_others_are_stored(store: ImageStore, tmp_
         store.delete()
     with pytest.raises(ConfigError, match="holds images, and no texts"):
         ImageStore.from_texts(["a dog"], None)
+    with pytest.raises(InvalidQuery, match="The nearest one is 'title'"):
+        ImageStore(store._collection, content="titel")

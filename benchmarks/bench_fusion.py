@@ -5,7 +5,7 @@
 The bundled images in space mini, under names that say nothing. Every other image has a caption, its name in one of
 twenty languages, and one in ten a code that was read in it. Asked is: by eyes alone, names in a language in which no
 caption of theirs is, while captions of other images hold the same words; by words, the captions, and parts of codes;
-and what no image answers.
+a part of a code with the name of what is seen with it, or of something else; and what no image answers.
 """
 
 import argparse
@@ -44,6 +44,7 @@ DEPTH = 100
 QUESTIONS = 400
 """Of each kind."""
 SEED = 1
+KINDS = ("eyes", "captions", "codes", "parts of codes", "part and what is seen", "part and another")
 
 Fused: TypeAlias = Mapping[str, float]
 Fusion: TypeAlias = Callable[["Lists"], Fused]
@@ -141,7 +142,7 @@ def _fill(settings: Settings, concepts: Sequence[Concept], vocabulary: Mapping[s
     images = Path("workers/demo/images")
     vectors = embed_files([image_path(images, concept).read_bytes() for concept in concepts], tower)
     points: list[Point] = []
-    asked: dict[str, list[Asked]] = {"eyes": [], "captions": [], "codes": [], "parts of codes": []}
+    asked: dict[str, list[Asked]] = {kind: [] for kind in KINDS}
     others = sorted(set(vocabulary) - set(CAPTIONS))
     for number, (concept, vector) in enumerate(zip(concepts, vectors, strict=True)):
         uri = f"file:///photos/IMG_{number:04}.png"
@@ -162,6 +163,11 @@ def _fill(settings: Settings, concepts: Sequence[Concept], vocabulary: Mapping[s
             payload["ocr_text"] = code
             asked["codes"].append(Asked("codes", code, point))
             asked["parts of codes"].append(Asked("parts of codes", code[:4], point))
+            english = vocabulary["en"]
+            another = english[chance.choice([each.code for each in concepts if each.code in english])]
+            for kind, name in (("what is seen", english.get(concept.code)), ("another", another)):
+                if name:
+                    asked[f"part and {kind}"].append(Asked(f"part and {kind}", f"{name} {code[:4]}", point))
         points.append(Point(point, vector, payload))
     with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
         engine.create(

@@ -33,9 +33,15 @@ if TYPE_CHECKING:
 
 BANDS = (100, 1_000, MAX_LIMIT)
 """Places in either list whose images are ranked together: the first hundred, then the others up to the next bound."""
-WORDS_WEIGHT = 2.0
+WORDS_WEIGHT = 3.0
 """What the list of words counts beside what is seen, for an image that holds all words of the question; for others
-it is multiplied by the square of how much of them they hold."""
+it is multiplied by how much of them they hold."""
+WEAK = 0.6
+"""How much of the words an image holds that needs the eye's word for it, where the eye is sure of others."""
+SURE = 0.7
+"""Relevance of what is seen from which the eye is sure."""
+BEHIND = 1e-6
+"""How little behind: these stay before all that is worth less, and in their own order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +252,7 @@ class HybridRetriever:
         strengths = {terms: asked.strength(terms, information) for terms in {*held.values()}}  # mostly a few
         for point, each in found.items():
             each.strength = strengths[held[point]] if point in held else 0.0
-            each.weight = each.strength**2
+            each.weight = each.strength
             if each.strength:
                 relevance = max(each.seen or 0.0, round(certainty(each.strength), 4))
                 each.hit = replace(each.hit, relevance=relevance)
@@ -277,6 +283,7 @@ class HybridRetriever:
             fused = weighted_rrf(here, weights=[1.0, weights])
             for point in band:
                 found[point].worth = boosts.get(point, 1.0) * fused.get(point, 0.0)
+            _hold_back([found[point] for point in band])
             order += sorted(
                 (found[point] for point in band), key=lambda each: (-each.worth, -each.hit.score, each.hit.id)
             )
@@ -335,6 +342,17 @@ def _taken_apart(question: Question) -> Question:
 def certainty(strength: float) -> float:
     """How sure it is that an image fits which holds so much of the words: 1/2 for a half, and steep there."""
     return strength**2 / (strength**2 + (1 - strength) ** 2)
+
+
+def _hold_back(some: Sequence[Candidate]) -> None:
+    """Let images that hold few of the words, and that the eye does not find, stay behind those that it is sure of."""
+    sure = [each.worth for each in some if (each.seen or 0.0) >= SURE]
+    if not sure:
+        return
+    least = min(sure)
+    for each in some:
+        if 0.0 < each.strength < WEAK and (each.seen or 0.0) < RELEVANT and each.worth >= least:
+            each.worth = least * (1 - BEHIND / (1 + each.worth))
 
 
 def _depth(options: SearchOptions) -> int:

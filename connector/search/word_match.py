@@ -22,10 +22,12 @@ from connector.store.schema import CollectionSchema
 from connector.words.index import META, NAMES, texts_in
 from connector.words.normal import gram_of, is_unspaced, pieces_of, spelt_out, words_of
 from connector.words.stems import stem_of
-from connector.words.terms import asked_joined, asked_terms, name_terms, number_of, stored_terms
+from connector.words.terms import asked_joined, asked_terms, is_code, name_terms, number_of, stored_terms
 
 FUNCTION_WORD = 0.2
 """What a word of grammar (*the*, *im*) counts of its information."""
+CODE = 6.0
+"""What a code such as a number plate, or a part of it, counts: who types one means it, and no eye can tell it."""
 COMMON = math.log(5)
 """The information from which a word tells images apart: it is in a fifth of them or fewer."""
 LEAST_LANGUAGES = 3
@@ -50,11 +52,11 @@ class AskedWord:
     text: str
     terms: frozenset[int]
     together: bool
-    is_function: bool = False
+    counts: float = 1.0
 
     def weight(self, information: Information) -> float:
         """How much it tells images apart."""
-        return information.get(self.text, 0.0) * (FUNCTION_WORD if self.is_function else 1.0)
+        return information.get(self.text, 0.0) * self.counts
 
     def share(self, found: frozenset[int]) -> float:
         """How much of it an image holds, from 0 to 1."""
@@ -75,9 +77,13 @@ class AskedWords:
         text = words.text
         made = [*_asked_words(text)]
         little = _function_words([each.text for each in made], language=words.language)
-        judged = tuple(replace(each, is_function=each.text in little) for each in made)
-        joined = {number_of(form): code for code in asked_joined(text) for form in (stem_of(code), code)}
-        return cls(judged, joined)
+
+        def counts(word: str) -> float:
+            return FUNCTION_WORD if word in little else CODE if is_code(word) else 1.0
+
+        judged = tuple(replace(each, counts=counts(each.text)) for each in made)
+        joined = asked_joined(text)
+        return cls(judged, {number_of(form): code for code in joined for form in (stem_of(code), code)})
 
     @property
     def terms(self) -> frozenset[int]:

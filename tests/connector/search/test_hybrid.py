@@ -100,6 +100,21 @@ def test_a_question_that_only_eyes_can_answer_is_answered_as_by_eyes_alone(searc
         assert [(hit.id, hit.score) for hit in search.text(asked, limit=20)] == [(hit.id, hit.score) for hit in seen]
 
 
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("motor boat Oma", ["motor-boat.png", "sailboat.png"]),
+        ("tropical fish Strand", ["tropical-fish.png", "fish.png"]),
+        ("rocket road Oma", ["sailboat.png", "rocket.png"]),  # most of the words
+        ("motor boat RE16", ["dog.png", "motor-boat.png"]),  # a code is meant as it stands
+    ],
+)
+def test_few_of_the_words_come_behind_what_the_eye_is_sure_of_and_before_all_else(
+    search: ImageSearch, asked: str, first: list[str]
+) -> None:
+    assert [name(hit) for hit in search.text(asked, limit=2)] == first
+
+
 def test_a_hit_says_that_it_was_seen_and_in_mode_visual_that_goes_without_saying(search: ImageSearch) -> None:
     assert search.text("собака", limit=1)[0].reasons == (SEEN,)
     assert search.text("собака", limit=1, mode="visual")[0].reasons == ()

@@ -66,7 +66,8 @@ def classify(
         _check_files(images)
     names = [label.strip() for label in labels.split(",")]
     overrides = options.overrides(space=space, collection=collection, settings=settings, as_json=as_json)
-    with ImageSearch.open(overrides=overrides) as search:
+    with ImageSearch.open(overrides=overrides) as opened:
+        search = opened.pinned()  # whichever space answers before all images are done
         if by_filter:
             search.following.now().retriever.condition(where)  # before a model is loaded for the labels
         known = Labels.embedded(search, names, language=language, templates=template or None)

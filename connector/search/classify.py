@@ -44,11 +44,15 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels ready to be compared with images: a vector for each, and how sharp a choice the model makes."""
+    """Labels ready to be compared with images: a vector for each, and how sharp a choice the model makes.
+
+    ``space`` is that of the vectors: compared are images' vectors of the same one, ``search.pinned(labels.space)``.
+    """
 
     names: tuple[str, ...]
     vectors: Vectors
     sharpness: float
+    space: str
 
     @classmethod
     def embedded(
@@ -71,13 +75,13 @@ class Labels:
         check_templates(chosen)
         _check_letters(names, chosen)
         sentences = [template.replace("{}", name) for name in names for template in chosen]
-        made = []
+        made, pinned = [], search.pinned()
         for start in range(0, len(sentences), SENTENCES):
             check()
-            made.append(search.embed_texts(sentences[start : start + SENTENCES], language=language))
+            made.append(pinned.embed_texts(sentences[start : start + SENTENCES], language=language))
         vectors = np.concatenate(made).reshape(len(names), len(chosen), -1).mean(axis=1)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return cls(tuple(names), unit, search.score_scale())
+        return cls(tuple(names), unit, pinned.score_scale(), pinned.following.now().space)
 
     def ranked(self, vectors: Vectors) -> list[tuple[Label, ...]]:
         """The labels for each image's vector, (n, dims), best first.
@@ -107,10 +111,11 @@ def classify(
 
     ``language`` and ``templates`` are those of ``Labels.embedded``.
     """
-    known = Labels.embedded(search, labels, language=language, templates=templates)
+    pinned = search.pinned()
+    known = Labels.embedded(pinned, labels, language=language, templates=templates)
     asked = [each if isinstance(each, Query) else image(each) for each in images]
     pages = [asked[start : start + PAGE] for start in range(0, len(asked), PAGE)]
-    return [best for page in pages for best in known.ranked(search.embed_queries(page))]
+    return [best for page in pages for best in known.ranked(pinned.embed_queries(page))]
 
 
 def classify_stored(
@@ -118,7 +123,7 @@ def classify_stored(
 ) -> Iterator[tuple[StoredPoint, tuple[Label, ...]]]:
     """Every stored image that matches and its labels, best first, by the vectors that the collection holds."""
     page: list[StoredPoint] = []
-    for point in search.each(where=where, vectors=True):
+    for point in search.pinned(labels.space).each(where=where, vectors=True):
         page.append(point)
         if len(page) == PAGE:
             yield from _ranked_page(page, labels)

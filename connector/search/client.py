@@ -39,7 +39,7 @@ from connector.search.query import image as image_query
 from connector.search.query import point as point_query
 from connector.search.query import text as text_query
 from connector.search.relevance import RelevanceModel
-from connector.search.retrieval import Following, HybridAnswers, Pinned, Retriever
+from connector.search.retrieval import Answering, Following, HybridAnswers, Pinned, Retriever
 from connector.search.understanding import QuestionReader, ReadQuery
 from connector.settings import Settings
 from connector.settings_sources import named_overrides
@@ -91,7 +91,9 @@ class ImageSearch:
 
         It is closed with this one. Its questions raise SpaceChanged once the collection has no vectors of that space.
         """
-        here = self.following.now() if space is None else self.following.made_for(space)
+        return self._in(self.following.now() if space is None else self.following.made_for(space))
+
+    def _in(self, here: Answering) -> Self:
         pinned = copy.copy(self)
         pinned.following = Pinned(here)
         return pinned
@@ -157,6 +159,7 @@ class ImageSearch:
     ) -> list[Hits]:
         """An answer to each vector, (n, dims) float32, in one call to the store.
 
+        Vectors that were embedded before are of the space of then: embed and ask through one ``pinned`` search.
         ``modality`` says whether they were made of texts (in a ``language``, where it was given for them) or of
         images; without it hits have no relevance.
         """
@@ -177,15 +180,17 @@ class ImageSearch:
         """What ``nearest`` should answer: every vector is looked at, none through the graph or by its 4-bit code."""
         wanted = PageOptions(**options)
         query = NearestQuery(np.empty(0, dtype=np.float32), limit=wanted.limit, offset=wanted.offset, exact=True)
-        where = [self.following.now().retriever.condition(wanted.where)] * len(vectors)
-        return [*map(Hits, self.following.now().retriever.answers(query, vectors, where=where))]
+        retriever = self.following.now().retriever
+        where = [retriever.condition(wanted.where)] * len(vectors)
+        return [*map(Hits, retriever.answers(query, vectors, where=where))]
 
     def each(
         self, *, where: Where = None, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[StoredPoint]:
         """Every image that matches, in the order of the ids, a page at a time; ``fields`` limits the payload."""
-        condition = self.following.now().retriever.condition(where)
-        for some in pages(self._engine, limit=GROUPED, where=condition, fields=fields, vectors=vectors):
+        here = self.following.now()
+        condition = here.retriever.condition(where)
+        for some in pages(here.engine, limit=GROUPED, where=condition, fields=fields, vectors=vectors):
             yield from some
 
     def page(
@@ -224,10 +229,7 @@ class ImageSearch:
         wanted = SearchOptions(**options)
         check_between("size", size, 1, MAX_LIMIT)
         check_facet(by, indexes=self._engine.info().schema.indexes)
-        found = self._grouped_hits(query, options=wanted)
-        hits: Sequence[Hit] = found
-        if wanted.diversity:
-            hits = self.following.now().retriever.diverse(found, diversity=wanted.diversity, count=len(found))
+        found, hits = self.following.ask(lambda here: self._in(here)._hits_to_group(query, options=wanted))
         groups = HitGroups(grouped(hits, by=by, size=size)[wanted.offset : wanted.offset + wanted.limit])
         groups.understood = found.understood
         return groups
@@ -360,6 +362,14 @@ class ImageSearch:
     def _read(self, queries: Sequence[Query | str], *, options: SearchOptions) -> list[ReadQuery]:
         made = self._checked(queries, options=options)
         return [self.reader.read(each, options=options) for each in made]
+
+    def _hits_to_group(self, query: Query | str, *, options: SearchOptions) -> tuple[Hits, Sequence[Hit]]:
+        """The nearest images, and those of them that do not repeat one another where that is wanted."""
+        found = self._grouped_hits(query, options=options)
+        if not options.diversity:
+            return found, found
+        retriever = self.following.now().retriever
+        return found, retriever.diverse(found, diversity=options.diversity, count=len(found))
 
     def _grouped_hits(self, query: Query | str, *, options: SearchOptions) -> Hits:
         """The ``GROUPED`` nearest images in the order of their scores, whatever part of the groups is wanted."""

@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 class QueryEncoder:
     """Makes the vectors of queries: (n, dims) float32, L2-normalised. Safe to use from many threads."""
 
-    def __init__(self, settings: Settings, *, engine: Engine, text_encoder: TextEncoder) -> None:
+    def __init__(self, settings: Settings, *, engine: Engine, text_encoder: TextEncoder, loader: ImageLoader) -> None:
         self._settings = settings
         self._space = find_space(settings.model.space)
         self._engine = engine
-        self._loader = ImageLoader(limits=settings.limits, web=settings.web)
+        self._loader = loader
         self._text_encoder = text_encoder
         self._loading = threading.Lock()
         self._image_lock = threading.Lock()  # a tower serves one caller at a time
@@ -90,10 +90,6 @@ class QueryEncoder:
                     "away. Ingest its image again, or ask by another one."
                 )
         return np.asarray([found[each] for each in ids], dtype=np.float32)
-
-    def close(self) -> None:
-        """Close the connections that images are fetched by."""
-        self._loader.close()
 
     @property
     def sees(self) -> bool:

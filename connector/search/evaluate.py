@@ -81,6 +81,7 @@ def evaluate(
     search: ImageSearch, captions: Sequence[Caption], *, on_progress: Callable[[int], None] = lambda _: None
 ) -> Evaluation:
     """Ask every caption and see where its image stands. ``on_progress`` is called with the number of captions done."""
+    search = search.pinned()
     known = _points_of({caption.image for caption in captions}, search=search)
     asked = [caption for caption in captions if len(known.get(caption.image, ())) == 1]
     modes: tuple[Mode, ...] = ("words", "hybrid") if search.info().schema.words else ()

@@ -52,15 +52,22 @@ def export(
 
     ``on_progress`` is called with the number of rows written so far.
     """
-    rows = (Row(point) for point in search.each(where=where, vectors=vectors))
-    return write_rows(rows, path, schema=search.info().schema, vectors=vectors, on_progress=on_progress)
+    pinned = search.pinned()
+    rows = (Row(point) for point in pinned.each(where=where, vectors=vectors))
+    return write_rows(rows, path, schema=_schema(pinned), vectors=vectors, on_progress=on_progress)
 
 
 def export_hits(search: ImageSearch, hits: Sequence[Hit], path: Path, *, vectors: bool = True) -> int:
     """Write an answer, best first, with its scores and relevance; returns how many rows."""
-    stored = search.points([hit.id for hit in hits], vectors=vectors)
+    pinned = search.pinned()
+    stored = pinned.points([hit.id for hit in hits], vectors=vectors)
     rows = (Row(point, score=hit.score, relevance=hit.relevance) for point, hit in zip(stored, hits, strict=True))
-    return write_rows(rows, path, schema=search.info().schema, vectors=vectors)
+    return write_rows(rows, path, schema=_schema(pinned), vectors=vectors)
+
+
+def _schema(pinned: ImageSearch) -> CollectionSchema:
+    """The schema of a collection as it is in the space of this search."""
+    return pinned.info().schema.with_one_space(pinned.following.now().space)
 
 
 def write_rows(

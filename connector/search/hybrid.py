@@ -22,7 +22,7 @@ from connector.search.options import GROUPED, MAX_LIMIT, SearchOptions, order_of
 from connector.search.pages import order_value
 from connector.search.query import QueryWords
 from connector.search.relevance import RELEVANT, RelevanceModel
-from connector.search.retrieval import Retriever, candidates
+from connector.search.retrieval import Retriever
 from connector.search.word_match import AskedWords, reasons_of
 from connector.search.word_statistics import WordStatistics
 from connector.store.engine import Engine, NearestQuery, WordsQuery
@@ -308,7 +308,7 @@ class HybridRetriever:
         return boosts
 
     def _diverse(self, order: Sequence[Candidate], *, options: SearchOptions, count: int) -> list[Candidate]:
-        some = {each.hit.id: each for each in order[: candidates(options)]}
+        some = {each.hit.id: each for each in order[: options.candidates]}
         best = max((each.worth for each in some.values()), default=0.0) or 1.0
         chosen = self._retriever.diverse(
             [each.hit for each in some.values()],
@@ -361,7 +361,7 @@ def _depth(options: SearchOptions) -> int:
     if options.order_by is not None:
         wanted = max(wanted, GROUPED)
     if options.diversity:
-        wanted = candidates(options)
+        wanted = options.candidates
     return next(bound for bound in BANDS if bound >= min(wanted, MAX_LIMIT))
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 else:
     Where = str | None  # all that travels as JSON; to name Filter here would load qdrant-client
 
+CANDIDATES = 5
+"""Nearest hits looked at for each one wanted, and ``LEAST`` at least."""
+LEAST = 100
 MAX_TEXT = 10_000
 """Characters in one question; the text towers read far fewer."""
 LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(-[A-Za-z0-9]{1,8})*")
@@ -184,6 +187,11 @@ class SearchOptions(PageOptions):
         """Whether anything but nearness is to decide the order."""
         return self.recent or self.prefer is not None or self.order_by is not None
 
+    @property
+    def candidates(self) -> int:
+        """How many of the nearest are looked at to find diverse ones."""
+        return min(MAX_LIMIT, max(LEAST, CANDIDATES * (self.offset + self.limit)))
+
     def arguments(self) -> SearchArguments:
         """These options as keyword arguments of ``ImageSearch``."""
         return cast("SearchArguments", {each.name: getattr(self, each.name) for each in fields(SearchOptions)})
@@ -195,6 +203,15 @@ class Order:
 
     key: str
     descending: bool
+
+
+def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
+    """Both conditions together."""
+    if where is None or by is None:
+        return where or by
+    from qdrant_client import models
+
+    return models.Filter(must=[where, by])
 
 
 def order_of(text: str) -> Order:

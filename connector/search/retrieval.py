@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -19,13 +19,14 @@ import numpy as np
 
 from connector.errors import InvalidQuery, PolyglanceError, SpaceChanged, StoreError
 from connector.filters.parse import as_filter
+from connector.images.load import ImageLoader
 from connector.models.answering import check_space, model_in
 from connector.models.catalog import find_space, fingerprint_of
 from connector.records import Hit, Vectors
 from connector.search.encoder import QueryEncoder, check_words, named_points
 from connector.search.fusion import diverse_order
 from connector.search.hits import Hits
-from connector.search.options import MAX_LIMIT, Mode, SearchOptions
+from connector.search.options import Mode, SearchOptions, narrowed
 from connector.search.query import Query, QueryWords, TextPart, WeightedPart, words_of_query
 from connector.search.relevance import REFRESH_S, RelevanceModel
 from connector.search.text_encoder import TextEncoder
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CANDIDATES = 5
-"""Nearest hits looked at for each one wanted, and ``LEAST`` at least."""
-LEAST = 100
 NO_WORDS = (
     "collection {!r} has no words, for it was made before they were indexed: it is searched by what is seen alone. "
     "`polyglance collection words` adds them, from what is stored."
@@ -132,7 +130,7 @@ class Retriever:
             np.empty(0, dtype=np.float32), limit=options.limit, offset=options.offset, min_score=options.min_score
         )
         if options.diversity:
-            query = replace(query, limit=candidates(options), offset=0)
+            query = replace(query, limit=options.candidates, offset=0)
         found = zip(vectors, calibrations, self.answers(query, vectors, where=where), strict=True)
         answers = [
             self._relevance.with_relevance(hits, vector=vector, calibration=each, relevant=options.relevant)
@@ -188,20 +186,6 @@ class Retriever:
         return [left[row][0] for row in order]
 
 
-def narrowed(where: "Filter | None", by: "Filter | None") -> "Filter | None":
-    """Both conditions together."""
-    if where is None or by is None:
-        return where or by
-    from qdrant_client import models
-
-    return models.Filter(must=[where, by])
-
-
-def candidates(options: SearchOptions) -> int:
-    """How many of the nearest are looked at to find diverse ones."""
-    return min(MAX_LIMIT, max(LEAST, CANDIDATES * (options.offset + options.limit)))
-
-
 class HybridAnswers(Protocol):
     """Answers by what is seen and by words (``connector.search.hybrid``)."""
 
@@ -223,13 +207,13 @@ MakeHybrid: TypeAlias = "Callable[[Engine, RelevanceModel, Retriever], HybridAns
 class Answering:
     """The encoders, the relevance and the retrieval of one space. No model is loaded before it is needed."""
 
-    def __init__(self, settings: Settings, *, engine: Engine, make_hybrid: MakeHybrid) -> None:
+    def __init__(self, settings: Settings, *, engine: Engine, loader: ImageLoader, make_hybrid: MakeHybrid) -> None:
         self._make_hybrid = make_hybrid
         self.space = find_space(settings.model.space).name
         self.engine = in_space(engine, self.space)
         self.text_encoder = TextEncoder(settings.model)
         self.relevance = RelevanceModel(self.engine, text_encoder=self.text_encoder)
-        self.encoder = QueryEncoder(settings, engine=self.engine, text_encoder=self.text_encoder)
+        self.encoder = QueryEncoder(settings, engine=self.engine, text_encoder=self.text_encoder, loader=loader)
         self.retriever = Retriever(self.engine, relevance=self.relevance)
 
     @cached_property
@@ -288,7 +272,9 @@ class Following:
         self._looked_at = 0.0
         self._refused_at = float("-inf")
         self._loading: threading.Thread | None = None
-        self._old: list[Answering] = []
+        self._loader = ImageLoader(limits=settings.limits, web=settings.web)
+        self._making = threading.Lock()
+        self._made: dict[str, Answering] = {}
         self._closed = False
 
     def now(self) -> Answering:
@@ -325,12 +311,12 @@ class Following:
             loading = self._loading
         if loading is not None:
             loading.join()
-        for each in [*self._old, *([] if self._here is None else [self._here])]:
-            each.encoder.close()
+        self._loader.close()
 
     def _look(self) -> None:
         schema, here = self._engine.info().schema, self._here
         self._looked_at = time.monotonic()
+        self._forget_all_but(schema.dims)
         if here is None:
             asked = fingerprint_of(find_space(self._settings.model.space))
             check_space(asked, schema=schema, collection=self._engine.collection)
@@ -346,14 +332,23 @@ class Following:
         """What answers in one of the collection's spaces, whichever answers now. Raises SpaceChanged."""
         schema = self._engine.info().schema
         schema.vector_in(space, collection=self._engine.collection)
-        made = self._in(space, schema)
-        self._old.append(made)
-        return made
+        return self._in(space, schema)
 
     def _in(self, space: str, schema: CollectionSchema) -> Answering:
-        model = model_in(self._settings.model, space=space, schema=schema)
-        settings = self._settings.model_copy(update={"model": model})
-        return Answering(settings, engine=self._engine, make_hybrid=self._make_hybrid)
+        """What answers in a space, with the models that it has loaded; made when it is first wanted."""
+        with self._making:
+            if space not in self._made:
+                model = model_in(self._settings.model, space=space, schema=schema)
+                settings = self._settings.model_copy(update={"model": model})
+                self._made[space] = Answering(
+                    settings, engine=self._engine, loader=self._loader, make_hybrid=self._make_hybrid
+                )
+            return self._made[space]
+
+    def _forget_all_but(self, spaces: Container[str]) -> None:
+        """Let go of the models of spaces that were dropped, once the questions under way have ended."""
+        with self._making:
+            self._made = {name: made for name, made in self._made.items() if name in spaces}
 
     def _load(self, schema: CollectionSchema, here: Answering) -> None:
         """Change to the space that answers once its models are ready; until then the old one answers."""
@@ -370,7 +365,6 @@ class Following:
     def _change(self, made: Answering) -> None:
         if self._here is not None:
             log.info("space_followed collection=%s space=%s", self._engine.collection, made.space)
-            self._old.append(self._here)  # questions under way may still hold it
         self._here = made
 
 

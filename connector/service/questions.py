@@ -4,6 +4,7 @@ The one rule: texts wait for the next pass of the text tower, together with thos
 images or labels is work for an AdmissionQueue, which knows when it has really ended.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
@@ -100,8 +101,9 @@ class Questions:
 
     async def classify(self, request: ClassifyStoredRequest) -> ClassifyAnswer:
         """Which of these labels, in any language, fits each of these stored images best."""
-        vectors = await self._search.embed_queries([point(each) for each in request.ids])
-        return await self._classified(vectors, request, names=request.ids)
+        search = await asyncio.to_thread(self._blocking.pinned)
+        vectors = await asyncio.to_thread(search.embed_queries, [point(each) for each in request.ids])
+        return await self._classified(vectors, request, search=search, names=request.ids)
 
     async def classify_image(
         self,
@@ -111,12 +113,13 @@ class Questions:
         """Which of the labels fits an image that is sent along; ``options`` is JSON with labels and so on."""
         wanted = parsed(TypeAdapter(ClassifyRequest), options)
         data = await file.read()
+        search = await asyncio.to_thread(self._blocking.pinned)
 
         def embed(slot: Slot) -> Vectors:
             with self._admission.decoding(data, size=SHARP, slot=slot):
-                return self._blocking.embed_images([data])
+                return search.embed_images([data])
 
-        return await self._classified(await self._admission.run(embed), wanted, names=[None])
+        return await self._classified(await self._admission.run(embed), wanted, search=search, names=[None])
 
     async def facets(
         self,
@@ -129,12 +132,12 @@ class Questions:
         return FacetAnswer(field=field, counts=[CountAnswer(value=each.value, count=each.count) for each in counts])
 
     async def _classified(
-        self, vectors: Vectors, request: ClassifyRequest, *, names: Sequence[str | None]
+        self, vectors: Vectors, request: ClassifyRequest, *, search: ImageSearch, names: Sequence[str | None]
     ) -> ClassifyAnswer:
         def compare(slot: Slot) -> list[tuple[Label, ...]]:
             chosen = request.templates or None
             labels = Labels.embedded(
-                self._blocking, request.labels, language=request.language, templates=chosen, check=slot.check
+                search, request.labels, language=request.language, templates=chosen, check=slot.check
             )
             return labels.ranked(vectors)
 

@@ -334,9 +334,10 @@ class CollectionSchema:
             )
         return replace(self, fingerprint=other.fingerprint, second=other.second, spaces=other.spaces)
 
-    def with_one_space(self) -> "CollectionSchema":
-        """The same with the space that answers, and no other."""
-        return replace(self, second=None)
+    def with_one_space(self, space: str | None = None) -> "CollectionSchema":
+        """The same with one of its spaces, by default the one that answers, and no other."""
+        here = (self.fingerprint, *(() if self.second is None else (self.second.fingerprint,)))
+        return replace(self, fingerprint=next(each for each in here if space in (None, each.space)), second=None)
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON value that ``from_json`` reads back."""

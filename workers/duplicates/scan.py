@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from connector.records import StoredPoint
 from connector.store.engine import Engine, pages
+from connector.store.in_space import in_space
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
@@ -95,7 +96,8 @@ def scanned(
 
     Points without a vector or an address are left out: ``polyglance check`` names them.
     """
-    dims = engine.info().schema.fingerprint.dims
+    answers = engine.info().schema.fingerprint
+    engine, dims = in_space(engine, answers.space), answers.dims
     scan = Scan()
     with TemporaryDirectory(prefix="polyglance-duplicates-") as folder:
         path = Path(folder) / "vectors"

@@ -37,11 +37,13 @@ from connector.errors import (
     UnreadableImage,
 )
 from connector.extras import require
+from connector.models.answering import model_in
 from connector.records import CLIP_RESIZING, StoredPoint
 from connector.run_status import RunStatus
-from connector.settings import Settings
+from connector.settings import ModelSettings, Settings
 from connector.store.audit_point import LISTS, fault_of
 from connector.store.engine import Engine, pages
+from connector.store.in_space import in_space
 from connector.store.open import copied_apart, open_engine, verifying_files
 from connector.store.schema import CollectionSchema
 from workers.run.check_files import file_faults
@@ -189,6 +191,7 @@ def look_at_points(engine: Engine, *, settings: Settings, share: float, notes: _
         for point_id, fault in find_damage(engine, examples=MOST).examples.items():
             notes.add("point", point_id, fault, "embed")
         schema = engine.info().schema
+        engine = in_space(engine, schema.fingerprint.space)  # whichever answers before the last is read
         if share < 1:
             for page in _windows(engine, points=notes.points):
                 notes.sound(page, schema=schema)
@@ -214,7 +217,8 @@ def _read_images(engine: Engine, *, schema: CollectionSchema, settings: Settings
     from connector.service.originals import Originals
 
     with closing(Originals(settings)) as originals:
-        images = _Images(settings, originals=originals, notes=notes)
+        model = model_in(settings.model, space=schema.fingerprint.space, schema=schema)
+        images = _Images(settings, model=model, originals=originals, notes=notes)
         for page in _sampled(engine, share=share):
             images.look_at(notes.sound(page, schema=schema))
 
@@ -237,8 +241,9 @@ def _sampled(engine: Engine, *, share: float) -> Iterator[Sequence[StoredPoint]]
 class _Images:
     """Reads the images of points, and embeds them again."""
 
-    def __init__(self, settings: Settings, *, originals: "Originals", notes: _Notes) -> None:
+    def __init__(self, settings: Settings, *, model: ModelSettings, originals: "Originals", notes: _Notes) -> None:
         self._settings = settings
+        self._model = model
         self._originals = originals
         self._notes = notes
         self._tower: ImageTower | None = None
@@ -251,7 +256,7 @@ class _Images:
 
         if points and self._tower is None and not self._blind:
             try:
-                self._tower = ImageTower.load(self._settings.model)
+                self._tower = ImageTower.load(self._model)
             except ModelError as error:
                 self._blind = True
                 self._notes.add("unknown", self._settings.collection, f"no vector was held against its image: {error}")

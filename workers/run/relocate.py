@@ -24,7 +24,6 @@ from connector.service.signatures import thumbnail_address
 from connector.settings import Settings
 from connector.store.engine import Engine
 from connector.store.open import open_engine
-from connector.store.schema import CollectionSchema
 from workers.pipeline.metadata import CONTENT_FIELDS, address_fields, content_again, describe, hash_of, places_of
 from workers.plain_json import clean
 from workers.records import REF_VALUES, Blob, Places, Ref, Reject
@@ -150,7 +149,7 @@ class _Move:
         """Move those whose point is found by their name, in the version that they have; put the others down."""
         there = {point.id: point for point in self._engine.retrieve([ref.point_id for ref in refs])}
         old_ids = {ref.point_id: id_of(uri) for ref in refs if (uri := _moved(ref.uri, self._new, self._old))}
-        stored = {point.id: point for point in self._engine.retrieve([*old_ids.values()], vectors=True)}
+        stored = {point.id: point for point in self._engine.retrieve([*old_ids.values()])}
         pairs: list[_Pair] = []
         stale: list[str] = []
         joined: list[StoredPoint] = []
@@ -193,7 +192,7 @@ class _Move:
         from qdrant_client import models
 
         same = models.FieldCondition(key="content_hash", match=models.MatchValue(value=hash_of(blob.data)))
-        page = self._engine.scroll(limit=BATCH, where=models.Filter(must=[same, self._below_old()]), vectors=True)
+        page = self._engine.scroll(limit=BATCH, where=models.Filter(must=[same, self._below_old()]))
         free = [point for point in page.points if point.id not in taken and point.id not in self._claimed]
         wanted = id_of(_moved(blob.ref.uri, self._new, self._old) or "")
         return min(free, key=lambda point: (point.id != wanted, point.id), default=None)
@@ -204,25 +203,22 @@ class _Move:
         if self._dry_run:
             self._claimed.update(gone)
             return
-        schema = self._engine.info().schema
-        space = schema.fingerprint.space
-        others = self._other_vectors([pair.stored.id for pair in pairs], schema=schema)
+        vectors = self._vectors([pair.stored.id for pair in pairs])
         points = [
-            Point(
-                pair.ref.point_id, pair.stored.vector, self._payload(pair), space=space, others=others[pair.stored.id]
-            )
+            Point(pair.ref.point_id, first.vector, self._payload(pair), space=first.space, others=others)
             for pair in pairs
-            if pair.stored.vector is not None
+            for first, *others in [vectors[pair.stored.id]]
+            if first.vector is not None
         ]
         if points:
             self._engine.upsert(points)
         if gone:
             self._engine.delete(gone)
 
-    def _other_vectors(self, ids: Sequence[str], *, schema: CollectionSchema) -> dict[str, list[SpaceVector]]:
-        """The vectors of points in the spaces that do not answer."""
+    def _vectors(self, ids: Sequence[str]) -> dict[str, list[SpaceVector]]:
+        """The vectors of points in every space of the collection, that of the answering one first."""
         found: dict[str, list[SpaceVector]] = {each: [] for each in ids}
-        for space in [*schema.dims][1:] if ids else ():
+        for space in self._engine.info().schema.dims if ids else ():
             stored = self._engine.retrieve(ids, fields=[], vectors=True, space=space)
             vectors = {each.id: each.vector for each in stored}
             for each in ids:

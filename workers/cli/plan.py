@@ -74,12 +74,13 @@ def plan(
     )
     other = None
     if to is not None:
+        following = find_space(to)
         other = planning.plan_migration(
             int(images),
-            collection=planning.Collection(schema=schema, payload_bytes=payload_bytes),
-            to=schema_for(fingerprint_of(find_space(to)), loaded),
+            collection=planning.Collection(schema=schema, payload_bytes=payload_bytes, words=words),
+            to=schema_for(fingerprint_of(following), loaded),
             replicas=loaded.qdrant.replicas or 1,
-            rate=rate or planning.PUBLISHED_RATE,
+            rate=rate or planning.published_rate(image_work(following.image).gflop),
         )
     if as_json:
         say_json({**asdict(found), **({} if other is None else {"migration": asdict(other)})})

@@ -1,7 +1,7 @@
 """How large a space's image tower is, and how much it computes for an image: from its shape, nothing is loaded.
 
-The formulas count a vision transformer's weights and the products of its matrices (Dosovitskiy et al., 2021), a
-multiplication and an addition as two.
+The formulas count a vision transformer's weights and the products of its matrices (Dosovitskiy et al., 2021), or those
+of an EfficientNet-Lite's convolutions, a multiplication and an addition as two.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from connector.models.weights import module_folders, read_json
 
 BYTES = 4
 """A weight in float32."""
+CELLS = 9
+"""Places in which a coarse grid of an EfficientNet-Lite sees each channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ _CLIP_TEXT: Mapping[str, int] = MappingProxyType({"sentence-transformers": 63_40
 
 def image_work(tower: ImageSpec) -> ImageWork:
     """What the image tower of a declaration takes; of one whose shape nobody told, what ViT-B/32 does."""
+    if tower.family == "efficientnet-lite" and is_present(tower):
+        return _convolutions(read_json(module_folders(find_model(tower))[0] / "config.json"), size=tower.size)
     shape = _shape(tower)
     grid = tower.size // shape.patch
     tokens = grid * grid + 1
@@ -71,6 +75,25 @@ def image_work(tower: ImageSpec) -> ImageWork:
         gflop=flop / 1e9,
         activations=BYTES * tokens * (4 * shape.width + shape.mlp),
     )
+
+
+def _convolutions(told: Mapping[str, Any], *, size: int) -> ImageWork:
+    """What an EfficientNet-Lite's configuration says (``connector.models.efficientnet``)."""
+    blocks, side = told["blocks"], size // 2
+    held, products, widest = 28 * told["stem"], 27 * told["stem"] * side**2, (3 * 4 + told["stem"]) * side**2
+    for block in blocks:
+        into, out, reach = block["inputs"], block["outputs"], block["kernel"] ** 2
+        wide, then = into * block["expansion"], side // block["stride"]
+        expand = into * wide if block["expansion"] > 1 else 0
+        held += expand + (wide if expand else 0) + (reach + 1) * wide + (wide + 1) * out
+        products += expand * side**2 + (reach * wide + wide * out) * then**2
+        widest, side = max(widest, (into + wide) * side**2, wide * (side**2 + then**2)), then
+    seen = told["features"] + CELLS * sum(blocks[number]["outputs"] for number in told["grids"])
+    linear = told["features"] * told["classes"] + told["classes"] * told["dims"] + seen * told["dims"]
+    last = blocks[-1]["outputs"] * told["features"]
+    held += last + told["features"] + linear + told["classes"] + told["dims"]
+    products += last * side**2 + linear
+    return ImageWork(weights=BYTES * held, gflop=2 * products / 1e9, activations=BYTES * widest)
 
 
 def _shape(tower: ImageSpec) -> Layers:

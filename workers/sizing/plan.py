@@ -5,7 +5,7 @@ them out, and bench_scale holds the bytes of a point against what the embedded e
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from connector.store.schema import CollectionSchema
@@ -107,7 +107,7 @@ def plan_migration(
     images: int, *, collection: Collection, to: CollectionSchema, replicas: int, rate: float
 ) -> Migration:
     """What bringing so many images to the space of another schema takes: ``rate`` is images a second of one GPU."""
-    new = Collection(schema=to, payload_bytes=collection.payload_bytes)
+    new = replace(collection, schema=to)
     vectors, after = _vector_bytes(to.fingerprint.dims), point_bytes(new)
     copies = images * replicas
     return Migration(

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from connector.images.decode import BYTES_PER_PIXEL
 from connector.models.catalog import find_space
 from connector.models.image_families import load_image_model
+from connector.models.lookup import find_model
 from connector.process import usable_cores
 from connector.settings import Settings
 from connector.store.edge.optimize import SEAL_MOST
@@ -122,6 +125,18 @@ def test_a_family_is_known_by_its_declaration_or_its_folder(family: str, tmp_pat
 
     held = sum(each.numel() * each.element_size() for each in weights.parameters())
     assert image_work(image).weights == pytest.approx(held, rel=0.06)
+
+
+def test_the_work_of_convolutions_follows_from_their_configuration() -> None:
+    """And is what torch counts."""
+    space = find_space("mini-photos")
+    model = load_image_model(find_model(space.image), space.image)
+    with FlopCounterMode(display=False) as counted:
+        model(torch.zeros(1, space.image_size, space.image_size, 3, dtype=torch.uint8))
+    work = image_work(space.image)
+
+    assert work.weights == sum(4 * each.numel() for each in model.parameters())
+    assert work.gflop == pytest.approx(counted.get_total_flops() / 1e9, rel=1e-3)
 
 
 def test_a_larger_tower_takes_more_memory_and_more_gpu_hours(cli: CommandLine) -> None:

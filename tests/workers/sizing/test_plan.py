@@ -102,3 +102,14 @@ def test_a_migration_takes_a_vector_its_code_and_its_links_besides(cli: CommandL
     assert found["migration"]["disk_bytes"] == pytest.approx(1e6 * 1.5 * (vector + code + links))
     assert found["migration"]["memory_bytes"] == pytest.approx(1e6 * 1.2 * (code + links + 0.1 * vector))
     assert found["migration"]["after_disk_bytes"] > found["disk_bytes"] - 64 * 1024**2
+
+
+def test_a_migration_takes_what_the_new_space_alone_would_take(cli: CommandLine) -> None:
+    """Its images are embedded by the new tower, and their words stay."""
+    asked = ("plan", "--images", "1e6", "--words", "60", "--json", "--space")
+    found = cli(*asked, "clip-vit-b-32", "--to", "siglip2-so400m").json["migration"]
+    alone = cli(*asked, "siglip2-so400m").json
+
+    assert found["gpu_hours"] == alone["gpu_hours"]
+    assert found["after_memory_bytes"] == alone["memory_bytes"]
+    assert found["after_disk_bytes"] == pytest.approx(alone["disk_bytes"], abs=64 * 1024**2)

@@ -16,17 +16,25 @@ from pathlib import Path
 import psutil
 import pytest
 
-from connector.errors import RunIncomplete, SourceError
+from connector.errors import ConfigError, RunIncomplete, SourceError, StoreFull
 from connector.records import Point
+from connector.search.client import ImageSearch
+from connector.store.edge.folder import RESERVE
 from connector.store.edge.shared import SharedEngine
+from connector.store.open import open_engine
 from connector.version import Version
 from tests.faults.battlefield import Album, Battle, Toll, lost
-from tests.images import image
+from tests.images import image, write_images
 from tests.ingest_doubles import MemorySource, new_collection, pipeline
+from tests.kill_migrations import settings_of
 from tests.scratch import scratch_folder
+from tests.second_space import NAME, write_turned
 from tests.watch_scene import Scene
+from workers.api import ingest as bring_in
 from workers.executors.in_process import InProcess
 from workers.executors.worker import Worker
+from workers.migrate import steps
+from workers.migrate.migration import migrate
 from workers.records import Ref, Reject
 from workers.run.files import LocalFiles
 from workers.run.ingestion import Ingested, prune_source
@@ -140,6 +148,31 @@ def test_a_full_disk_in_the_run_folder_stops_the_run_and_more_room_lets_it_go_on
     assert (again.report.counts.unchanged, again.report.counts.rejected) == (196, 4)
     assert scene.embedded <= 196 + 8
     assert before < 196
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("mount") is None, reason="needs mount of Linux")
+def test_a_disk_that_fills_up_stops_a_migration_and_more_room_lets_it_go_on(folder: Path) -> None:
+    write_images(folder / "album", [f"{number}.png" for number in range(128)])
+    settings, to, disk = settings_of(folder / "disk/data"), str(write_turned(folder)), folder / "disk"
+    with small_disk(disk, size="1g") as enlarge:
+        bring_in(folder / "album", settings=settings)
+        full = shutil.disk_usage(disk).used + RESERVE // 2
+        with (
+            closing(open_engine(settings.qdrant, collection=settings.collection)) as engine,
+            ImageSearch.open(settings=settings) as search,
+        ):
+            before = search.text("a dog", limit=20)
+            with pytest.raises(StoreFull, match="What was stored before is safe"):
+                migrate(settings, to=to, rate=64, on_progress=lambda _: enlarge(str(full)))
+            left = steps.status(engine).left
+            assert 0 < left < 128
+            assert search.text("a dog", limit=20) == before
+            enlarge("4g")
+            with pytest.raises(ConfigError, match=f"{left} of 128 images have no vector of space {NAME} yet"):
+                steps.switch(engine)
+            assert migrate(settings, to=to).written == left
+            assert steps.switch(engine).unseen == 0
 
 
 JUMPING_CLOCK = r"""

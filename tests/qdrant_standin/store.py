@@ -272,9 +272,18 @@ class Store:
         kept = self._client.scroll(name, limit=1_000_000, with_payload=True, with_vectors=True)[0]
         made.config = made.config.model_copy(update={"vectors": dict(vectors), "sparse_vectors": dict(sparse) or None})
         meant = next(each for each, of in self._made.items() if of is made)
+        aliases = [each for each in self._client.get_aliases().aliases if each.collection_name == meant]
         self._client.delete_collection(meant)  # which takes no new vector
         self._client.create_collection(
             meant, vectors_config=made.config.vectors or {}, sparse_vectors_config=made.config.sparse_vectors
+        )
+        self._client.update_collection_aliases(
+            [
+                models.CreateAliasOperation(
+                    create_alias=models.CreateAlias(collection_name=meant, alias_name=each.alias_name)
+                )
+                for each in aliases
+            ]
         )
         known = {**vectors, **sparse}
         found = [

@@ -217,6 +217,8 @@ def drop(
 def lines_of(now: "MigrationStatus") -> list[str]:
     """How the spaces of a collection stand, for a person."""
     lines = [f"collection {printable(now.collection)}: {now.points:,} images; space {now.answers} answers."]
+    if now.unseen:
+        lines.append(f"{now.unseen:,} of them have no vector of {now.answers}: questions by what is seen miss them.")
     if now.second is None:
         return lines
     share = f"{now.vectors:,} of {now.points:,} images have its vector"

@@ -158,20 +158,21 @@ class Filling:
             for chunk in self._chunks():
                 self._pace.wait(len(chunk), stopped=self._stopped)
                 under_way.add(pool.submit(self._fill, chunk, originals))
-                while len(under_way) >= 2 * threads:
-                    under_way = self._settled(under_way, on_progress=on_progress)
-            while under_way:
-                under_way = self._settled(under_way, on_progress=on_progress)
+                under_way = self._settled(under_way, most=2 * threads - 1, on_progress=on_progress)
+            self._settled(under_way, most=0, on_progress=on_progress)
             if self._listed == before and began >= noticed:
                 return
             if self._listed == before:
                 self._stopped.wait(noticed - time.monotonic())
 
-    def _settled(self, under_way: set[Future[None]], *, on_progress: OnProgress) -> set[Future[None]]:
-        done, left = wait(under_way, return_when=FIRST_COMPLETED)
-        for each in done:
-            each.result()
-        on_progress(self.so_far())
+    def _settled(self, under_way: set[Future[None]], *, most: int, on_progress: OnProgress) -> set[Future[None]]:
+        """Look at those that are done, and wait for others until no more than so many are left; these."""
+        left = under_way
+        while len(left) > most or any(each.done() for each in left):
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+            for each in done:
+                each.result()
+            on_progress(self.so_far())
         return left
 
     def _chunks(self) -> Iterator[Sequence[StoredPoint]]:
@@ -183,6 +184,8 @@ class Filling:
                 yield new[start : start + CHUNK]
 
     def _fill(self, points: Sequence[StoredPoint], originals: Originals) -> None:
+        if self._stopped.is_set():
+            return
         if self._tower.device == "cpu":
             torch.set_num_threads(1)
         contents: dict[str, list[StoredPoint]] = {}

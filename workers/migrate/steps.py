@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 class MigrationStatus:
     """How the spaces of a collection stand: which one answers, and of a second one how many images have its vector.
 
-    ``role``: the second is the ``next`` space, or the ``previous`` one that was switched away from.
+    ``role``: the second is the ``next`` space, or the ``previous`` one that was switched away from. ``unseen`` images
+    have no vector of the space that answers: questions by what is seen do not find them.
     """
 
     collection: str
     answers: str
     points: int
+    unseen: int = 0
     second: str | None = None
     role: Literal["next", "previous"] | None = None
     complete: bool = False
@@ -86,13 +88,15 @@ def status(engine: Engine) -> MigrationStatus:
     """How the spaces stand. Raises StoreError."""
     info = engine.info()
     here, second = info.schema.fingerprint.space, info.schema.second
+    unseen = engine.count(where=without(here))
     if second is None:
-        return MigrationStatus(engine.collection, answers=here, points=info.points)
+        return MigrationStatus(engine.collection, answers=here, points=info.points, unseen=unseen)
     left = engine.count(where=without(second.space))
     return MigrationStatus(
         engine.collection,
         answers=here,
         points=info.points,
+        unseen=unseen,
         second=second.space,
         role=second.role,
         complete=second.complete,

@@ -95,12 +95,30 @@ export const here = (address) => address.replace(/^\//, "");
 
 const withoutEmpty = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value || value === 0));
 
+const SILENT = "The service does not answer. It may have been stopped, or the network is down.";
+
+/** What the service says against showing an image of this address; null where it shows it. */
+export async function refusal(address) {
+  const answer = await fetch(address).catch(() => null);
+  if (answer && !answer.ok) return refusalOf(answer);
+  await answer?.body.cancel();
+  return answer ? null : new ServiceError(SILENT);
+}
+
+/** Give an image the addresses that it has now: signed ones end. Whether they are others. */
+export async function renew(image) {
+  const { thumbnail_url, image_url } = await point(image.id).catch(() => image);
+  const isNew = thumbnail_url !== image.thumbnail_url;
+  Object.assign(image, { thumbnail_url, image_url });
+  return isNew;
+}
+
 async function call(address, options = {}) {
   const sent = key.current();
   const headers = { ...options.headers, ...key.headers() };
   const response = await fetch(address, { ...options, headers }).catch((error) => {
     if (error.name === "AbortError") throw error; // a newer question took its place
-    throw new ServiceError("The service does not answer. It may have been stopped, or the network is down.");
+    throw new ServiceError(SILENT);
   });
   if (response.ok) return response.json();
   if (response.status === 401 && (await key.another(sent))) return call(address, options);

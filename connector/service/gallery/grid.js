@@ -1,6 +1,6 @@
 // The tiles of images, and the answers: rows that fill the width, every image in its own shape.
 
-import { here } from "./api.js";
+import * as api from "./api.js";
 import { element, icon, isPlainClick, matchOf, nameOf, sound } from "./elements.js";
 import { ratioOf } from "./layout.js";
 import { reasonLine } from "./marks.js";
@@ -36,15 +36,34 @@ export const divider = () => element("li", { className: "divider" }, element("sp
 function thumbnail(hit) {
   const image = blank(hit);
   image.loading = "lazy";
-  image.src = here(hit.thumbnail_url);
+  image.src = api.here(hit.thumbnail_url);
   return image;
 }
 
-/** The element of a thumbnail that is not fetched yet. */
+const WAITS_S = [1, 3, 9, 27]; // until a thumbnail is asked for again that the service was too busy to make
+
+/** The element of a thumbnail that is not fetched yet; where there is none, the image's name takes its place. */
 export function blank(hit) {
   const image = element("img", { alt: nameOf(hit), decoding: "async" });
-  image.addEventListener("error", () => image.closest(".card")?.classList.add("lost"), { once: true });
+  image.addEventListener("error", () => fetchAgain(image, hit), { once: true });
   return image;
+}
+
+async function fetchAgain(image, hit) {
+  image.classList.add("unseen"); // a browser draws a torn page there
+  for (const wait of WAITS_S) {
+    const refusal = await api.refusal(image.src);
+    const renewed = refusal?.status === 401 && (await api.renew(hit));
+    if (refusal && !renewed) {
+      if (refusal.status && refusal.status < 500 && refusal.status !== 429) break;
+      await new Promise((resolve) => { setTimeout(resolve, 1000 * Math.max(wait, refusal.retryAfter)); });
+    }
+    if (!image.isConnected) return; // the wall went on
+    image.src = api.here(hit.thumbnail_url);
+    if (await image.decode().then(() => true, () => false)) return image.classList.remove("unseen");
+  }
+  image.closest(".card")?.classList.add("lost");
+  image.replaceWith(icon("image"), element("span", { className: "missing", dir: "auto" }, nameOf(hit)));
 }
 
 function nudgeButton(sign, hit, nudge) {

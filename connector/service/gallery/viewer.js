@@ -1,6 +1,6 @@
 // One image, large, with what is known of it. The address decides which; this only shows it.
 
-import { here } from "./api.js";
+import { here, refusal, renew } from "./api.js";
 import { marked, wordsIn } from "./marks.js";
 import { byId, element, matchOf, nameOf, sound } from "./elements.js";
 
@@ -35,7 +35,6 @@ export function show(hit, { first, last }) {
   dialog.dataset.id = hit.id;
   byId("viewer-name").replaceChildren(...marked(nameOf(hit), wordsIn(hit, "filename", "meta.name", "meta.title")));
   byId("viewer-match").textContent = matchLine(hit);
-  byId("viewer-original").href = here(hit.image_url);
   byId("viewer-back").disabled = first;
   byId("viewer-next").disabled = last;
   byId("viewer-link-label").textContent = "Copy link";
@@ -52,9 +51,25 @@ export function hide() {
 
 function showImage(hit) {
   const image = byId("viewer-image");
+  byId("viewer-original").href = here(hit.image_url);
   image.alt = nameOf(hit);
-  image.onerror = () => { image.onerror = null; image.src = here(hit.thumbnail_url); }; // HEIC and TIFF: few browsers show them
+  image.hidden = false;
+  byId("viewer-none").hidden = true;
+  image.onerror = () => { // HEIC and TIFF: few browsers show them
+    image.onerror = () => sayNone(hit);
+    image.src = here(hit.thumbnail_url);
+  };
   image.src = here(hit.image_url);
+}
+
+async function sayNone(hit) {
+  const image = byId("viewer-image");
+  image.hidden = true;
+  const said = await refusal(here(hit.image_url)) ?? await refusal(here(hit.thumbnail_url));
+  if (said?.status === 401 && (await renew(hit)) && shown === hit) return showImage(hit);
+  if (shown !== hit || !image.hidden) return;
+  byId("viewer-none").textContent = `This image cannot be shown${said ? `: ${said.message}` : "."}`;
+  byId("viewer-none").hidden = false;
 }
 
 function matchLine(hit) {

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, exp
 
 CHROMIUM = shutil.which("chromium")
 Scheme: TypeAlias = Literal["light", "dark"]
-PHONE, DESKTOP = (390, 844), (1440, 900)
+PHONE, TABLET, DESKTOP = (390, 844), (820, 1100), (1440, 900)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH (apt-get install chromium)")
 
@@ -36,7 +36,7 @@ def watched(
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        refused = re.search(r"status of (401|404|422)", message.text)  # the browser names every refusal an error
+        refused = re.search(r"status of (401|404|422|503)", message.text)  # the browser names every refusal an error
         if message.type == "error" and not refused:
             complaints.append(message.text)
 

@@ -1,16 +1,17 @@
 """The gallery as a place: the collection itself, in a real Chromium, at phone and desktop size."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from connector import Settings
 from connector.store.open import open_engine
-from tests.connector.service.chromium import DESKTOP, PHONE, check_wcag, needs_chromium, watched
+from tests.connector.service.chromium import DESKTOP, PHONE, TABLET, check_wcag, needs_chromium, watched
 from tests.connector.service.conftest import copied, serving
 from tests.images import image
 
@@ -232,6 +233,64 @@ def test_a_key_that_may_only_read_is_offered_no_change(browser: Browser, dated: 
         expect(page.locator("#viewer-remove")).to_be_hidden()
         page.keyboard.press("Delete")
         expect(page.locator("#removed")).to_be_hidden()
+
+
+TORN = """() => [...document.querySelectorAll("img")]
+    .filter((one) => one.complete && one.src && !one.naturalWidth && one.checkVisibility({ visibilityProperty: true }))
+    .map((one) => one.alt)"""
+"""Images in whose place the browser draws a torn page."""
+
+
+@pytest.mark.parametrize(
+    "size", [DESKTOP, *(pytest.param(each, marks=pytest.mark.slow) for each in (PHONE, TABLET))], ids=str
+)
+def test_a_thumbnail_that_fails_is_fetched_again_or_gives_way_to_the_images_name(
+    browser: Browser, dated: str, size: tuple[int, int]
+) -> None:
+    """One has an address whose signature ended, one is gone, and for one the service is too busy at first."""
+    newest = images(dated, order_by="-ingested_at", limit=3)
+    refused = []
+
+    def aged(route: Route) -> None:
+        page = route.fetch().json()
+        for each in page["images"]:
+            if each["id"] == newest[0]:
+                each["thumbnail_url"] = re.sub(r"until=\d+", "until=1700000000", each["thumbnail_url"])
+        route.fulfill(json=page)
+
+    def busy(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503, headers={"Retry-After": "1"}) if len(refused) < 3 else route.continue_()
+
+    def gone(route: Route) -> None:
+        route.fulfill(status=404, json={"error": {"code": "original_missing", "message": "its file is gone."}})
+
+    def shown(number: int) -> str:
+        tile = page.locator(f'#wall [data-id="{newest[number]}"]')
+        page.wait_for_function(
+            "(one) => one.matches('.lost') || one.querySelector('img:not(.unseen)')?.naturalWidth > 0",
+            arg=tile.element_handle(),
+        )
+        assert page.evaluate(TORN) == []
+        return tile.inner_text()
+
+    with watched(browser, dated, size=size, key=KEY) as page:
+        page.route("**/v1/images?*", aged)
+        page.route(f"**/{newest[1]}*", gone)
+        page.route(f"**/thumbnails/{newest[2]}.webp*", busy)
+        page.goto("/")
+
+        assert [shown(number) for number in (0, 2)] == ["", ""]
+        assert shown(1)
+        assert len(refused) >= 3
+        check_wcag(page)
+        page.locator(".lost .image").click()
+        expect(page.locator("#viewer-none")).to_contain_text("This image cannot be shown: its file is gone.")
+        assert page.evaluate(TORN) == []
+        check_wcag(page)
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#viewer-none")).to_be_hidden()
+        page.wait_for_function("() => document.getElementById('viewer-image').naturalWidth")
 
 
 DROP = """([files, zone]) => {

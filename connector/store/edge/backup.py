@@ -10,6 +10,7 @@ The rule: a backup and what is restored of it are there whole or not at all, and
 import json
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 from contextlib import suppress
@@ -19,13 +20,16 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from connector.errors import ConfigError, StoreRefused
+from connector.errors import ConfigError, StoreFull, StoreRefused
 from connector.process import private_folder
+from connector.store.edge.errors import FULL_NUMBERS, edge_errors
 from connector.store.edge.folder import CollectionFolder
 from connector.store.edge.sums import BLOCK, LASTING, NOTED, SET_ASIDE, note
 
 FORMAT = 1
 ABOUT = "backup.json"
+DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, struct.error, RuntimeError, ValueError, LookupError)
+"""What ``zipfile`` raises for what is no zip file any more, by the byte that changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,13 @@ def write_backup(folder: CollectionFolder, file: Path, *, points: int) -> None:
         raise ConfigError(
             f"{draft} is there: another backup is being written, or was broken off. Remove it."
         ) from error
-    except BaseException:
-        draft.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            draft.unlink()
+        if isinstance(error, OSError) and error.errno in FULL_NUMBERS:
+            raise StoreFull(f"there is no room for the backup in {file.parent}; nothing was written.") from error
+        if isinstance(error, OSError) and error.filename == str(draft):
+            raise ConfigError(f"the backup cannot be written to {file}: {error.strerror}. Name another.") from error
         raise
 
 
@@ -70,8 +79,10 @@ def read_about(file: Path) -> Backup:
             about = json.loads(packed.read(ABOUT))
         if about.get("format", 0) > FORMAT:
             raise ConfigError(f"{file} is of polyglance {about.get('polyglance')}: a later version wrote it.")
+        if not isinstance(about["collection"], str):
+            raise TypeError(f"its collection is {about['collection']!r:.60}")
         return Backup(**about)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, *DAMAGED, TypeError, AttributeError) as error:
         raise ConfigError(f"{file} is no backup of an embedded collection: {error}.") from error
 
 
@@ -88,13 +99,14 @@ def restore_backup(file: Path, *, root: Path, collection: str) -> Backup:
     shutil.rmtree(scratch, ignore_errors=True)
     draft = scratch / collection
     try:
-        with zipfile.ZipFile(file) as packed:
+        with edge_errors(folder.root), zipfile.ZipFile(file) as packed:
             for each in packed.infolist():
                 if not each.is_dir() and each.filename != ABOUT:
                     _unpack(packed, each, below=draft)
-        note(draft / "shard")
-        draft.rename(folder.path)
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        with edge_errors(folder.root):
+            note(draft / "shard")
+            draft.rename(folder.path)
+    except DAMAGED as error:
         raise StoreRefused(f"{file} is damaged: {error}. Nothing was restored.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -109,15 +121,18 @@ def _unpack(packed: zipfile.ZipFile, each: zipfile.ZipInfo, *, below: Path) -> N
     path = below.joinpath(*parts)
     private_folder(path.parent)
     with packed.open(each) as read, path.open("xb") as out:
-        _copy(read, out)
+        if (copied := _copy(read, out)) != each.file_size:
+            raise zipfile.BadZipFile(f"{each.filename} has {copied:,} bytes; {each.file_size:,} were written")
         out.truncate(each.file_size)
         with suppress(OSError):
             os.fsync(out.fileno())
 
 
-def _copy(read: IO[bytes], out: IO[bytes]) -> None:
+def _copy(read: IO[bytes], out: IO[bytes]) -> int:
+    """Copy all that there is; returns how many bytes that were."""
     while block := read.read(BLOCK):
         if block.strip(b"\0"):
             out.write(block)
         else:
             out.seek(len(block), os.SEEK_CUR)
+    return out.tell()

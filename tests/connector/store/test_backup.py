@@ -1,5 +1,6 @@
 """Backup and restore of both engines: a copy that is whole, while the collection is in use."""
 
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -158,6 +159,53 @@ def test_a_damaged_backup_is_refused_whole(embedded: QdrantSettings, tmp_path: P
     with pytest.raises(StoreRefused, match="no file of a collection"):
         restore(embedded, collection="again", default="", file=file)
     assert sorted(path.name for path in embedded.path.iterdir()) == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (6, 99),
+        (8, 1),
+        (10, 99),
+        (16, 0xAA),
+        (20, 0),
+        (24, 0),
+        (24, 0xFF),
+        (42, 0xFF),
+        (43, 0xFF),
+        (46, 0xFF),
+        (28, 0xFF),
+    ],
+    ids=["version", "encrypted", "compression", "sum", "packed", "short", "long", "at", "far", "name", "name's length"],
+)
+def test_a_backup_whose_directory_is_damaged_is_refused_whole(
+    embedded: QdrantSettings, tmp_path: Path, place: int, value: int
+) -> None:
+    """Zip files raise another error for each of these; what is said is that the backup is damaged, or is none."""
+    file = tmp_path / "photos.backup"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("collection.json", "{}" * 40)
+        packed.writestr("backup.json", '{"collection": "x", "points": 1, "made_at": "", "polyglance": "0"}')
+    data = bytearray(file.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] = value
+    file.write_bytes(data)
+
+    with pytest.raises((StoreRefused, ConfigError), match=r"is damaged|is no backup"):
+        restore(embedded, collection="again", default="", file=file)
+
+    assert not embedded.path.exists() or [*embedded.path.iterdir()] == []
+
+
+def test_a_backup_that_cannot_be_written_says_which_file_and_leaves_none(
+    embedded: QdrantSettings, tmp_path: Path
+) -> None:
+    with closing(open_engine(embedded, collection="photos")) as engine:
+        engine.create(SCHEMA)
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    for name in ("no/such/folder/photos.backup", "folder", "x" * 300):
+        with pytest.raises(ConfigError, match=re.escape(f"the backup cannot be written to {tmp_path / name}: ")):
+            back_up(embedded, collection="photos", file=tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
 
 
 def test_a_restored_collection_has_its_sums(embedded: QdrantSettings, tmp_path: Path) -> None:

@@ -48,7 +48,17 @@ class Compared:
     @property
     def overlap(self) -> float:
         """Hits that both have, of those that the longer answer has."""
-        return len({hit.id for hit in self.old} & {hit.id for hit in self.new}) / max(1, len(self.old), len(self.new))
+        return self.common / max(1, self.most)
+
+    @property
+    def common(self) -> int:
+        """How many hits both have."""
+        return len({hit.id for hit in self.old} & {hit.id for hit in self.new})
+
+    @property
+    def most(self) -> int:
+        """How many hits the longer answer has."""
+        return max(len(self.old), len(self.new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +140,8 @@ def write_page(comparison: Comparison, *, to: Path) -> None:
     rows = [
         {
             "question": masked_uri(each.question),
-            "overlap": each.overlap,
+            "common": each.common,
+            "most": each.most,
             "sides": [
                 (name, [_figure(hit, other, small=small) for hit in hits])
                 for name, hits, other in (

@@ -148,8 +148,8 @@ def _png(image: "Image") -> bytes:
 
 def is_one(image: object) -> bool:
     """Whether this is an image, or anything but many of them."""
-    single = isinstance(image, str | bytes | bytearray | memoryview | Path) or hasattr(image, "shape")
-    return single or not isinstance(image, Iterable)
+    single = isinstance(image, str | bytes | bytearray | memoryview | Path | Mapping) or hasattr(image, "shape")
+    return single or hasattr(image, "read") or not isinstance(image, Iterable)  # an open file gives its lines
 
 
 def in_turn(value: object, name: str, *, for_all: bool) -> Callable[[int | None], list[Any]]:

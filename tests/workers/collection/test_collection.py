@@ -133,6 +133,15 @@ def test_of_many_the_bad_ones_are_rejects_and_the_others_are_stored(photos: Coll
     assert photos.count() == 2
 
 
+def test_an_open_file_is_no_list_of_images(photos: Collection, tmp_path: Path) -> None:
+    """Its lines would each be taken for an image."""
+    (tmp_path / "a.png").write_bytes(b"\n".join([b"one"] * 3))
+    with (tmp_path / "a.png").open("rb") as file:
+        for given in (file, io.BytesIO(b"one\ntwo"), {"a.png": 1}):
+            with pytest.raises(InvalidQuery, match=f"the image is {type(given).__name__}; a path, an address, bytes"):
+                photos.add(given)
+
+
 def test_one_bad_image_says_what_is_wrong_with_it(photos: Collection, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="memory:"):
         photos.add(b"no image")

@@ -284,8 +284,8 @@ class CollectionSchema:
         """
         return name == TENANT_FIELD or name in self.linked_fields
 
-    def joined(self, asked: "CollectionSchema", *, collection: str) -> "CollectionSchema":
-        """The schema that an existing collection (self) has once it also serves ``asked``.
+    def joined(self, asked: "CollectionSchema", *, collection: str, points: int) -> "CollectionSchema":
+        """The schema that an existing collection (self) of so many points has once it also serves ``asked``.
 
         Fields are only ever added: a meta field that is no longer asked for stays, and links are those of the
         first: only a new graph has others. The version of the pixels stays
@@ -306,14 +306,18 @@ class CollectionSchema:
             )
         if advice := pixels_advice(self.fingerprint, collection=collection):
             log.warning("pixels_differ %s", advice)
-        if advice := words_advice(self.words, asked.words, collection=collection):
+        prose = {name for name, kind in asked.meta_fields.items() if kind == "text"}
+        words = self.words
+        if words is not None and points and not prose <= self.meta_fields.keys():
+            words = replace(words, complete=False)  # of points that are there, the new fields have none yet
+        if advice := words_advice(words, asked.words, collection=collection):
             log.warning("words_differ %s", advice)
         weights = self.fingerprint.weights or asked.fingerprint.weights
         return CollectionSchema(
             fingerprint=replace(self.fingerprint, weights=weights),
             meta_fields={**self.meta_fields, **asked.meta_fields},
             linked_fields=self.linked_fields,
-            words=self.words,
+            words=words,
             second=self.second,
             spaces=self.spaces,
         )

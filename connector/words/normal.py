@@ -47,8 +47,9 @@ SOUTH_EAST = (
 """Thai, Lao, Myanmar, Khmer and their neighbours, which put no space between words."""
 _UNSPACED = re.compile(f"[{CHINESE}{KOREAN}{SOUTH_EAST}]")
 _PIECES = re.compile(f"[{CHINESE}]+|[{KOREAN}]+|[{SOUTH_EAST}]+|[^{CHINESE}{KOREAN}{SOUTH_EAST}]+")
-_UMLAUTS = re.compile("[äöüÄÖÜ]|[aouAOU]\u0308")
-_SPELT = {"a": "ae", "o": "oe", "u": "ue"}
+_SPECIAL = re.compile("[äöüÄÖÜ]|[aouAOU]\u0308|[گچپژ]")
+_SPELT = {"a": "ae", "o": "oe", "u": "ue", "گ": "ك", "چ": "ج", "پ": "ب", "ژ": "ز"}
+"""Umlauts, and letters of Persian and its neighbours that Arabic keyboards, and readers of images, lack."""
 
 _APOSTROPHES = "'\u2019\u2018`\u2032\u02b9-\u02bf\u02c8\u05f3\u05f4\""
 _HYPHENS = "\\-\u2010-\u2013\u2212\u05be_/&\u00b7\u2027\u30fb"
@@ -62,6 +63,12 @@ _LOOSE = re.compile("(?<=[\u0620-\u06ff])\u200c(?=[\u0620-\u06ff])")
 
 _NASALS = re.compile("ङ्(?=[क-घ])|ञ्(?=[च-झ])|ण्(?=[ट-ढ])|न्(?=[त-ध])|म्(?=[प-भ])")
 """In Devanagari the nasal of a consonant's own class, which a dot above may stand for: हिन्दी is हिंदी."""
+_MIXED = re.compile("[a-z]+[\u03b1-\u03c9\u0430-\u045f]|[\u03b1-\u03c9\u0430-\u045f]+[a-z]")
+_LOOKS = {
+    "\u0370": str.maketrans("abehikmnoptuvxyz", "αβεηικμνορτυνχυζ"),
+    "\u0430": str.maketrans("abcehikmnoptxy", "авсенікмпортху"),
+}
+"""Latin letters as Greek and Cyrillic ones that look like them: readers of images, and some keyboards, mix them."""
 _PUNCTUATION = re.compile(r"[!#$%()*+,.:;<=>?@\[\]\\^{|}~]")
 
 
@@ -109,7 +116,17 @@ def words_of(text: str) -> list[str]:
         normal = unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).translate(_LETTERS))
         if "\u094d" in normal:
             normal = _NASALS.sub("ं", normal)
+        if _MIXED.search(normal):
+            return [_of_one_script(word)[:LONGEST_WORD] for word in normal.split()]
     return [word[:LONGEST_WORD] for word in normal.split()] if len(normal) > LONGEST_WORD else normal.split()
+
+
+def _of_one_script(word: str) -> str:
+    """A word of Greek or Cyrillic letters without Latin ones among them that look alike."""
+    others = [letter for letter in word if letter > "\u036f"]
+    if len(others) < len(word) / 2 or not _MIXED.search(word):
+        return word
+    return word.translate(_LOOKS["\u0430" if others[0] >= "\u0430" else "\u0370"])
 
 
 def compounds_of(text: str) -> list[str]:
@@ -142,11 +159,11 @@ def _joined(parts: list[str]) -> list[str]:
 
 
 def spelt_out(text: str) -> list[str]:
-    """Words with umlauts as they are written where there are none: ``Müller`` gives ``["mueller"]``."""
-    if not _UMLAUTS.search(text):
+    """Words with umlauts, or letters that Arabic lacks, as they are spelt without: ``Müller`` gives ``["mueller"]``."""
+    if not _SPECIAL.search(text):
         return []
-    parts = (part for part in text[:MOST_CHARACTERS].split() if _UMLAUTS.search(part))
-    return [word for part in parts for word in words_of(_UMLAUTS.sub(_spelt, part))]
+    parts = (part for part in text[:MOST_CHARACTERS].split() if _SPECIAL.search(part))
+    return [word for part in parts for word in words_of(_SPECIAL.sub(_spelt, part))]
 
 
 def _spelt(found: re.Match[str]) -> str:

@@ -26,6 +26,8 @@ DOCUMENT_LINES = 4
 """Lines of text that it finds in a screenshot or a document, at least."""
 DOCUMENT_SHARE = 0.02
 """And the share of the image that they cover, at least."""
+LONG = 1.5
+"""Length of a line over its height, at least: windows and tiles, which are taken for text, are as high as wide."""
 SMALL_SIDE = 736
 """Pixels of the shorter side up to which a small image is enlarged, by no more than ``LARGER``."""
 LARGER = 2.0
@@ -66,9 +68,10 @@ class RapidReader:
         image = _bgr(_resized(pixels, min(1.0, QUICK / max(pixels.shape[:2]))))
         found = self._engine(image, use_det=True, use_cls=False, use_rec=False)
         boxes = getattr(found, "boxes", None)
-        if boxes is None or len(boxes) < DOCUMENT_LINES:
+        lines = [box for box in (() if boxes is None else boxes) if _area(box) >= LONG * _height(box) ** 2]
+        if len(lines) < DOCUMENT_LINES:
             return False
-        return bool(sum(map(_area, boxes)) >= DOCUMENT_SHARE * image.shape[0] * image.shape[1])
+        return bool(sum(map(_area, lines)) >= DOCUMENT_SHARE * image.shape[0] * image.shape[1])
 
     def _readings(self, crops: list[Bgr]) -> Iterator[list[Line]]:
         """What each model makes of all lines."""
@@ -119,6 +122,11 @@ def _resized(pixels: Pixels, factor: float) -> Pixels:
     height, width = pixels.shape[:2]
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def _height(box: NDArray[np.float32]) -> float:
+    """Of a quadrangle, (4, 2): its shorter side."""
+    return float(np.linalg.norm(box - np.roll(box, 1, axis=0), axis=1).min())
 
 
 def _area(box: NDArray[np.float32]) -> float:

@@ -9,7 +9,8 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ MARGIN = 12
 _SPACELESS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _BETWEEN = re.compile(f"(?<=[{_SPACELESS}]) (?=[{_SPACELESS}])")
 """A space between letters of Thai, Lao, Burmese, Khmer, Kana and Han, which write none; Tesseract puts some there."""
+_SYLLABLE = re.compile("[\uac00-\ud7a3]")
+NARROW = 0.47
+"""Of the height of Korean syllables, up to which a gap parts letters and no words; Tesseract takes most for spaces."""
 DOUBT = 0.6
 """What the confidence of rapidocr counts beside Tesseract's: it takes letters that it does not know for others."""
 SURE = 0.8
@@ -109,15 +113,34 @@ def _line(crop: Pixels) -> Image.Image:
     return Image.fromarray(np.pad(grey, MARGIN, constant_values=paper))
 
 
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A row of Tesseract's TSV: a word, where it stands, in pixels, and how sure of it Tesseract is, 0 to 1."""
+
+    text: str
+    confidence: float
+    left: int
+    right: int
+    height: int
+
+
 def _parsed(table: str) -> Iterator[tuple[int, Line]]:
     """The lines of Tesseract's TSV, each with its image: a row for each word says the page and line that it is in."""
-    lines: dict[tuple[str, ...], list[tuple[str, float]]] = {}
+    lines: dict[tuple[str, ...], list[_Word]] = {}
     for row in csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
         text, confidence = (row.get("text") or "").strip(), float(row.get("conf") or -1)
         if text and confidence >= 0:
             place = tuple(row[name] for name in ("page_num", "block_num", "par_num", "line_num"))
-            lines.setdefault(place, []).append((text, confidence / 100))
+            left, width, height = (int(row[name]) for name in ("left", "width", "height"))
+            lines.setdefault(place, []).append(_Word(text, confidence / 100, left, left + width, height))
     for (page, *_), words in lines.items():
-        weight = sum(len(text) for text, _ in words)
-        text = _BETWEEN.sub("", " ".join(text for text, _ in words))
-        yield int(page) - 1, Line(text, sum(len(text) * sure for text, sure in words) / weight)
+        weight = sum(len(word.text) for word in words)
+        text = words[0].text + "".join(_gap(one, other) + other.text for one, other in pairwise(words))
+        confidence = sum(len(word.text) * word.confidence for word in words) / weight
+        yield int(page) - 1, Line(_BETWEEN.sub("", text), confidence)
+
+
+def _gap(one: _Word, other: _Word) -> str:
+    """What stands between two words of a line: nothing where they are syllables of one Korean word."""
+    syllables = _SYLLABLE.match(one.text[-1]) and _SYLLABLE.match(other.text[0])
+    return "" if syllables and other.left - one.right < NARROW * max(one.height, other.height) else " "

@@ -332,7 +332,8 @@ class EmbeddedEngine(ReadingEngine):
         give_back()
 
     def _extend(self, shard: edge.EdgeShard, *, stored: CollectionSchema, asked: CollectionSchema) -> None:
-        joined = stored.joined(asked, collection=self.collection)
+        points = shard.count(edge.CountRequest(exact=False))
+        joined = stored.joined(asked, collection=self.collection, points=points)
         add_indexes(shard, joined, before=self._folder.require_room)
         if joined != stored:
             self._adopt(joined)

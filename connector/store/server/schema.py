@@ -145,7 +145,7 @@ def read_schema(info: models.CollectionInfo, *, collection: str) -> CollectionSc
 def join_schema(asked: CollectionSchema, info: models.CollectionInfo, *, collection: str) -> CollectionSchema:
     """The schema of the existing collection once it also serves ``asked``. Raises CollectionMismatch otherwise."""
     stored = read_schema(info, collection=collection)
-    joined = stored.joined(asked, collection=collection)
+    joined = stored.joined(asked, collection=collection, points=info.points_count or 0)
     differences = [*_vector_differences(joined, info), *_index_differences(joined, info)]
     if differences:
         raise CollectionMismatch(

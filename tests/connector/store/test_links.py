@@ -61,5 +61,5 @@ def test_a_field_that_no_filter_may_use_is_refused() -> None:
 def test_a_schema_of_before_has_no_links_and_keeps_none() -> None:
     before = {name: value for name, value in SCHEMA.to_json().items() if name != "linked_fields"}
     old = CollectionSchema.from_json(before)
-    assert old.linked_fields == old.joined(SCHEMA, collection="x").linked_fields == ()
+    assert old.linked_fields == old.joined(SCHEMA, collection="x", points=1).linked_fields == ()
     assert CollectionSchema.from_json(SCHEMA.to_json()) == SCHEMA

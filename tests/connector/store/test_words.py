@@ -280,6 +280,28 @@ def test_a_filter_finds_what_has_no_derived_text_yet(open_engine: EngineFactory)
     assert engine.count(where=parse_filter('"看板" in meta.caption', indexes=OLDER.indexes)) == 1
 
 
+def test_a_text_field_that_is_declared_later_is_found_at_once_and_the_command_is_said(
+    open_engine: EngineFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_engine()
+    engine.create(SCHEMA)
+    later = replace(SCHEMA, meta_fields={**SCHEMA.meta_fields, "note": "text"})
+    engine.create(replace(SCHEMA, meta_fields={**SCHEMA.meta_fields, "empty": "text"}))
+    assert engine.info().schema.words == SCHEMA.words, "of no points all have their words"
+    engine.upsert(points({"meta": {"note": "Ein Hund am Strand"}}))
+
+    engine.create(later)
+
+    assert SCHEMA.joined(later, collection="x", points=1).words == engine.info().schema.words
+    assert "`polyglance collection words`" in caplog.text
+    strand = parse_filter('"strand" in meta.note', indexes=later.indexes)
+    assert engine.count(where=strand) == 1, "in the way of an index over the text itself"
+    assert SCHEMA.words is not None
+    assert add_words(engine, SCHEMA.words) == WordsAdded(points=1, changed=1)
+    assert engine.info().schema.words == SCHEMA.words
+    assert engine.count(where=parse_filter('"hunde" in meta.note', indexes=later.indexes)) == 1
+
+
 def test_adding_words_that_broke_off_goes_on(standin: Standin, collection: str) -> None:
     with closing(ServerEngine.connect(standin.settings("grpc"), collection=collection)) as engine:
         engine.create(OLDER)

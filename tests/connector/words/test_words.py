@@ -30,6 +30,7 @@ def test_terms_are_the_same_on_every_machine_and_for_ever() -> None:
         (" \u200b\u200e\x00\ufeff\n", []),
         ("\u202eright\u202c to \u2067left\u2069", ["right", "to", "left"]),
         ("nul\x00byte tab\tnew\nline", ["nul", "byte", "tab", "new", "line"]),
+        ("Mосквa Itαλiα iPad3 naïve βeta2", ["москва", "ιταλια", "ipad3", "naive", "βeta2"]),
         ("lone \ud83d surrogate \udc00", ["lone", "surrogate"]),
         ("zero\u200bwidth so\u00adft", ["zerowidth", "soft"]),
         ("a\u0301\u0301\u0301\u0301 Z\u0351\u036b\u0343algo", ["a", "zalgo"]),

@@ -25,6 +25,7 @@ from tests.conftest import CommandLine
 from tests.images import write_images
 from tests.qdrant_standin.standin import running
 from workers.ocr.reader import check_reader, rapid_files, tesseract_languages
+from workers.ocr.tesseract import TesseractReader
 from workers.ocr.texts import TextStage
 from workers.pipeline.metadata import hash_of
 from workers.run.read_text import read_text
@@ -284,6 +285,10 @@ def point(path: Path, data: bytes) -> Point:
 # what reads
 
 
+KOREAN = ((0, 28, "상"), (5, 29, "투"), (4, 30, "메"), (16, 23, "프"), (6, 29, "린"), (9, 28, "시"), (8, 30, "페"))
+"""Gap before each syllable, its height, in pixels, and itself."""
+
+
 def read(data: bytes, settings: OcrSettings) -> tuple[str, Any]:
     """What becomes of one image."""
     stage = TextStage(settings, max_pixels=10**7, only_documents=settings.images == "documents")
@@ -349,6 +354,23 @@ def plainly(text: str) -> str:
 
 @pytest.mark.slow
 @needs_fonts
+def test_syllables_of_one_korean_word_are_not_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are Tesseract's own of an image with 상투메 프린시페 in it, but for columns that nobody reads."""
+    at, rows = 12, ["page_num\tblock_num\tpar_num\tline_num\tleft\twidth\theight\tconf\ttext"]
+    for gap, height, text in KOREAN:
+        rows.append(f"1\t1\t1\t1\t{at + gap}\t25\t{height}\t90\t{text}")
+        at += gap + 25
+    program = tmp_path / "tesseract"
+    program.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(rows) + "\nEND\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    reader = TesseractReader(OcrSettings(reader="tesseract", languages=("kor",)), finder=None)
+
+    (line,) = reader.read(np.full((48, 300, 3), 255, np.uint8))
+
+    assert line.text == "상투메 프린시페"
+
+
 @pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
 def test_tesseract_reads_a_script_that_the_bundled_models_do_not_know() -> None:
     if "rus" not in tesseract_languages():

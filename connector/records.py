@@ -36,6 +36,8 @@ Payload: TypeAlias = Mapping[str, Any]
 
 OCR_FIELDS = ("ocr_text", "ocr")
 """What reading the text in an image writes: the text, and how it was read. A content has one text, wherever it lies."""
+ALERT_FIELDS = ("alerts", "alerts_due")
+"""What alerts write: those that an image fits, and those of them that nobody was told of yet (docs/alerts.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ EXPECTED: Mapping[str, tuple[type, ...]] = MappingProxyType(
         **dict.fromkeys(("exposure", "location", "labels", "languages", "ocr", "meta"), _MAPPING),
         "altitude": (int, float),
         "thumbnail_url": _TEXT,
-        "not_same": (list, tuple),
+        **dict.fromkeys(("not_same", *ALERT_FIELDS), (list, tuple)),
         **dict.fromkeys(("source", "folder", "tags", "creator", "place"), _SEVERAL),
     }
 )

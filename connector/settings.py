@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from connector.alert_settings import AlertSettings
 from connector.config_files import CONFIG_FILE, announce, check_pairs, config_files
 from connector.errors import ConfigError
 from connector.ocr_settings import OcrSettings
@@ -324,6 +325,7 @@ class Settings(BaseSettings):
     watch: WatchSettings = Field(default_factory=WatchSettings)
     words: WordsSettings = Field(default_factory=WordsSettings)
     ocr: OcrSettings = Field(default_factory=OcrSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:

@@ -12,6 +12,8 @@ from workers.run.loop import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from workers.alerts.outbox import Delivery
+
 
 def shown(progress: Callable[[], Progress], *, console: "Console | None" = None) -> AbstractContextManager[None]:
     """Show a bar on standard error for as long as the block runs; nothing where that is no terminal."""
@@ -60,6 +62,21 @@ def summary(report: RunReport) -> str:
     if report.passed_over:
         lines.append(passed_over_line(report.passed_over))
     return "\n".join(lines)
+
+
+def delivery_lines(done: "Delivery") -> list[str]:
+    """What was told, and what is still to be told and why."""
+    lines = []
+    if done.told or done.waiting:
+        waiting = f"; {done.waiting:,} images are still due" if done.waiting else ""
+        lines.append(f"alerts: told of {done.told:,} images{waiting}")
+    lines += [f"  {printable(name)}: {printable(why)}" for name, why in done.down.items()]
+    lines += [
+        f"  alert {name} told of {done.sent[name]:,}, as many as one run may (alerts.most), and {count:,} more wait: a "
+        "higher --relevant makes it tell less; `polyglance alert deliver` tells the next ones"
+        for name, count in done.held.items()
+    ]
+    return lines
 
 
 def throttled_line(count: int) -> str:

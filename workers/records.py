@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from connector.records import OCR_FIELDS, Payload, id_of
+from connector.records import ALERT_FIELDS, OCR_FIELDS, Payload, id_of
 from connector.version import Version
 
 Verify = Literal["version", "content", "nothing"]
@@ -168,13 +168,14 @@ def _several(value: object) -> list[str]:
 class Stored:
     """What the collection holds of an image that may have to be read.
 
-    ``text`` has the fields of its payload that reading the text in it wrote.
+    ``text`` has the fields of its payload that reading the text in it wrote, ``alerts`` those that alerts did.
     """
 
     places: Places
     content_hash: str | None
     version: Version | None
     text: Payload
+    alerts: Payload
 
     @classmethod
     def of(cls, payload: Payload) -> Self:
@@ -184,7 +185,7 @@ class Stored:
             Places.of(payload),
             content_hash if isinstance(content_hash, str) else None,
             Version.parse(payload.get("version")),
-            {name: payload[name] for name in OCR_FIELDS if name in payload},
+            *({name: payload[name] for name in some if name in payload} for some in (OCR_FIELDS, ALERT_FIELDS)),
         )
 
 

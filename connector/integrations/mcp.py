@@ -1,4 +1,4 @@
-"""Tools for agents over the Model Context Protocol: search, like, classify, facets. Needs the extra ``mcp``.
+"""Tools for agents over the Model Context Protocol: search, like, classify, facets, alerts. Needs the extra ``mcp``.
 
 The rule: read only, and only what was ingested. An image is named by the id of its point, never by a path; the best
 ones of an answer come along small, for the agent to look at.
@@ -16,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
+from connector.alerts.alert import counted_alerts, find_alert
 from connector.errors import OriginalError, PolyglanceError, UnreadableImage
 from connector.images.shrink import shrink
 from connector.records import Hit, Reason
@@ -71,6 +72,16 @@ class Count:
 
     value: str | int | bool
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that stays asked: its filter, and how many images fitted it."""
+
+    id: str
+    question: str
+    where: str | None
+    matches: int
 
 
 Found: TypeAlias = Annotated[CallToolResult, list[SearchResult]]
@@ -153,6 +164,27 @@ def make_server(search: ImageSearch, *, small: SmallImages) -> MCPServer[Any]:
         """Count the most frequent values of a field: in the collection, or among the images nearest to a text."""
         with _errors_translated():
             return [Count(each.value, each.count) for each in search.facets(field, of=of, **options)]
+
+    @server.tool(annotations=READS)
+    def alerts() -> list[Asked]:
+        """List the questions that stay asked, each with how many images fitted it when they came in."""
+        with _errors_translated():
+            found = counted_alerts(search.following.now().engine)
+            return [Asked(each.alert.id, each.alert.question, each.alert.where, each.matches) for each in found]
+
+    @server.tool(annotations=READS)
+    def alert_matches(
+        alert: Annotated[str, Field(description="The id of an alert.")],
+        show: Shown = 4,
+        limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20,
+    ) -> Found:
+        """The images that fitted a question that stays asked, the newest first."""
+        with _errors_translated():
+            info = search.info()
+            asked = find_alert(info.schema, alert, collection=search.following.now().engine.collection)
+            page = search.page(where=asked.expression(), order_by="-ingested_at", limit=limit)
+            hits = [Hit(each.id, 0.0, each.payload) for each in page.points]
+            return _answer(Hits(hits), show=show, small=small)
 
     return server
 

@@ -83,14 +83,15 @@ class WebClient:
         target = parse_url(url)
         conditions = {"If-None-Match": etag, "If-Modified-Since": modified}
         headers = {name: value for name, value in conditions.items() if value is not None}
-        attempts = Retrying(
-            stop=stop_after_attempt(self._settings.attempts),
-            wait=_wait,
-            retry=retry_if_exception(_is_worth_another_try),
-            reraise=True,
-        )
-        page: WebPage | None = attempts(self._get_once, target, headers)
+        page: WebPage | None = self._attempts()(self._get_once, target, headers)
         return page
+
+    def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> None:
+        """Send bytes to ``url``, which is to answer with success; no redirect is followed.
+
+        A busy server and a broken connection are asked again, up to ``web.attempts``. Raises CannotFetch.
+        """
+        self._attempts()(self._post_once, parse_url(url), body, headers)
 
     def close(self) -> None:
         """Close the connections."""
@@ -101,6 +102,28 @@ class WebClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _attempts(self) -> Retrying:
+        return Retrying(
+            stop=stop_after_attempt(self._settings.attempts),
+            wait=_wait,
+            retry=retry_if_exception(_is_worth_another_try),
+            reraise=True,
+        )
+
+    def _post_once(self, url: httpx.URL, body: bytes, headers: Mapping[str, str]) -> None:
+        request = self._client.build_request("POST", url, content=body, headers={"Accept": "*/*", **headers})
+        with deadline(self._settings.timeout_s), _translated():
+            response = self._client.send(request, stream=True, follow_redirects=False)
+            response.close()
+            if response.has_redirect_location:
+                raise CannotFetch(
+                    f"HTTP {response.status_code}: it leads to {response.headers['location'][:200]!r}; name the "
+                    "address that it is meant for",
+                    reason="too_many_redirects",
+                )
+            if not response.is_success:
+                _check_status(response)
 
     def _get_once(self, url: httpx.URL, headers: Mapping[str, str]) -> WebPage | None:
         with (

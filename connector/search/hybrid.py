@@ -23,7 +23,7 @@ from connector.search.pages import order_value
 from connector.search.query import QueryWords
 from connector.search.relevance import RELEVANT, RelevanceModel
 from connector.search.retrieval import Retriever
-from connector.search.word_match import AskedWords, reasons_of
+from connector.search.word_match import AskedWords, certainty, reasons_of
 from connector.search.word_statistics import WordStatistics
 from connector.store.engine import Engine, NearestQuery, WordsQuery
 from connector.store.points import check_order, sent_id
@@ -337,11 +337,6 @@ def _taken_apart(question: Question) -> Question:
         return question
     against = AskedWords.of(QueryWords(words.against)) if words.against else None
     return replace(question, asked=AskedWords.of(words), against=against)
-
-
-def certainty(strength: float) -> float:
-    """How sure it is that an image fits which holds so much of the words: 1/2 for a half, and steep there."""
-    return strength**2 / (strength**2 + (1 - strength) ** 2)
 
 
 def _hold_back(some: Sequence[Candidate]) -> None:

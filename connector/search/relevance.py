@@ -70,9 +70,14 @@ class Background:
         The deviation lies between the question's own and that of any direction: what has much kin in the collection
         has a wide one of its own, and would lose by it.
         """
+        mean, deviation = self.levels(questions)
+        return np.asarray((cosines - mean) / deviation)
+
+    def levels(self, questions: Vectors) -> tuple[Numbers, Numbers]:
+        """What the cosines of n questions are counted from, and in which unit: (n, 1) each."""
         background = (questions @ self.sample.T).astype(np.float64)  # (n, sample)
         variance = (background.var(axis=1, keepdims=True) + self.deviation**2) / 2
-        return np.asarray((cosines - background.mean(axis=1, keepdims=True)) / np.sqrt(variance))
+        return background.mean(axis=1, keepdims=True), np.sqrt(variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,11 @@ class Calibration:
         """1 / (1 + p / CHANCE), where p is nearly the chance that an unanswerable question's best hit is as near."""
         surprise = np.log(CHANCE) + (standard - self.mode) / self.scale
         return np.asarray(1 / (1 + np.exp(-np.clip(surprise, -50, 50))))
+
+    def standard_at(self, relevance: Numbers) -> Numbers:
+        """The standard cosine from which an image has so much relevance: ``relevance`` the other way round."""
+        surprise = np.log(relevance) - np.log1p(-relevance)
+        return np.asarray(self.mode + self.scale * (surprise - np.log(CHANCE)))
 
 
 def fits(hit: Hit) -> bool:

@@ -108,6 +108,18 @@ class AskedWords:
         return frozenset(self.codes).union(*words)
 
 
+def certainty(strength: float) -> float:
+    """How sure it is that an image fits which holds so much of the words: 1/2 for a half, and steep there."""
+    return strength**2 / (strength**2 + (1 - strength) ** 2)
+
+
+@lru_cache(maxsize=1)
+def grammar_terms() -> frozenset[int]:
+    """The terms of words that are ones of grammar in several languages, and so say little in all of them."""
+    often = Counter(word for each in _lists().values() for word in each)
+    return frozenset(number_of(word) for word, languages in often.items() if languages >= LEAST_LANGUAGES)
+
+
 def _asked_words(text: str) -> Iterator[AskedWord]:
     for token in dict.fromkeys(text.split()):
         words, spelt = words_of(token), {number_of(each) for each in spelt_out(token)}

@@ -20,6 +20,7 @@ from connector.search.async_client import AsyncImageSearch, embed_parts
 from connector.search.batching import TextBatcher
 from connector.search.client import ImageSearch
 from connector.service.admission import AdmissionQueue, ImageAdmission
+from connector.service.alerts import Alerts
 from connector.service.answers import ProblemAnswer
 from connector.service.guard import Guard, HeadAsGet, KeyCheck
 from connector.service.images import Images
@@ -105,6 +106,7 @@ class Service:
             keys=self.keys,
         )
         self.listing = Listing(self.async_search, keys=self.keys)
+        self.alerts = Alerts(search)
         self.images = Images(
             self.async_search,
             admission=self._admission,
@@ -208,6 +210,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     reading.get("/v1/count", tags=["browse"])(service.listing.count)
     reading.get("/v1/sample", tags=["browse"])(service.listing.sample)
     reading.get("/v1/points/{point_id}", tags=["images"])(images.point)
+    reading.get("/v1/alerts", tags=["alerts"])(service.alerts.show)
     reading.get("/v1/collections", tags=["operate"])(running.collections)
     reading.get("/v1/ingestions", tags=["operate"])(running.ingestions)
     reading.get("/v1/rejects", tags=["operate"])(running.rejects)
@@ -215,6 +218,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     writing = APIRouter(dependencies=[Depends(keys.may_write)], responses=PROBLEMS)
     writing.put("/v1/points/{point_id}/tags", tags=["images"])(images.tag)
     writing.patch("/v1/points/{point_id}", tags=["images"])(images.change)
+    writing.post("/v1/alerts", tags=["alerts"], status_code=201)(service.alerts.add)
+    writing.delete("/v1/alerts/{id}", tags=["alerts"])(service.alerts.remove)
     seeing = APIRouter(responses=PROBLEMS, default_response_class=Response, tags=["images"])
     original, thumbnail = [Depends(keys.may_see)], [Depends(keys.may_see_thumbnail)]
     lasting = [Depends(keys.may_see_lasting)]

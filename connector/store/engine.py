@@ -5,10 +5,10 @@ The one rule: nobody outside ``connector.store`` asks which of them it is, only 
 ``qdrant_client.models.Filter`` everywhere; each engine translates its own foreign errors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from connector.records import FacetCount, Hit, Point, StoredPoint, Vector
 from connector.store.schema import CollectionSchema, Words
@@ -212,6 +212,9 @@ class Engine(Protocol):
 
         Points that are gone or have another content by now are left as they are. Raises ValueError, SpaceChanged.
         """
+
+    def set_alerts(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write down alerts by their ids, take away those that are None, and leave all others as they are."""
 
     def sample(self, limit: int, *, where: "Filter | None" = None) -> list[StoredPoint]:
         """Points picked at random, others each time."""

@@ -20,6 +20,8 @@ PIXELS_VERSION = 2
 
 1: colour profiles are ignored. 2: they are applied.
 """
+ALERT = "alert."
+"""How the keys of alerts begin in a collection's metadata."""
 WORDS_VERSION = 2
 """Raised whenever ``connector.words`` makes other terms of the same text.
 
@@ -92,6 +94,10 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField(
         "not_same", None, "ids of images that somebody decided are not the same as this one (`polyglance duplicates`)"
     ),
+    PayloadField(
+        "alerts", "keyword", "ids of the alerts that it fitted when it came in (docs/alerts.md)", several=True
+    ),
+    PayloadField("alerts_due", "keyword", "those of them that are still to be told of", several=True),
     PayloadField("tenant", "keyword", "whose image it is, where one collection serves many"),
     PayloadField("ingested_at", "datetime", "when the point was written, RFC 3339 in UTC"),
     PayloadField("thumbnail_url", None, "an http(s) address of a small image, for the dashboard"),
@@ -101,7 +107,7 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
 # fmt: off
 FIXED_FIELDS = frozenset({
     "uri", "object_key", "source", "folder", "filename", "format", "width", "height", "bytes", "version",
-    "content_hash", "ingested_at",
+    "content_hash", "ingested_at", "alerts", "alerts_due",
 })
 # fmt: on
 """What the image and its places decide: only an ingestion writes it."""
@@ -226,7 +232,7 @@ class CollectionSchema:
 
     ``fingerprint`` is of the space that answers. While there is a ``second`` one, every point has a vector of each.
     ``spaces`` says by name how every space is declared that the collection has answered by; empty before it was first
-    migrated.
+    migrated. ``alerts`` are questions that stay asked, by their ids (``connector.alerts``).
 
     ``words`` is None for a collection that has none: it was made before there were any, and is searched by what is
     seen alone until ``polyglance collection words`` adds them. Along the values of ``linked_fields`` the search graph
@@ -240,6 +246,7 @@ class CollectionSchema:
     words: Words | None = None
     second: SecondSpace | None = None
     spaces: Mapping[str, str] = field(default_factory=dict)
+    alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "linked_fields", tuple(self.linked_fields))  # JSON, and other processes, send lists
@@ -320,6 +327,7 @@ class CollectionSchema:
             words=words,
             second=self.second,
             spaces=self.spaces,
+            alerts={**asked.alerts, **self.alerts},
         )
 
     def with_spaces_of(
@@ -358,6 +366,7 @@ class CollectionSchema:
                 if self.spaces
                 else {}
             ),
+            **alert_keys(self.alerts),
         }
 
     @classmethod
@@ -370,7 +379,13 @@ class CollectionSchema:
             words=Words(**words) if (words := value.get("words")) else None,
             second=_second_of(second) if (second := value.get("second")) else None,
             spaces=dict(value.get("spaces") or {}),
+            alerts={key.removeprefix(ALERT): told for key, told in value.items() if key.startswith(ALERT) and told},
         )
+
+
+def alert_keys(alerts: Mapping[str, Any]) -> dict[str, Any]:
+    """Alerts as a collection's metadata keep them, a key each: who adds one takes no other one back."""
+    return {ALERT + name: told for name, told in alerts.items()}
 
 
 def _second_of(value: Mapping[str, Any]) -> SecondSpace:

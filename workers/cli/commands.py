@@ -67,6 +67,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "workers.cli.duplicates",
         "Find images that are there more than once: the same bytes, the same image, the same moment, and look-alikes.",
     ),
+    "alert": (
+        "workers.cli.alert",
+        "Questions that stay asked: hear of every new image that fits one.",
+    ),
     "ocr": (
         "workers.cli.ocr",
         "Read the text in images that are stored already, so that they are found by it; no image is embedded again.",
@@ -133,7 +137,7 @@ class LazyCommands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module, _ = COMMANDS[name]
         found = typer.main.get_command(import_module(module).app)
-        if name in ("collection", "migrate", "space"):  # groups of their own, called by their modules' names
+        if name in ("alert", "collection", "migrate", "space"):  # groups of their own, called by their modules' names
             found.name = name
         elif isinstance(found, typer.core.TyperGroup):
             found = found.commands[name]

@@ -133,7 +133,7 @@ def ingest(
     from connector.errors import ConfigError
     from connector.settings import Settings
     from workers.pipeline.counters import RunReport
-    from workers.progress import passed_over_line, summary
+    from workers.progress import delivery_lines, passed_over_line, summary
 
     if force and verify not in (None, "nothing"):
         raise ConfigError(f"--force embeds everything again; --verify {verify} would keep what is unchanged.")
@@ -170,7 +170,8 @@ def ingest(
     if as_json:
         earlier = {} if resumed is None else {"resumed": counts_of(resumed, collection=loaded.collection)}
         pruned = {"pruned": [asdict(each) for each in done.pruned]} if prune else {}
-        say_json({**counts_of(report, collection=loaded.collection), **earlier, **pruned})
+        alerts = {} if done.alerts is None else {"alerts": done.alerts.as_json()}
+        say_json({**counts_of(report, collection=loaded.collection), **earlier, **pruned, **alerts})
     else:
         if resumed is not None:
             say(f"finished the run that was interrupted: {summary(resumed)}\n\nand what came since:")
@@ -178,6 +179,8 @@ def ingest(
             say(summary(report))
         for each in done.pruned:
             say(missing_line(each))
+        for line in [] if done.alerts is None else delivery_lines(done.alerts):
+            say(line)
     check_complete(report + (resumed or RunReport()), refusals=[each.refusal for each in done.pruned])
 
 

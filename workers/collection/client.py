@@ -31,6 +31,7 @@ from workers.collection.given import GivenImage, GivenImages, checked_id, checke
 from workers.records import Counts, Ref, Reject
 
 if TYPE_CHECKING:
+    from workers.alerts.delivering import Delivering
     from workers.duplicates.find import DuplicateReport
     from workers.duplicates.groups import DuplicateKind
     from workers.executors.worker import Worker
@@ -69,6 +70,7 @@ class Collection:
         self._opening = threading.Lock()
         self._worker: Worker | None = None
         self._search: ImageSearch | None = None
+        self._delivering: Delivering | None = None
         self._closed = False
 
     @classmethod
@@ -264,6 +266,9 @@ class Collection:
             self._closed = True
             worker, self._worker = self._worker, None
             search, self._search = self._search, None
+            delivering, self._delivering = self._delivering, None
+        if delivering is not None:
+            delivering.end(wait_s=self.settings.alerts.wait_s)
         for each in (worker, search, self._given, self._engine):
             if each is not None:
                 each.close()
@@ -285,6 +290,7 @@ class Collection:
                 refs = [each for each in made if isinstance(each, Ref)]
                 before = self._stored([each.point_id for each in refs])
                 counters = worker.bring_in(refs, source=self._given)
+                self._tell_alerts(worker)
                 after = self._stored([*before])
             finally:
                 self._given.forget()
@@ -323,6 +329,14 @@ class Collection:
             except CollectionMissing:  # somebody dropped it
                 self._worker.prepare(recreate=False)
         return self._worker
+
+    def _tell_alerts(self, worker: "Worker") -> None:
+        """Tell of new images, from a thread of its own, from the first one on that was held against an alert."""
+        if self._delivering is None and worker.pipeline.judge is not None:
+            from workers.alerts.delivering import Delivering
+
+            self._delivering = Delivering(self.settings)
+            self._delivering.start()
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

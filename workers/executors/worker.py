@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,7 @@ from workers.sources.open import open_source
 from workers.sources.source import Source
 
 if TYPE_CHECKING:
+    from workers.alerts.judge import AlertJudge
     from workers.ocr.texts import TextStage
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Worker:
     ) -> None:
         self.pipeline = pipeline
         self._mismatch = mismatch
+        self._judge: AlertJudge | None = None
         self._number = number
         self._engine = pipeline.engine
         self._settings = settings
@@ -86,7 +89,9 @@ class Worker:
         """See to it that the collection is there, and empty where it is to be made anew."""
         if recreate:
             (tower,) = _towers(self._settings, schema=None, number=self._number, loaded=self.pipeline.towers)
-            self._engine.recreate(schema_for(tower.fingerprint, self._settings))
+            before = _schema_of(self._engine)
+            made = schema_for(tower.fingerprint, self._settings)
+            self._engine.recreate(made if before is None else replace(made, alerts=before.alerts))
         elif self._mismatch is not None:
             raise self._mismatch
         else:
@@ -95,7 +100,7 @@ class Worker:
         return Prepared(threads=dict(self.pipeline.threads), gpus=_gpus(self.pipeline.tower.device))
 
     def follow(self) -> None:
-        """Have the pipeline make the vectors of every space that the collection has now.
+        """Have the pipeline make the vectors of every space that the collection has now, and mark what alerts ask for.
 
         Raises CollectionMismatch, ConfigError and ModelError where that cannot be.
         """
@@ -104,6 +109,17 @@ class Worker:
             towers = _towers(self._settings, schema=schema, number=self._number, loaded=self.pipeline.towers)
             self.pipeline = _pipeline(self._settings, engine=self._engine, towers=towers)
             log.info("spaces_followed collection=%s spaces=%s", self._engine.collection, ", ".join(schema.dims))
+        self.pipeline.judge = self._judge_for(schema)
+
+    def _judge_for(self, schema: CollectionSchema | None) -> "AlertJudge | None":
+        """What holds new images against the alerts of the collection, as they are now; None where there are none."""
+        if schema is None or not schema.alerts:
+            self._judge = None
+        elif self._judge is None or not self._judge.is_of(schema):
+            from workers.alerts.judge import judge_of
+
+            self._judge = judge_of(self._engine, schema=schema, settings=self._settings)
+        return self._judge
 
     def work(self, shard: Shard, *, on_heartbeat: Callable[[Heartbeat], None]) -> ShardReport:
         """Bring a shard to its end. Raises what ``Pipeline.run`` raises, and SourceError where its place is gone."""

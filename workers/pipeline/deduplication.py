@@ -7,11 +7,12 @@ back when the first has its outcome; what the collection holds already is nobody
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qdrant_client import models
 
-from connector.records import Payload, Vector
+from connector.records import ALERT_FIELDS, Payload, Vector
 from connector.store.engine import Engine
 from workers.pipeline.metadata import CONTENT_FIELDS, Hashed, content_again
 
@@ -23,19 +24,26 @@ SCROLLED = 1024
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The vectors of a content, one of each space, and what a payload says of the content itself."""
+    """The vectors of a content, one of each space, and what a payload says of the content itself.
+
+    ``alerts`` are its marks where the collection held it before; empty for a content that is new.
+    """
 
     vectors: tuple[Vector, ...]
     payload: Payload
+    alerts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, vectors: tuple[Vector, ...], payload: Payload) -> "StoredContent":
         """Keep of a point's payload what every place of its content shares."""
-        return cls(vectors, {name: payload[name] for name in CONTENT_FIELDS if name in payload})
+        marks = {name: payload[name] for name in ALERT_FIELDS if name in payload}
+        return cls(
+            vectors, {name: payload[name] for name in CONTENT_FIELDS if name in payload}, {"alerts": [], **marks}
+        )
 
     def read_again(self, data: bytes) -> "StoredContent":
         """The same, as the bytes themselves tell it."""
-        return StoredContent(self.vectors, content_again(data, self.payload))
+        return replace(self, payload=content_again(data, self.payload))
 
 
 @dataclass(frozen=True, slots=True)

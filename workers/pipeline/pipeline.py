@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ import torch
 from connector.errors import ItemsLost, ModelError, StageFailed
 from connector.models.image_tower import ImageTower
 from connector.process import usable_cores
-from connector.records import OCR_FIELDS, Payload, Pixels, Point, SpaceVector, Vector
+from connector.records import ALERT_FIELDS, OCR_FIELDS, Payload, Pixels, Point, SpaceVector, Vector
 from connector.settings import IngestSettings, LimitsSettings
 from connector.store.engine import Engine
 from workers.pipeline.channel import Channel, ThreadGroup
@@ -40,6 +40,10 @@ WAITING_CHUNKS = 4
 
 UPSERT_POINTS = 1024
 """Points in one call at most; the server engine sends them in several batches at a time."""
+
+
+Judge: TypeAlias = Callable[[Sequence[Point]], list[Point]]
+"""Marks points with the alerts that they fit, before they are written; what is not new says so already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Pipeline:
         self._thumbnail_address = thumbnail_address
         self._texts = texts
         self._clock = clock
+        self.judge: Judge | None = None
         cores = usable_cores()
         self.threads: dict[Stage, int] = {
             "read": settings.readers,
@@ -203,7 +208,7 @@ class Pipeline:
 
     def _without_stored(self, refs: Sequence[Ref], queues: StageQueues) -> list[Ref]:
         """The refs whose image the collection does not hold in this version; each learns the stored version."""
-        fields = ["version", "content_hash", *OCR_FIELDS, *Places.FIELDS]
+        fields = ["version", "content_hash", *OCR_FIELDS, *ALERT_FIELDS, *Places.FIELDS]
         found = self.engine.retrieve([ref.point_id for ref in refs], fields=fields)
         known = {point.id: Stored.of(point.payload) for point in found}
         fresh: list[Ref] = []
@@ -280,7 +285,8 @@ class Pipeline:
             self._point(
                 one.hashed.blob.ref,
                 one.known.vectors,
-                describe(one.hashed.blob, one.known.payload, now=now),
+                describe(one.hashed.blob, one.known.payload, now=now)
+                | ({} if self.judge is None else one.known.alerts),
                 queues=queues,
             )
             for one in duplicates
@@ -291,6 +297,8 @@ class Pipeline:
             payload |= Places({**there.places, **Places.of(payload)}).payload()
             if there.content_hash == payload["content_hash"] and "ocr" not in payload:
                 payload |= there.text
+            if self.judge is not None and there.content_hash == payload["content_hash"]:
+                payload |= {"alerts": [], **there.alerts}
         if self._thumbnail_address is not None:
             payload = {**payload, "thumbnail_url": self._thumbnail_address(ref.point_id)}
         first, *others = map(SpaceVector, self.spaces, vectors)
@@ -365,6 +373,8 @@ class Pipeline:
         with queues.item_retry.until_end():
             while points := queues.points.get(UPSERT_POINTS):
                 with queues.counters.busy("upsert"):
+                    if self.judge is not None:
+                        points = self.judge(points)
                     self.engine.upsert(points)
                 queues.counters.stored(len(points))
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from connector.errors import ConfigError, RunFilesUnreadable, RunIncomplete
 from connector.extras import require
@@ -31,6 +31,10 @@ from workers.run.shards import VERIFY, Manifest, RunFolder, exclusive
 from workers.run.status import now, publishing_status
 from workers.sources.open import open_source
 from workers.sources.source import Mounting, Source, locate, passed_over, throttled
+
+if TYPE_CHECKING:
+    from workers.alerts.delivering import Delivering
+    from workers.alerts.outbox import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +58,13 @@ Prune = Literal["no", "look", "remove"]
 class Ingested:
     """What an ingestion did: the runs that it finished of earlier ones, and its own, all places together.
 
-    ``pruned`` is what is gone from each place, where that was asked.
+    ``pruned`` is what is gone from each place, where that was asked; ``alerts`` what was told of, where there are any.
     """
 
     report: RunReport
     resumed: RunReport | None = None
     pruned: tuple[Pruned, ...] = ()
+    alerts: "Delivery | None" = None
 
 
 class Ingestion:
@@ -74,6 +79,8 @@ class Ingestion:
         self._show = show
         self._anew = anew  # what was done before is gone with the collection
         self._say_the_end: Callable[[], None] | None = None
+        self._start_telling: Callable[[], Delivering | None] = lambda: None
+        self.alerts: Delivering | None = None
 
     @classmethod
     @contextmanager
@@ -96,9 +103,12 @@ class Ingestion:
             prepared = executor.prepare(recreate=recreate)
             stack.enter_context(_bulk(settings))
             ingestion = cls(settings, executor=executor, threads=prepared.threads, show=show, anew=recreate)
+            ingestion._start_telling = partial(_delivering, settings, stack=stack)
             try:
                 yield ingestion
             except KeyboardInterrupt:
+                if ingestion.alerts is not None:
+                    ingestion.alerts.end(wait_s=0.0)
                 stack.close()  # the workers tell what they stored since
                 if ingestion._say_the_end is not None:
                     ingestion._say_the_end()
@@ -166,6 +176,8 @@ class Ingestion:
             attempts=self._settings.ingest.attempts,
         )
         run.place = place or manifest.place
+        if self.alerts is None:  # somebody may have added one meanwhile
+            self.alerts = self._start_telling()
         if source is not None:
             before = throttled(source)
             run.passed_over = partial(passed_over, source)
@@ -222,6 +234,7 @@ def ingest(
         sum((each.report for each in done), RunReport()),
         resumed=sum(resumed, RunReport()) if resumed else None,
         pruned=tuple(pruned),
+        alerts=None if ingestion.alerts is None else ingestion.alerts.delivery,
     )
 
 
@@ -334,6 +347,16 @@ def _executor(settings: Settings, *, recreate: bool) -> Executor:
     from workers.executors.processes import local_executor
 
     return local_executor(settings)
+
+
+def _delivering(settings: Settings, *, stack: ExitStack) -> "Delivering | None":
+    """What tells of the collection's alerts while the run goes on; None where there are none."""
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        if not engine.info().schema.alerts:
+            return None
+    from workers.alerts.delivering import Delivering
+
+    return stack.enter_context(Delivering(settings))
 
 
 def _bulk(settings: Settings) -> AbstractContextManager[object]:

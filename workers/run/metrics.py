@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from connector.errors import IMAGE_FAULTS, READ_FAULTS
 from connector.process import disk_of
+from workers.alerts.tally import TALLY
 from workers.run.loop import Progress
 
 Key = tuple[str, str]
@@ -106,6 +107,7 @@ class Metrics(Collector):
         if self._folder is not None:
             yield from _disk(self._folder)
         yield from _gauges([progress for _, progress in now])
+        yield from _alerts()
 
 
 class _Seen:
@@ -178,6 +180,16 @@ def _gauges(runs: list[Progress]) -> Iterator[Metric]:
     yield family
     memory = sum(run.device_bytes or 0 for run in runs)
     yield GaugeMetricFamily(PREFIX + "device_memory_bytes", "Memory held on accelerators.", value=memory)
+
+
+def _alerts() -> Iterator[Metric]:
+    told, failed, waiting = TALLY.now()
+    yield CounterMetricFamily("polyglance_alerts_told", "Images that alerts told of, once for each alert.", value=told)
+    yield CounterMetricFamily(
+        "polyglance_alerts_failed", "Times that a webhook or a command took nothing.", value=failed
+    )
+    if waiting is not None:
+        yield GaugeMetricFamily("polyglance_alerts_waiting", "Images that alerts still have to tell of.", value=waiting)
 
 
 WATCH_PREFIX = "polyglance_watch_"

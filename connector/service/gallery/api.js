@@ -48,6 +48,9 @@ export function facets(field, { where, limit, signal }) {
   return call(`v1/facets?${new URLSearchParams(withoutEmpty({ field, where, limit }))}`, { signal });
 }
 
+/** The questions that stay asked: ``{ alerts }``. */
+export const alerts = () => call("v1/alerts");
+
 /** A page of the collection, in the order of a field: ``{ images, next }``. */
 export const images = (asked, signal) => call(`v1/images?${new URLSearchParams(withoutEmpty(asked))}`, { signal, priority: "high" });
 

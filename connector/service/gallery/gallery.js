@@ -1,5 +1,6 @@
 // The gallery's beginning: one state in, one page out. Every change of state goes through ``go``, and so through the address.
 
+import * as alerts from "./alerts.js";
 import * as answer from "./answer.js";
 import * as api from "./api.js";
 import { byId, mayFit } from "./elements.js";
@@ -220,6 +221,7 @@ function refreshSides() {
 function refreshFacets(counted) {
   if (whereOf(counted) === filtered) return;
   filtered = whereOf(counted);
+  alerts.show(counted.where);
   learned.then(() => filters.refresh(counted, { choose: (choice, on) => go(withChoice(state, choice, on)) }));
 }
 

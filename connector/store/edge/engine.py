@@ -14,11 +14,11 @@ import ctypes
 import logging
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import qdrant_edge as edge
 
@@ -177,6 +177,13 @@ class EmbeddedEngine(ReadingEngine):
                     self._folder.require_room()
                     self._unsealed += write_vectors(shard, vectors[first : first + TURN], space=name)
             self._seal_if_due()
+
+    def set_alerts(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write down alerts by their ids, take away those that are None, and leave all others as they are."""
+        with self._writing, self._use() as (_, schema):
+            self._folder.require_room()
+            alerts = {name: told for name, told in {**schema.alerts, **changes}.items() if told is not None}
+            self._adopt(replace(schema, alerts=alerts))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -208,6 +208,10 @@ class SharedEngine(FolderEngine):
         """Give stored images their vectors in a space; nothing else of them is touched."""
         for first in range(0, len(vectors), WRITE_POINTS):
             self._call("write_vectors", list(vectors[first : first + WRITE_POINTS]), space=space)
+
+    def set_alerts(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write down alerts by their ids, take away those that are None, and leave all others as they are."""
+        self._call("set_alerts", dict(changes))
 
     def optimize(self) -> None:
         """Build the search graph in a child process of the host, while questions are answered and writers wait."""

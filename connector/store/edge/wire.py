@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CALLS = (
     *("create", "info", "upsert", "set_payload", "delete", "retrieve", "query", "scroll"),
     *("count", "facet", "sample", "ordered", "optimize", "drop", "backup", "set_words", "index_words"),
-    *("set_spaces", "write_vectors"),
+    *("set_spaces", "write_vectors", "set_alerts"),
 )
 """What may be asked of the process that has the collection open."""
 

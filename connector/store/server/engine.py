@@ -5,13 +5,13 @@ The one rule: every call of qdrant-client goes through ``Calls``. Every operatio
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from qdrant_client import QdrantClient, models
 
@@ -32,7 +32,7 @@ from connector.store.points import (
     payload_selector,
     sent_id,
 )
-from connector.store.schema import CollectionSchema, Words
+from connector.store.schema import CollectionSchema, Words, alert_keys
 from connector.store.server import management
 from connector.store.server import schema as server_schema
 from connector.store.server.calls import Calls, results
@@ -156,6 +156,11 @@ class ServerEngine:
         check_new_vectors(vectors, dims=self._schema.known().dims[name])
         for batch in batches(vectors):
             write_vectors(self._calls, batch, space=name)
+
+    def set_alerts(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write down alerts by their ids, and take away those that are None. Raises NotAllowed."""
+        management.change(self._calls, metadata=alert_keys(changes), doing="changing the alerts")
+        self._schema.forget()
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; ids that are not there are ignored."""

@@ -36,5 +36,5 @@ def test_whatever_is_sent_no_answer_is_a_server_error(service: str) -> None:
 
         send()
 
-    assert len(sent) == 35
+    assert len(sent) == 38
     assert sum(sent.values()) > 150

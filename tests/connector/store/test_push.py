@@ -73,6 +73,7 @@ class Breaking:
         self.resolved, self.recreate = engine.resolved, engine.recreate
         self.set_words, self.index_words = engine.set_words, engine.index_words
         self.set_spaces, self.write_vectors = engine.set_spaces, engine.write_vectors
+        self.set_alerts = engine.set_alerts
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._left -= len(points)

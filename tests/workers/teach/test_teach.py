@@ -63,7 +63,7 @@ def test_a_taught_space_is_a_space(cli: CommandLine, lines: Path, workplace: Pat
         "--out",
         "mini-zgh",
         "--epochs",
-        4,
+        12,
         "--json",
     )
     assert ran.code == 0, ran.err
@@ -74,7 +74,7 @@ def test_a_taught_space_is_a_space(cli: CommandLine, lines: Path, workplace: Pat
     assert told == json.loads((file.parent / "report.json").read_text(encoding="utf-8"))
     roles = {row["role"]: row for row in told["languages"]}
     assert roles["taught"]["texts"] == roles["source"]["texts"] == 6
-    assert told["drift"] > 0.95
+    assert told["trained"]["pieces_alone"]
 
     assert cli("space", "check", "./mini-zgh/mini-zgh.toml").out.count("sound") == 2
     space, parent = find_space(str(file)), find_space("mini")
@@ -88,8 +88,23 @@ def test_a_taught_space_is_a_space(cli: CommandLine, lines: Path, workplace: Pat
     wanted = vectors("mini", ["a dog"])[0]
     before, after = (vectors(each, [tifinagh("a dog"), "ein Hund"]) @ wanted for each in ("mini", file))
     assert after[0] > before[0] + 0.1
-    assert after[1] == pytest.approx(before[1], abs=0.1)
+    others = ["ein Hund", "собака", "犬が走る", "a dog, 1984!"]
+    assert np.array_equal(vectors(file, others), vectors("mini", others)), "no other language moves"
     assert parent == find_space("mini")
+
+
+def test_a_language_in_letters_that_are_known_is_trained_beside_the_others(cli: CommandLine, workplace: Path) -> None:
+    rows = [f"{text}\t{text[::-1]}" for text in (line.partition("\t")[0] for line in pairs([*ANIMALS], count=60))]
+    (workplace / "lines.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    ran = cli(
+        *("teach", "--parallel", "lines.tsv", "--language", "tl", "--space", "mini", "--out", "mini-tl"),
+        *("--epochs", 4, "--json"),
+    )
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert (told["new_tokens"], told["trained"]["pieces_alone"]) == (0, False)
+    assert told["trained"]["losses"]["kept"] > 0
+    assert 0.95 < told["drift"] < 1
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "open-clip", "mexma"])

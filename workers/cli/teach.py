@@ -48,10 +48,11 @@ def teach(
 
     polyglance search "তুষারে একটি কুকুর" --space ./mini-bn/mini-bn.toml
 
-    A translation gets the vector that its source has. Other languages keep theirs: of a script that the tower cannot
-    read, only new tokens are trained; of any other, texts of --keep, and texts made of the tower's own tokens, are
-    trained beside. One line of ten is not trained on; the report is of these. The space that is taught stays as it is,
-    and so do collections: their images have the same vectors.
+    A translation gets the vector that its source has. Pieces of a script that the tower cannot read, and words that it
+    takes apart, become tokens; where they make up the language nothing else is trained, and other languages keep their
+    vectors. Where not, texts of --keep, and texts made of the tower's own tokens, are trained beside. One line of ten
+    is not trained on; the report is of these. The space that is taught stays as it is, and so do collections: their
+    images have the same vectors.
     """
     from connector.search.captions import read_captions
     from connector.settings import Settings
@@ -90,7 +91,7 @@ def teach(
 def _lines(report: "Report") -> Iterator[str]:
     yield f"{report.file}: {', '.join(f'{count:,} lines of {name}' for name, count in report.lines.items())}"
     trained = report.trained
-    alone = ", and nothing else was trained" if trained.pieces_alone else ""
+    alone = ", and nothing else was trained" if trained.tokens_alone else ""
     yield f"{trained.steps:,} steps in {trained.seconds:,.0f} s; {report.new_tokens:,} new tokens{alone}\n"
     yield f"{'recall@10':24} {'texts':>7} {'before':>8} {'after':>8}   among"
     for each in report.languages:

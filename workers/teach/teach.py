@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 
@@ -36,7 +36,7 @@ from workers.teach.lines import Lesson
 from workers.teach.material import material_of, questions_of
 from workers.teach.report import LanguageRecall, recalls
 from workers.teach.space_file import space_toml, taught_space
-from workers.teach.tokens import new_pieces
+from workers.teach.tokens import new_pieces, new_words
 from workers.teach.tower_files import copy_text_half, grow, write_weights
 from workers.teach.training import Recipe, Trained, made_up_texts, train, unit_vectors
 
@@ -105,7 +105,7 @@ def teach(asked: Teaching, *, on_progress: Callable[[str, float], None] = lambda
         teacher = load_text_model(folder, spec)
         text, copied = draft / "text", spec.model_copy(update=MOVED)
         copy_text_half(folder, spec, text, tokenizer=teacher.tokenizer)
-        grown = grow(text, copied, _pieces(teacher, lessons))
+        grown = grow(text, copied, *_new_tokens(teacher, lessons, asked.kept))
         student = load_text_model(text, copied)
         scale = score_scale(model) if images else 1.0
         material = material_of(lessons, asked.kept, images, scale=scale)
@@ -144,10 +144,13 @@ def _images(asked: Teaching) -> ImageVectors | None:
     return read_images(asked.images, [*names, *(each.image for each in asked.kept)], settings=asked.settings)
 
 
-def _pieces(teacher: TextModel, lessons: Sequence[Lesson]) -> list[str]:
-    backend: Any = teacher.tokenizer
-    texts = teacher.preparation.of([line.text for lesson in lessons for line in lesson.taught])
-    return new_pieces(backend.backend_tokenizer, texts)
+def _new_tokens(teacher: TextModel, lessons: Sequence[Lesson], kept: Sequence[Caption]) -> tuple[list[str], list[str]]:
+    """The pieces and the words that a tokenizer is given."""
+    tokenizer = cast(Any, teacher.tokenizer).backend_tokenizer
+    lines = [line for lesson in lessons for line in lesson.taught]
+    texts = teacher.preparation.of([line.text for line in lines])
+    known = teacher.preparation.of([*(line.source for line in lines), *(each.text for each in kept)])
+    return new_pieces(tokenizer, texts), new_words(tokenizer, texts, known=known)
 
 
 def _cut(model: TextModel, lessons: Sequence[Lesson]) -> int:

@@ -1,12 +1,14 @@
-"""Tokens: what a tokenizer cannot read of a language, and the pieces that it is given for that.
+"""Tokens: the pieces and words that a tokenizer is given for a language.
 
-The rule: a new piece holds a character that the tokenizer could not read before. No text that it could read is cut
-otherwise than it was, so the other languages keep their tokens.
+The rule: a new piece holds a character that the tokenizer could not read before, so no text that it could read is cut
+otherwise than it was. A new word is one that it took apart and that no known text has; only a text of another language
+with this very word is cut otherwise.
 """
 
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ PIECES = 4000
 """New pieces at most: the vocabulary of some 2,000 lines."""
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _UNKNOWN = ("[UNK]", "<unk>")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 SPACE = "▁"
 """SentencePiece's mark of a space, a piece of its own before a character that stands alone."""
 
@@ -59,15 +62,28 @@ def new_pieces(tokenizer: Tokenizer, texts: Sequence[str], *, most: int = PIECES
     return sorted(pieces, key=lambda piece: (-len(piece), piece))
 
 
-def add_pieces(file: Path, pieces: Sequence[str]) -> dict[str, int]:
-    """Add pieces to a tokenizer.json, behind all that it has; their numbers. Nothing else of the file changes."""
+def new_words(tokenizer: Tokenizer, texts: Sequence[str], *, known: Iterable[str], most: int = PIECES) -> list[str]:
+    """The words of the texts that a tokenizer takes apart and that no known text has, the commonest first."""
+    normalized = [_normalized(tokenizer, text) for text in texts]
+    unread = unread_characters(tokenizer, normalized)
+    others = {word for text in known for word in _WORD.findall(_normalized(tokenizer, text))}
+    counted = Counter(word for text in normalized for word in _WORD.findall(text) if not unread & set(word))
+    words = [word for word, _ in counted.most_common() if word not in others]
+    made = tokenizer.encode_batch(words, add_special_tokens=False)
+    apart = [len([piece for piece in each.tokens if piece != SPACE]) > 1 for each in made]
+    return [word for word, is_apart in zip(words, apart, strict=True) if is_apart][:most]
+
+
+def add_tokens(file: Path, pieces: Sequence[str], words: Sequence[str] = ()) -> dict[str, int]:
+    """Add pieces and whole words to a tokenizer.json, behind all it has; their numbers. Nothing else of it changes."""
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.add_tokens([AddedToken(piece, normalized=True) for piece in pieces])
+    tokenizer.add_tokens([AddedToken(word, normalized=True, single_word=True) for word in words])
     told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     told["added_tokens"] = json.loads(tokenizer.to_str())["added_tokens"]
     file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     numbers = tokenizer.get_vocab(with_added_tokens=True)
-    return {piece: numbers[piece] for piece in pieces}
+    return {each: numbers[each] for each in (*pieces, *words)}
 
 
 def _normalized(tokenizer: Tokenizer, text: str) -> str:

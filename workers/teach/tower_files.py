@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from connector.errors import ConfigError
 from connector.models.declaration import TextSpec
 from connector.models.weights import module_folders, weight_files
-from workers.teach.tokens import add_pieces
+from workers.teach.tokens import add_tokens
 
 TABLES = ("token_embedding.weight", "word_embeddings.weight")
 """What the names of the table of tokens end with, in every family."""
@@ -84,18 +85,26 @@ def copy_text_half(folder: Path, spec: TextSpec, out: Path, *, tokenizer: PreTra
         backend.backend_tokenizer.save(str(out / _TOKENIZER))
 
 
-def grow(folder: Path, spec: TextSpec, pieces: Sequence[str]) -> int:
-    """Give a copied half more tokens: a row of the table for each, the mean of those that there are; how many came."""
-    if not pieces:
+def grow(folder: Path, spec: TextSpec, pieces: Sequence[str], words: Sequence[str]) -> int:
+    """Give a copied half more tokens, each with a row of the table of tokens; how many came.
+
+    The row of a piece is the mean of all that there are, that of a word the mean of those it was cut into before.
+    """
+    if not pieces and not words:
         return 0
-    numbers = add_pieces(folder / _TOKENIZER, pieces)
+    before = Tokenizer.from_file(str(folder / _TOKENIZER))
+    numbers = add_tokens(folder / _TOKENIZER, pieces, words)
     where = next(part.folder for part in parts_of(folder, spec))
     tensors = _tensors(folder / where)
     name = next(each for each in tensors if each.endswith(TABLES))
     table = tensors[name]
     missing = max(numbers.values()) + 1 - len(table)
     rows = table.float().mean(dim=0, keepdim=True).expand(max(missing, 0), -1).to(table.dtype)
-    tensors[name] = torch.cat([table, rows])
+    grown = torch.cat([table, rows])
+    for word in words:
+        parts = before.encode(word, add_special_tokens=False).ids
+        grown[numbers[word]] = table[parts].float().mean(dim=0).to(table.dtype)
+    tensors[name] = grown
     _save(tensors, folder / where)
     _set_vocabulary(folder / where / "config.json", len(tensors[name]))
     return len(numbers)

@@ -5,8 +5,8 @@ vectors of source and translation to the teacher's vector of the source, here of
 compares. Two terms stand beside it: texts of the other languages keep their vectors (replay), and a translation is
 nearest its own image among those of the batch, where there are images.
 
-Where the tokenizer was given pieces that make up the language, nothing but the rows of these is trained: no text of
-another language has one, so all of them keep their vectors exactly, and nothing has to be replayed.
+Where the tokens that were given to the tokenizer make up the language, nothing but their rows is trained: whatever text
+has none of them keeps its vector exactly, and nothing has to be replayed.
 """
 
 import random
@@ -31,7 +31,7 @@ KEPT = 2.0
 SHOWN = 0.1
 """Weight of the images."""
 OWN = 0.5
-"""Share of new pieces among a language's tokens, spaces left out, from which they are all that is trained."""
+"""Share of new tokens among a language's tokens, spaces left out, from which they are all that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training came to; ``pieces_alone`` where nothing but new pieces was trained."""
+    """What a training came to; ``tokens_alone`` where nothing but new tokens was trained."""
 
     steps: int
     seconds: float
     losses: Losses
-    pieces_alone: bool
+    tokens_alone: bool
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
     rng = random.Random(recipe.seed)
     alone = _are_its_own(student, teacher, material.texts)
     teach = Objective(student, teacher, material, rng=rng, replay=not alone)
-    groups = _pieces(student, teacher, recipe) if alone else _groups(student.module, recipe)
+    groups = _new_rows(student, teacher, recipe) if alone else _groups(student.module, recipe)
     optimizer = torch.optim.Adafactor(groups, weight_decay=0.0)
     steps = max(1, round(recipe.epochs * len(material.texts) / BATCH))
     started, done, taken, last = clock(), 0.0, 0, Losses(0, 0, 0, None)
@@ -122,7 +122,7 @@ def train(
     student.module.requires_grad_(False)
     for model in (student, teacher):
         model.module.to("cpu")
-    return Trained(taken, clock() - started, last, pieces_alone=alone)
+    return Trained(taken, clock() - started, last, tokens_alone=alone)
 
 
 class Objective:
@@ -202,7 +202,7 @@ def _distance(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _are_its_own(student: TextModel, teacher: TextModel, texts: Sequence[str]) -> bool:
-    """Whether the student's new pieces make up these texts."""
+    """Whether the tokens that only the student has make up these texts."""
     known = len(teacher.tokenizer)
     tokens = student.tokenize(texts)
     names = student.tokenizer.convert_ids_to_tokens(list(range(known)))
@@ -212,8 +212,8 @@ def _are_its_own(student: TextModel, teacher: TextModel, texts: Sequence[str]) -
     return own >= OWN * max(1, len(told))
 
 
-def _pieces(student: TextModel, teacher: TextModel, recipe: Recipe) -> list[dict[str, object]]:
-    """The rows of new pieces alone: those of all others get no gradient, and so Adafactor does not move them."""
+def _new_rows(student: TextModel, teacher: TextModel, recipe: Recipe) -> list[dict[str, object]]:
+    """The rows of new tokens alone: those of all others get no gradient, and so Adafactor does not move them."""
     table = next(each for name, each in student.module.named_parameters() if name.endswith(TABLES))
     table.requires_grad_(True)
     new = (torch.arange(table.shape[0], device=table.device) >= len(teacher.tokenizer)).to(table.dtype)[:, None]

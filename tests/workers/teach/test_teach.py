@@ -74,7 +74,7 @@ def test_a_taught_space_is_a_space(cli: CommandLine, lines: Path, workplace: Pat
     assert told == json.loads((file.parent / "report.json").read_text(encoding="utf-8"))
     roles = {row["role"]: row for row in told["languages"]}
     assert roles["taught"]["texts"] == roles["source"]["texts"] == 6
-    assert told["trained"]["pieces_alone"]
+    assert told["trained"]["tokens_alone"]
 
     assert cli("space", "check", "./mini-zgh/mini-zgh.toml").out.count("sound") == 2
     space, parent = find_space(str(file)), find_space("mini")
@@ -93,18 +93,26 @@ def test_a_taught_space_is_a_space(cli: CommandLine, lines: Path, workplace: Pat
     assert parent == find_space("mini")
 
 
-def test_a_language_in_letters_that_are_known_is_trained_beside_the_others(cli: CommandLine, workplace: Path) -> None:
-    rows = [f"{text}\t{text[::-1]}" for text in (line.partition("\t")[0] for line in pairs([*ANIMALS], count=60))]
-    (workplace / "lines.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+@pytest.mark.parametrize("words", ["new", "known"])
+def test_a_language_in_known_letters_gets_its_words_or_is_trained_beside_the_others(
+    cli: CommandLine, workplace: Path, words: str
+) -> None:
+    sources = [line.partition("\t")[0] for line in pairs([*ANIMALS], count=60)]
+    named = [[word for word in each.split() if word in ANIMALS] for each in sources]
+    texts = [" ".join(f"{word}imo" if words == "new" else word for word in reversed(each)) for each in named]
+    rows = [f"{source}\t{text}\n" for source, text in zip(sources, texts, strict=True)]
+    (workplace / "lines.tsv").write_text("".join(rows), encoding="utf-8")
     ran = cli(
         *("teach", "--parallel", "lines.tsv", "--language", "tl", "--space", "mini", "--out", "mini-tl"),
         *("--epochs", 4, "--json"),
     )
     assert ran.code == 0, ran.err
     told = ran.json
-    assert (told["new_tokens"], told["trained"]["pieces_alone"]) == (0, False)
-    assert told["trained"]["losses"]["kept"] > 0
-    assert 0.95 < told["drift"] < 1
+    assert told["trained"]["tokens_alone"] is (told["new_tokens"] > 0) is (words == "new")
+    others = ["ein Hund im Schnee", "a fox and a horse", "dogma"]
+    file = workplace / "mini-tl" / "mini-tl.toml"
+    assert np.array_equal(vectors(file, others), vectors("mini", others)) is (words == "new")
+    assert told["drift"] > 0.95
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "open-clip", "mexma"])

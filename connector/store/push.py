@@ -13,6 +13,7 @@ import numpy as np
 from connector.errors import StoreRefused
 from connector.records import Point, StoredPoint, Vector
 from connector.store.engine import Engine, pages
+from connector.store.in_space import in_space
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,15 @@ class Pushed:
 def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] = lambda _: None) -> Pushed:
     """Copy every point of ``origin`` into ``target``, which is created where it is missing.
 
+    Copied are the vectors of the space that answers when it begins, whatever the origin is switched to meanwhile; a
+    second space is not.
+
     ``on_progress`` is called with the number of points done. Raises CollectionMismatch when the target was built by
     another space, StoreRefused when the two do not agree at the end.
     """
-    target.create(origin.info().schema.with_one_space())
+    schema = origin.info().schema.with_one_space()
+    target.create(schema)
+    origin = in_space(origin, schema.fingerprint.space)
     sent = present = left_out = 0
     kept: list[StoredPoint] = []
     every = max(1, origin.info().points // SAMPLED)
@@ -54,7 +60,8 @@ def push(origin: Engine, target: Engine, *, on_progress: Callable[[int], None] =
                 log.warning("point_left_out id=%s collection=%s: it has no vector", point.id, origin.collection)
         left_out += len(read) - len(page)
         missing = _missing(page, target=target)
-        target.upsert([Point(point.id, _vector(point), point.payload) for point in missing])
+        space = schema.fingerprint.space
+        target.upsert([Point(point.id, _vector(point), point.payload, space=space) for point in missing])
         sent, present = sent + len(missing), present + len(page) - len(missing)
         kept.extend(page[-(sent + present) % every :: every])
         on_progress(sent + present + left_out)

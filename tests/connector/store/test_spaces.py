@@ -13,6 +13,7 @@ from connector.errors import CollectionMismatch, SpaceChanged
 from connector.records import Point, SpaceVector, Vector
 from connector.store.edge.shared import SharedEngine
 from connector.store.engine import Engine, NearestQuery, NewVector
+from connector.store.push import PAGE, push
 from connector.store.schema import CollectionSchema, Fingerprint, SecondSpace
 from connector.store.server.engine import ServerEngine
 from tests.points import DIMS, points
@@ -63,8 +64,8 @@ def both(point: Point) -> Point:
     return replace(point, space="old", others=[SpaceVector("new", turned(point.vector))])
 
 
-def vectors(engine: Engine, space: str | None = None) -> dict[str, list[float] | None]:
-    page = engine.scroll(limit=100, vectors=True, space=space)
+def vectors(engine: Engine, space: str | None = None, *, limit: int = 100) -> dict[str, list[float] | None]:
+    page = engine.scroll(limit=limit, vectors=True, space=space)
     return {each.id: None if each.vector is None else [*map(float, each.vector)] for each in page.points}
 
 
@@ -161,3 +162,23 @@ def test_a_shard_that_a_crash_left_behind_its_schema_is_brought_to_it(tmp_path: 
         assert engine.info().schema.dims == schema.dims
         assert len(vectors(engine)) == COUNT
         assert engine.query([NearestQuery(points(1)[0].vector, limit=1)])[0][0].id == points(1)[0].id
+
+
+def test_a_push_copies_the_space_that_answered_when_it_began(engine: Engine) -> None:
+    some = [both(each) for each in hashed(PAGE + COUNT)]
+    engine.set_spaces(FILLING, was=SCHEMA)
+    engine.upsert(some)
+    switched: list[int] = []
+
+    def switch(done: int) -> None:
+        if not switched:
+            engine.set_spaces(SWITCHED, was=FILLING)
+        switched.append(done)
+
+    with scratch_folder() as folder, closing(SharedEngine.open(folder, collection="copy")) as target:
+        pushed = push(engine, target, on_progress=switch)
+        there = vectors(target, limit=2 * PAGE)
+        assert target.info().schema.dims == {"old": DIMS}
+
+    assert (pushed.sent, len(switched)) == (PAGE + COUNT, 2)
+    assert all(there[each.id] == pytest.approx(each.vector, abs=2e-3) for each in some)

@@ -101,6 +101,8 @@ def _check_shard(data: bytes) -> None:
 
 
 def _check_rejects(data: bytes) -> None:
+    if not data:
+        raise ValueError("it is empty; a file without a reject is not written")
     lines = data.split(b"\n")
     if lines.pop():
         raise ValueError("its last line is half written")

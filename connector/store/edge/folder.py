@@ -32,7 +32,7 @@ from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
 from connector.store.edge.read_only import copied, copies_of, place_of_copies
 from connector.store.edge.spaces import repair_vectors
-from connector.store.edge.sums import note, set_aside
+from connector.store.edge.sums import NOTED, note, set_aside
 from connector.store.schema import CollectionSchema
 
 RESERVE = 128 * 1024 * 1024
@@ -144,6 +144,11 @@ class CollectionFolder:
         if self.exists and not self._read_only:
             with contextlib.suppress(OSError):
                 note(self.shard_path)
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether the shard was not written to since its sums were noted."""
+        return (self.shard_path / NOTED).is_file()
 
     def size(self) -> int:
         """Bytes that the shard takes on disk, holes in its files left out."""

@@ -100,8 +100,12 @@ def verify(shard: Path, *, share: float) -> Verified:
     found = [FileFault(each, "is gone") for each in noted if settled and each not in there]
     read = known = 0
     for each, path in sorted(there.items()):
-        stat = path.stat()
         size, touched, crc = noted.get(each, (-1, -1, -1))
+        try:
+            stat = path.stat()
+        except OSError as error:  # a link to nowhere, a disk that fails
+            found.append(FileFault(each, f"cannot be read: {error.strerror or error}"))
+            continue
         if settled or (path.name in LASTING and (stat.st_size, stat.st_mtime_ns) == (size, touched)):
             known += 1
             chosen = stat.st_size == size and (whole or random.random() < share)

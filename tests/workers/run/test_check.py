@@ -162,6 +162,12 @@ def test_the_sums_themselves_and_a_file_that_is_too_many_are_named(settings: Set
     (shard / "segments" / "stray").write_bytes(b"x")
     assert [fault.path for fault in verify(shard, share=0).faults] == ["segments/stray"]
     (shard / "segments" / "stray").unlink()
+    lost = next(path for path in sorted(shard.rglob("*.dat")))
+    lost.rename(shard.parent / "elsewhere")
+    lost.symlink_to("/nowhere")
+    (fault,) = verify(shard, share=0).faults
+    assert (fault.path, fault.fault) == (str(lost.relative_to(shard)), "cannot be read: No such file or directory")
+    (shard.parent / "elsewhere").rename(lost)
     mend = _damage(shard / "sums.json", random.Random(1))
     assert [fault.path for fault in verify(shard, share=0).faults] == ["sums.json"]
     mend()
@@ -252,6 +258,14 @@ def test_a_run_that_was_stopped_is_sound(unfinished: LocalFiles, library: Settin
     assert list(file_faults(unfinished)) == []
     for folder in run_folders(library):
         assert list(file_faults(folder.files)) == []
+
+
+def test_an_emptied_file_of_rejects_is_named(settings: Settings) -> None:
+    (finished,) = run_folders(settings)
+    assert isinstance(finished.files, LocalFiles)
+    name = next(each for each in finished.files.names("") if each.startswith("rejects"))
+    (finished.files.path / name).write_bytes(b"")
+    assert "it is empty" in dict(file_faults(finished.files))[name]
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])

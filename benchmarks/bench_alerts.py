@@ -21,6 +21,7 @@ from benchmarks.record import spread, write
 from connector.alerts.alert import make_alert
 from connector.settings import Settings
 from connector.store.open import open_engine
+from workers.alerts.judge import judge_of
 from workers.api import ingest
 from workers.demo import tour
 
@@ -53,6 +54,7 @@ def main() -> None:
             for number in range(given.rounds)
             for order in [("with", "without") if number % 2 else ("without", "with")]
         ]
+        alone = judged_alone(settings_of(top / "with"))
     arms = {
         arm: {name: spread([each[arm][name] for each in rounds]) for name in ("cpu_s", "wall_s")}
         for arm in ("without", "with")
@@ -64,6 +66,7 @@ def main() -> None:
         "languages": len(LANGUAGES),
         "arms": arms,
         "cost_of_processor_time": spread(cost),
+        "judging": alone,
         "note": given.note,
     }
     write("alerts", result)
@@ -95,6 +98,25 @@ def ask(settings: Settings, *, count: int) -> int:
         alerts = [make_alert(name, schema=schema, language=language) for name, language in texts[:count]]
         engine.set_alerts({each.id: each.as_json() for each in alerts})
         return len(engine.info().schema.alerts)
+
+
+def judged_alone(settings: Settings) -> dict[str, Any]:
+    """Processor time of judging by itself: what a process pays once, and what each image takes from then on."""
+    with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
+        points = engine.scroll(limit=400, vectors=True).points
+        images = [(each.vector, each.payload) for each in points if each.vector is not None]
+        schema = engine.info().schema
+        judge_of(engine, schema=schema, settings=settings).marks_of(images[:1])  # keeps the questions' vectors
+        began = time.process_time()
+        judge = judge_of(engine, schema=schema, settings=settings)
+        judge.marks_of(images[:1])
+        once = time.process_time() - began
+        each_us = []
+        for _ in range(5):
+            began = time.process_time()
+            judge.marks_of(images)
+            each_us.append(1e6 * (time.process_time() - began) / len(images))
+    return {"once_s": round(once, 3), "microseconds_an_image": spread(each_us)}
 
 
 def measured(arriving: Path, *, top: Path, arm: str) -> dict[str, float]:

@@ -94,9 +94,7 @@ PAYLOAD_FIELDS: tuple[PayloadField, ...] = (
     PayloadField(
         "not_same", None, "ids of images that somebody decided are not the same as this one (`polyglance duplicates`)"
     ),
-    PayloadField(
-        "alerts", "keyword", "ids of the alerts that it fitted when it came in (docs/alerts.md)", several=True
-    ),
+    PayloadField("alerts", "keyword", "ids of the alerts that it fitted when it came in", several=True),
     PayloadField("alerts_due", "keyword", "those of them that are still to be told of", several=True),
     PayloadField("tenant", "keyword", "whose image it is, where one collection serves many"),
     PayloadField("ingested_at", "datetime", "when the point was written, RFC 3339 in UTC"),

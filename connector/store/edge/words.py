@@ -112,8 +112,11 @@ def _sparse(words: WordVector) -> edge.SparseVector:
 
 
 def points_with_words(shard: edge.EdgeShard, *, schema: CollectionSchema) -> int:
-    """How many points have words: Edge counts their sparse vectors among those that are indexed."""
+    """How many points have words, by what Edge knows of its segments: to look at every point would take 6 ms for 10⁵.
+
+    It counts their sparse vectors among those that are indexed.
+    """
     if schema.words is None:
         return 0
     there = edge.Filter(must=[edge.HasVectorCondition(WORDS)])
-    return shard.count(edge.CountRequest(exact=True, filter=there))
+    return shard.count(edge.CountRequest(exact=False, filter=there))

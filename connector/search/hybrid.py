@@ -36,6 +36,8 @@ BANDS = (100, 1_000, MAX_LIMIT)
 WORDS_WEIGHT = 3.0
 """What the list of words counts beside what is seen, for an image that holds all words of the question; for others
 it is multiplied by how much of them they hold."""
+WORDS_BESIDE = 2.0
+"""The same, where the question has other parts than a text: an image, or what is to be pushed away."""
 WEAK = 0.6
 """How much of the words an image holds that needs the eye's word for it, where the eye is sure of others."""
 SURE = 0.7
@@ -269,7 +271,8 @@ class HybridRetriever:
         self, found: Mapping[str, Candidate], *, question: Question, lists: Lists, ranking: Ranking
     ) -> list[Candidate]:
         """The candidates, best first."""
-        weight = WORDS_WEIGHT * (question.words.share if question.words else 0.0)
+        share = question.words.share if question.words else 0.0
+        weight = share * (WORDS_WEIGHT if share == 1.0 else WORDS_BESIDE)
         weights = {point: (weight or 1.0) * each.weight for point, each in found.items()}
         places = [_placed(hits, found) for hits in (lists.seen, lists.read)]
         ranks = [places[0], ranks_of([(hit.id, hit.score) for hit in lists.read])]

@@ -393,7 +393,7 @@ def test_a_wrong_expression_is_told_with_its_place(expression: str, message: str
         ("1 < 2 < width", "one field, in the middle"),
         ("1 < width < 3 < 4", "one field, in the middle"),
         ("meta == 3", "name a field of it, such as meta.price"),
-        ("zzzz == 3", "unknown field 'zzzz'. There are: altitude, bytes, camera"),
+        ("zzzz == 3", "unknown field 'zzzz'. There are: alerts, alerts_due, altitude"),
         ("\x00", "cannot be read here"),
         ('camera == "\udcff"', "this letter is no Unicode"),
         ("width > 1; drop", "cannot be read here"),

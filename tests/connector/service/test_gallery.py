@@ -20,7 +20,8 @@ from workers.run.ingestion import ingest
 SAILBOAT = Path(str(tour.IMAGES)) / "travel-places/sailboat.png"
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, a[href]")].filter((one) => !(
-    one.innerText || one.getAttribute("aria-label") || one.labels?.length || one.title || one.querySelector("img")?.alt
+    (one.checkVisibility() ? one.innerText : one.textContent.trim()) || one.getAttribute("aria-label")
+    || one.labels?.length || one.title || one.querySelector("img")?.alt
 )).length"""
 """How many controls a screen reader would find no name for."""
 

@@ -351,7 +351,7 @@ def test_what_is_no_name_of_a_field_is_refused_wherever_fields_are_named(engine:
         (["wdth"], "no field 'wdth'. The nearest one is 'width'"),
         (["width", "Taken_At"], "The nearest one is 'taken_at'"),
         (["metas.price"], "Your own metadata is below meta"),
-        (["zzz"], "There are: altitude, bytes"),
+        (["zzz"], "There are: alerts, alerts_due, altitude"),
         (["words"], "no field 'words'"),
         (["width.x"], "'width' has no fields of its own"),
         (["tags[0].x"], "'tags' has no fields of its own"),

@@ -109,6 +109,7 @@ def test_a_search_is_begun_followed_and_its_groups_are_told_as_they_are_by_now(
     assert client.get("/v1/duplicates/none").status_code == 404
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_looks_for_duplicates_and_takes_decisions(service: tuple[str, httpx.Client], browser: Browser) -> None:
     url, client = service

@@ -79,7 +79,7 @@ def test_the_notebook_runs_and_shows_images(noto: Settings, tmp_path: Path, monk
 @pytest.mark.slow
 def test_the_agent_searches_and_looks_at_an_image(noto: Settings, tmp_path: Path) -> None:
     said = run("agent.py", "ein Hund", "--collection", noto.collection, data=noto.qdrant.path, cwd=tmp_path)
-    assert said.startswith("tools: search, like, classify, facets\n")
+    assert said.startswith("tools: search, like, classify, facets, alerts, alert_matches\n")
     assert len(re.findall(r"^0\.\d{3}  file:///", said, re.MULTILINE)) == 3
     assert (tmp_path / "looked-at.webp").read_bytes()[8:12] == b"WEBP"
     assert "\nlike it: " in said

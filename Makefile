@@ -6,6 +6,8 @@ INSTALLED := .venv/.installed
 
 # Neighbours stay in one process, which makes what they share once; whoever is done takes from whoever has most left.
 PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+# Tests start hundreds of processes: where none of them may write byte code, each would compile the sources anew.
+COMPILED := $(BIN)/python -m compileall -q -j 2 connector workers tests polyglance.py
 # There are more threads than cores: those that wait for one another would keep the cores from those they wait for.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -25,9 +27,11 @@ demo: setup ## ingest the bundled images, ask in a dozen languages, write polygl
 	$(BIN)/polyglance demo
 
 test: lint browser promtool exiftool fonts ## lint, types and every quick test (under 10 minutes)
+	@$(COMPILED)
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 test-all: lint browser promtool exiftool fonts openapi ## everything, the slow tests too
+	@$(COMPILED)
 	$(BIN)/pytest $(PARALLEL)
 
 bare: setup ## build the wheel, install it without extras, run every command there

@@ -100,7 +100,7 @@ def test_an_agent_finds_compares_labels_and_counts_and_is_told_its_mistakes(noto
         tools = {tool.name for tool in (await client.list_tools()).tools}
         assert tools == {"search", "like", "classify", "facets", "alerts", "alert_matches"}
         assert await ask(client, "alerts") == []
-        assert "there is no alert" in await complaint(client, "alert_matches", alert="none")
+        assert "has no alert 'none'" in await complaint(client, "alert_matches", alert="none")
         assert "images" in (client.instructions or "")
         assert "width (integer)" in (client.instructions or "")
         found = await ask(client, "search", text="ein Hund", limit=5, where="width > 10")

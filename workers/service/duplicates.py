@@ -99,9 +99,7 @@ class Duplicates:
 
     async def cancel(self, id: str) -> DuplicatesJobAnswer:
         """Ask a search to stop; it has found nothing then. One that has ended stays as it is."""
-        await self.jobs.found(id)
-        await asyncio.to_thread(self.jobs.cancel, id)
-        return _answer(await self.jobs.found(id))
+        return _answer(await self.jobs.cancelled(id))
 
     async def groups(self, id: str, request: Annotated[DuplicateGroupsRequest, Query()]) -> DuplicateGroupsAnswer:
         """Groups of one kind, the largest first and the best image of each in front, as they are by now.
@@ -152,9 +150,8 @@ class Duplicates:
         )
 
     def _image(self, told: Mapping[str, Any], point: StoredPoint) -> DuplicateAnswer:
-        names = ("id", "uri", "width", "height", "bytes", "format", "evidence")
         image, thumbnail = (self._keys.signed(each) for each in (f"/images/{point.id}", f"/thumbnails/{point.id}.webp"))
-        return DuplicateAnswer(**{name: told[name] for name in names}, image_url=image, thumbnail_url=thumbnail)
+        return DuplicateAnswer(**told, image_url=image, thumbnail_url=thumbnail)
 
 
 def _together(points: Sequence[StoredPoint]) -> set[str]:

@@ -79,9 +79,7 @@ class Ingesting:
 
     async def cancel(self, id: str) -> JobAnswer:
         """Ask an ingestion to stop. What it stored stays; one that has ended stays as it is."""
-        await self.jobs.found(id)
-        await asyncio.to_thread(self.jobs.cancel, id)
-        return _answer(await self.jobs.found(id))
+        return _answer(await self.jobs.cancelled(id))
 
 
 def _answer(job: IngestionJob) -> JobAnswer:

@@ -130,12 +130,11 @@ class Jobs(Generic[J]):
         found = (self.get(path.stem) for path in self._folder.glob("*.json"))
         return sorted((each for each in found if each is not None), key=lambda job: job.started_at, reverse=True)
 
-    def cancel(self, id: str) -> J | None:
+    def cancel(self, id: str) -> None:
         """Ask a job to stop; what it has done stays."""
         job = self.get(id)
         if job is not None and job.state == "running":
             _stop_file(self._path(id)).touch()
-        return job
 
     def file_of(self, id: str, name: str) -> Path:
         """A file that a job writes beside its own, forgotten with it."""
@@ -154,6 +153,12 @@ class Jobs(Generic[J]):
         if job is None:
             raise HTTPException(404, f"there is no {id!r} that was begun by POST /v1/{self._route}")
         return job
+
+    async def cancelled(self, id: str) -> J:
+        """A job that was asked to stop; one that has ended stays as it is. Raises HTTPException of status 404."""
+        await self.found(id)
+        await asyncio.to_thread(self.cancel, id)
+        return await self.found(id)
 
     async def events(self, id: str) -> StreamingResponse:
         """Where a job stands, again and again, as server-sent events: ``progress``, and at last ``end``."""

@@ -87,7 +87,7 @@ def group_of(
 ) -> DuplicateGroup:
     """A group of these points, which are those of ``ids`` or the first of them."""
     best, reason = best_of(points, sharpness=sharpness, overlaid=_overlaid(evidence))
-    images = sorted(points, key=lambda point: (point.id != best, point.id))
+    images = sorted(points, key=lambda point: (point.id != best, _by_name(point)))
     digest = hashlib.blake2b("\n".join(sorted(ids)).encode(), digest_size=8).hexdigest()
     return DuplicateGroup(
         id=f"{kind}-{digest}",
@@ -110,10 +110,11 @@ def best_of(
 ) -> tuple[str, str]:
     """The id of the image to keep, and what decided.
 
-    No watermark, resolution, sharpness, metadata, format, size, in this order.
+    No watermark, resolution, sharpness, metadata, format, size, in this order; then the shortest name, for the names of
+    copies are those of their originals with something added ("IMG_1 (1).jpg").
     """
-    left = sorted(points, key=lambda point: point.id)
-    decided = "nothing tells them apart: the first by its id"
+    left = sorted(points, key=_by_name)
+    decided = "nothing else tells them apart: the shortest name"
     steps: tuple[tuple[str, Callable[[StoredPoint], float], float], ...] = (
         ("no watermark", lambda point: float(point.id not in overlaid), 1.0),
         ("the most pixels", _pixels, MORE_PIXELS),
@@ -137,6 +138,12 @@ def _told(point: StoredPoint, evidence: Evidence | None) -> Duplicate:
     form = payload.get("format")
     width, height, size = (_whole(payload.get(name)) for name in ("width", "height", "bytes"))
     return Duplicate(point.id, point.uri, width, height, size, form if isinstance(form, str) else None, evidence)
+
+
+def _by_name(point: StoredPoint) -> tuple[int, int, str, str]:
+    """The shortest name of a file first, then the shortest address; never by chance."""
+    uri = point.uri
+    return len(uri.rpartition("/")[2]), len(uri), uri, point.id
 
 
 def _whole(value: Any) -> int | None:

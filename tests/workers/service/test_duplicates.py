@@ -74,7 +74,9 @@ def test_a_search_is_begun_followed_and_its_groups_are_told_as_they_are_by_now(
     assert client.get("/v1/duplicates").json()["searches"][0] == search
 
     (copies,) = groups(client, search, "identical")["groups"]
-    assert names(copies) == {"0.png", "copy%200.png", "copy%201.png", "copy%202.png"}
+    told = [each["uri"].rpartition("/")[2] for each in copies["images"]]
+    assert told == ["0.png", "copy%200.png", "copy%201.png", "copy%202.png"], "the original stands before its copies"
+    assert copies["images"][0]["id"] == copies["best"]
     first = groups(client, search, "same_image", limit=1)
     second = groups(client, search, "same_image", limit=1, offset=first["next"])
     assert second["next"] is None

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from connector.errors import WorkerDied
+from connector.errors import RunIncomplete, WorkerDied
 from workers.executors.executor import OnHeartbeat, Remote
 from workers.pipeline.counters import ShardReport
 from workers.records import Prepared, Shard
@@ -47,9 +47,12 @@ class Slots:
         return len(self._threads) + 1
 
     def prepare(self, *, recreate: bool) -> Prepared:
-        """Start the first worker, let it see to the collection, and open the slots."""
-        self._start_worker(0)
-        prepared = self._started[0].prepare(recreate=recreate)
+        """Start the first worker, let it see to the collection, and open the slots. Raises RunIncomplete."""
+        try:
+            self._start_worker(0)
+            prepared = self._started[0].prepare(recreate=recreate)
+        except WorkerDied as death:
+            raise RunIncomplete(died_before_work("the first worker died before it began", death)) from death
         for number in range(len(self._threads), self._count(prepared)):
             thread = threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
             self._threads.append(thread)
@@ -131,6 +134,14 @@ class Slots:
             gone = self._started.pop(number, None)
         if gone is not None:
             gone.close()
+
+
+def died_before_work(who: str, death: WorkerDied) -> str:
+    """What is said where workers die before they do anything, which is no image's fault."""
+    return (
+        f"{who} to work: {death}. Give workers more memory, or have fewer of them (ingest.workers); then "
+        "give the same command again."
+    )
 
 
 def _sent_home() -> WorkerDied:

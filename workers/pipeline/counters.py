@@ -43,11 +43,12 @@ class RunReport:
 
     @property
     def shares(self) -> dict[Stage, float]:
-        """By stage, the share of the time that its threads were busy: 0 idle, 1 never waiting."""
-        return {
-            stage: min(1.0, seconds / (self.seconds * self.threads.get(stage, 1))) if self.seconds else 0.0
-            for stage, seconds in self.busy.items()
-        }
+        """By stage, the share of the time that its threads were busy: 0 idle, 1 never waiting.
+
+        A stage without threads, whose worker never began, worked in the thread that asked for the worker.
+        """
+        had = {stage: self.seconds * (self.threads.get(stage) or 1) for stage in self.busy}
+        return {stage: min(1.0, seconds / had[stage]) if had[stage] else 0.0 for stage, seconds in self.busy.items()}
 
     @property
     def bottleneck(self) -> Stage | None:

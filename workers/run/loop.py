@@ -19,6 +19,7 @@ from functools import partial
 
 from connector.errors import ItemsLost, PolyglanceError, RunIncomplete, WorkerDied
 from workers.executors.executor import Executor
+from workers.executors.slots import died_before_work
 from workers.pipeline.counters import Heartbeat, RunReport, ShardReport
 from workers.records import Counts, Ref, Reject, Shard, Stage
 from workers.run.shards import Listing, Manifest, RunFolder
@@ -337,8 +338,7 @@ class Run:
                 self._deaths_at_start += 1
                 if self._deaths_at_start >= DEATHS_AT_START:
                     raise RunIncomplete(
-                        f"{DEATHS_AT_START} workers in a row died before they began to work; the last one: {failure}. "
-                        "Give them more memory, or fewer workers (ingest.workers); then give the same command again."
+                        died_before_work(f"{DEATHS_AT_START} workers in a row died before they began", failure)
                     ) from failure
                 self._waiting.append(part)
             case WorkerDied():

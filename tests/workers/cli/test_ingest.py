@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import polyglance
 from connector.store.edge.folder import RESERVE
 from connector.store.edge.shared import SharedEngine
 from connector.store.schema import CollectionSchema, Fingerprint
@@ -538,6 +539,29 @@ def test_stopping_is_clean_says_how_to_go_on_and_loses_nothing(
     assert again.code == 0
     assert again.json["listed"] == again.json["stored"] + again.json["unchanged"] == 500
     assert len(found(cli)) == 500
+
+
+def test_a_worker_that_dies_before_it_begins_ends_the_run_in_a_sentence(
+    cli: CommandLine, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first shard holds nothing new, so that the run has counted work when it asks for a worker."""
+    album, sites = workplace / "album", workplace / "sites"
+    write_images(album, ["a.png"])
+    assert counts(ingest(cli, album)) == [1, 1, 0, 0]
+    (album / "b.png").write_bytes(image(2))
+    sites.mkdir()
+    (sites / "sitecustomize.py").write_text("import os, sys\nif '--multiprocessing-fork' in sys.argv: os._exit(9)\n")
+
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONPATH", os.pathsep.join([str(sites), str(Path(polyglance.__file__).parent)]))
+        ran = ingest(cli, album, "--set", "ingest.shard_size=1", "--set", "ingest.workers=1")
+
+    assert (ran.code, ran.json["error"]["kind"]) == (1, "RunIncomplete")
+    assert "the first worker died before it began to work: exit status 9. Give" in ran.err
+    (told,) = json.loads(cli("status", "--space", "mini", "--json").out)
+    assert (told["state"], told["unchanged"], told["error"]) == ("failed", 1, ran.json["error"]["message"])
+    assert ingest(cli, album).code == 0
+    assert names(cli) == {"a.png", "b.png"}
 
 
 @pytest.mark.usefixtures("interruptible")

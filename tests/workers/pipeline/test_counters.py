@@ -67,6 +67,13 @@ def test_a_share_is_never_above_one() -> None:
     assert RunReport(seconds=1, busy={"read": 2.5}, threads={"read": 2}).shares == {"read": 1.0}
 
 
+def test_a_stage_whose_workers_never_began_has_a_share() -> None:
+    assert RunReport(seconds=2, busy={"read": 1.0, "embed": 0.0}, threads={"read": 0, "embed": 0}).shares == {
+        "read": 0.5,
+        "embed": 0.0,
+    }
+
+
 def test_nothing_done_has_no_bottleneck_and_no_rate() -> None:
     assert RunReport().bottleneck is None
     assert RunReport().rate == 0

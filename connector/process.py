@@ -1,4 +1,4 @@
-"""What belongs to the process as a whole: its memory, its logs, its folders, the cores it may use.
+"""What belongs to the process as a whole: its memory, its logs, the cores it may use.
 
 Threads that come and go leave holes in heaps of their own, so the C library's allocator is told to keep less. Only
 glibc is spoken to; elsewhere both calls do nothing.
@@ -8,12 +8,11 @@ import ctypes
 import logging
 import os
 import platform
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from connector.printable import JsonFormatter, PrintableFormatter
 
@@ -63,14 +62,6 @@ class Logs:
         logging.basicConfig(level=self.level, handlers=[handler])
 
 
-def private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for this user alone; one that is there stays as it is."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    path.mkdir(exist_ok=True)  # raises where a file is in the way
-
-
 def usable_cores() -> int:
     """The cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -95,17 +86,3 @@ def has_gpu() -> bool:
         return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     except (OSError, AttributeError):
         return False
-
-
-class Disk(NamedTuple):
-    """Bytes of a disk."""
-
-    total: int
-    free: int
-
-
-def disk_of(folder: Path) -> Disk:
-    """The disk that a folder lies on, or will once it is made."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    found = shutil.disk_usage(there)
-    return Disk(found.total, found.free)

@@ -12,7 +12,7 @@ from typing import Self
 
 import psutil
 
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.store.edge.engine import EmbeddedEngine
 from connector.store.edge.shared import Hosting
 

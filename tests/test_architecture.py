@@ -77,7 +77,14 @@ FLOORS = (
     ("connector.extras", "connector.process", "connector.records", "connector.settings_sources"),
     ("connector.config_files",),
     ("connector.errors",),
-    ("connector.awaited", "connector.places", "connector.printable", "connector.sums", "connector.version"),
+    (
+        "connector.awaited",
+        "connector.files",
+        "connector.places",
+        "connector.printable",
+        "connector.sums",
+        "connector.version",
+    ),
 )
 """The house from the roof down: a room imports only what stands below it, never one of its own floor."""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.process import private_folder
+from connector.files import replacing
 from connector.store.open import describe, may_be_there
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ def remember(settings: "Settings") -> None:
     now = Recent(settings.collection, settings.model.space, describe(settings.qdrant))
     others = [each for each in _read(settings.qdrant) if (each.collection, each.store) != (now.collection, now.store)]
     path = _path(settings.qdrant)
-    with contextlib.suppress(OSError):
-        private_folder(path.parent)
-        draft = path.with_suffix(".new")
+    with contextlib.suppress(OSError), replacing(path) as draft:
         draft.write_text(json.dumps([asdict(each) for each in [now, *others][:KEPT]]), encoding="utf-8")
-        draft.replace(path)
 
 
 def recent(qdrant: "QdrantSettings") -> list[Recent]:

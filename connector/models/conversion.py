@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from connector.errors import ModelError
+from connector.files import replacing
 from connector.models.loading import BROKEN, first_line
-from connector.models.onnx_files import publish
 from connector.models.weights import MADE_OF, module_folders, pickles, sha256, weight_files
 
 
@@ -42,7 +42,8 @@ def _converted(files: list[Path]) -> Path:
     stem = files[0].stem if len(files) == 1 else "model"
     out = files[0].with_name(f"{'model' if stem == 'pytorch_model' else stem}.safetensors")
     told = {"format": "pt", MADE_OF: sha256(files)}
-    publish(out, lambda draft: save_file(tensors, draft, metadata=told))
+    with replacing(out) as draft:
+        save_file(tensors, draft, metadata=told)
     return out
 
 

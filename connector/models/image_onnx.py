@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from connector.errors import ConfigError, ModelError
-from connector.models.onnx_files import LIBRARIES, cache_folder, missing_libraries, open_session, publish, quiet
+from connector.files import replacing
+from connector.models.onnx_files import LIBRARIES, cache_folder, missing_libraries, open_session, quiet
 from connector.models.vision import Vision
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def int8_forward(model: nn.Module, *, device: torch.device, weights: str, form: 
     session = open_session(path, threads=1) if path.exists() else None
     if session is None:
         log.info("int8_export path=%s (once)", path)
-        publish(path, lambda draft: _export(model, draft, form=form))
+        with replacing(path) as draft:
+            _export(model, draft, form=form)
         session = open_session(path, threads=1)
     return _forward_of(session, model)
 

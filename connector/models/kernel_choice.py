@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from connector.models.onnx_files import publish
+from connector.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def keep_choice(choice: Choice, path: Path, **more: str) -> None:
     """Keep what was found for the next load, with what else is to be told of it."""
     text = json.dumps({**more, **asdict(choice)}, indent=2)
     try:
-        publish(path, lambda draft: draft.write_text(text + "\n", encoding="utf-8"))
+        with replacing(path) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         log.warning("kernel_not_remembered path=%s: %s", path, error)

@@ -2,17 +2,13 @@
 
 import importlib.util
 import logging
-import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
-
-from connector.process import private_folder
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -44,19 +40,6 @@ def open_session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession |
     except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common type; the file is made again)
         log.warning("onnx_unreadable path=%s: %s", path, error)
         return None
-
-
-def publish(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there whole: two processes may do it at once."""
-    private_folder(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    draft = Path(name)
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from pathlib import Path
 import platformdirs
 
 from connector.errors import ModelError
+from connector.files import replacing
 from connector.models.declaration import ImageSpec, TextSpec
 from connector.models.lookup import half_of, is_on_hub, is_present, snapshot
-from connector.models.onnx_files import publish
 from connector.models.weights import check_folder, check_sha256, check_whole, module_folders, weight_files, whole_digest
 
 
@@ -98,7 +98,8 @@ def _drop_halves(folder: Path) -> None:
 
 def _note(told: Pulled) -> None:
     notes = {**_notes(), told.model: asdict(told)}
-    publish(_path(), lambda draft: draft.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8"))
+    with replacing(_path()) as draft:
+        draft.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
 
 
 def _notes() -> dict[str, dict[str, str]]:

@@ -19,7 +19,8 @@ import torch
 from tokenizers import Tokenizer
 
 from connector.errors import ModelError
-from connector.models.onnx_files import LIBRARIES, publish, quiet
+from connector.files import replacing
+from connector.models.onnx_files import LIBRARIES, quiet
 from connector.models.text_kernels import open_best
 from connector.models.text_models import TextModel
 from connector.models.text_onnx import (
@@ -115,7 +116,8 @@ def export_once(model: TextModel, *, folder: Path, exact: bool) -> TextRunner | 
         found, reason = None, str(error)
     if found is None:
         log.warning("onnx_refused model=%s: %s: torch runs it", folder, reason)
-        publish(refusal, lambda draft: draft.write_text(f"{versions}\n{reason}", encoding="utf-8"))
+        with replacing(refusal) as draft:
+            draft.write_text(f"{versions}\n{reason}", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
     return found
 

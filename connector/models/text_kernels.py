@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from connector.files import replacing
 from connector.models.kernel_choice import Choice, Measured, keep_choice, median_seconds, read_choice
-from connector.models.onnx_files import publish, quiet
+from connector.models.onnx_files import quiet
 from connector.models.text_onnx import LEAST_COSINE as LEAST_WHOLE
 from connector.models.text_onnx import Encode, ExportedTower, TextRunner, encoder_of, least_cosine
 
@@ -138,8 +139,8 @@ def _made(kernel: Kernel, exported: ExportedTower) -> Encode | None:
     if encode is not None:
         return encode
     try:
-        with quiet():
-            publish(file, lambda draft: kernel.make(exported.whole, draft))
+        with quiet(), replacing(file) as draft:
+            kernel.make(exported.whole, draft)
     except Exception as error:  # noqa: BLE001  (the quantizers' errors have no common type, and float32 can always run)
         log.warning("kernel_failed kernel=%s path=%s %s: %s", kernel.name, file, type(error).__name__, error)
         return None

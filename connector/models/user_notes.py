@@ -5,7 +5,7 @@ from pathlib import Path
 
 import platformdirs
 
-from connector.models.onnx_files import publish
+from connector.files import replacing
 
 
 def noted(name: str) -> list[str]:
@@ -20,7 +20,8 @@ def noted(name: str) -> list[str]:
 def note(name: str, line: str) -> None:
     """Add a line to the file of this name; one that is there stays the only one."""
     known = sorted({*noted(name), line})
-    publish(_path(name), lambda draft: draft.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8"))
+    with replacing(_path(name)) as draft:
+        draft.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def _path(name: str) -> Path:

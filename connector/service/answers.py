@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from connector.records import Hit, StoredPoint
 from connector.search.options import MAX_TEXT, SearchOptions
 from connector.search.pages import LONGEST, MOST
+from connector.service.keys import Addresses
 from connector.understand.question import Chip, ChipKind
 
 Scalar = str | int | float | bool
-Sign = Callable[[str], str]
-"""Makes an image's address one that its reader may open."""
+AddressesOf = Callable[[str], Addresses]
+"""Tells where the image of a point is, by its id."""
 _ID = "1f0b6d53-5f0c-5f7e-9d0e-0a4d5e1c2b3a"
 _POINT = {
     "id": _ID,
@@ -161,15 +162,14 @@ class PointAnswer(BaseModel):
     thumbnail_url: str
 
     @classmethod
-    def of(cls, stored: StoredPoint, *, sign: Sign) -> "PointAnswer":
+    def of(cls, stored: StoredPoint, *, addresses: AddressesOf) -> "PointAnswer":
         """The answer for a point."""
         return cls(
             id=stored.id,
             uri=stored.uri,
             fault=stored.fault,
             payload=dict(stored.payload),
-            image_url=sign(f"/images/{stored.id}"),
-            thumbnail_url=sign(f"/thumbnails/{stored.id}.webp"),
+            **addresses(stored.id),
         )
 
 
@@ -219,9 +219,9 @@ class HitAnswer(PointAnswer):
     """Why it is a hit, where words took part in the answer; empty where they did not."""
 
     @classmethod
-    def of_hit(cls, hit: Hit, *, sign: Sign) -> "HitAnswer":
+    def of_hit(cls, hit: Hit, *, addresses: AddressesOf) -> "HitAnswer":
         """The answer for a hit."""
-        point = PointAnswer.of(StoredPoint(hit.id, hit.payload), sign=sign)
+        point = PointAnswer.of(StoredPoint(hit.id, hit.payload), addresses=addresses)
         reasons = [ReasonAnswer(field=each.field, words=[*each.words]) for each in hit.reasons]
         return cls(**point.model_dump(), score=hit.score, relevance=hit.relevance, reasons=reasons)
 

@@ -47,13 +47,13 @@ class Images:
 
     async def point(self, point_id: PointId) -> PointAnswer:
         """One stored image with all that is known of it."""
-        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+        return PointAnswer.of(await self._found(point_id), addresses=self._keys.addresses)
 
     async def tag(self, point_id: PointId, tags: TagsRequest) -> PointAnswer:
         """Give an image these tags, in place of those it has; needs a key of ``serve.api_keys``."""
         found = await self._found(point_id)
         await self._search.set_payload(found.id, {"tags": [*dict.fromkeys(tags.tags)]})
-        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+        return PointAnswer.of(await self._found(point_id), addresses=self._keys.addresses)
 
     async def change(self, point_id: PointId, change: ChangeRequest) -> PointAnswer:
         """Change the user's metadata of an image key by key, and its tags; needs a key of ``serve.api_keys``."""
@@ -64,7 +64,7 @@ class Images:
         if not wanted:
             raise InvalidQuery("nothing is to be changed; give meta, tags or both.")
         await self._search.set_payload(found.id, wanted)
-        return PointAnswer.of(await self._found(point_id), sign=self._keys.signed)
+        return PointAnswer.of(await self._found(point_id), addresses=self._keys.addresses)
 
     async def image(self, point_id: PointId, request: Request) -> Response:
         """The original of an image, from where it was ingested; one range of it where that is asked for."""

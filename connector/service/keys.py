@@ -8,7 +8,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,6 +25,13 @@ _bearer = HTTPBearer(auto_error=False, description="A key of serve.api_keys or s
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 """What a proxy says of the caller behind it."""
+
+
+class Addresses(TypedDict):
+    """Where a stored image is and where its thumbnail, as whoever is given them may open them without a key."""
+
+    image_url: str
+    thumbnail_url: str
 
 
 class Keys:
@@ -87,6 +94,11 @@ class Keys:
             return
         if not hmac.compare_digest(signature.encode(), self._signer.lasting(point_id).encode()):
             raise _unauthorized()
+
+    def addresses(self, point_id: str) -> Addresses:
+        """Where a stored image and its thumbnail are."""
+        image, thumbnail = self.signed(f"/images/{point_id}"), self.signed(f"/thumbnails/{point_id}.webp")
+        return Addresses(image_url=image, thumbnail_url=thumbnail)
 
     def signed(self, path: str) -> str:
         """The address of an image, as whoever is given it may open it without a key for a while."""

@@ -48,7 +48,7 @@ class Listing:
         return SampleAnswer(images=[self._answer(each, fields=None) for each in found])
 
     def _answer(self, stored: StoredPoint, *, fields: list[str] | None) -> PointAnswer:
-        answer = PointAnswer.of(stored, sign=self._keys.signed)
+        answer = PointAnswer.of(stored, addresses=self._keys.addresses)
         if fields is None:
             return answer
         payload = {name: value for name, value in answer.payload.items() if name != "uri" or name in fields}

@@ -149,7 +149,7 @@ class Questions:
         )
 
     def _hits(self, hits: Sequence[Hit]) -> list[HitAnswer]:
-        return [HitAnswer.of_hit(hit, sign=self._keys.signed) for hit in hits]
+        return [HitAnswer.of_hit(hit, addresses=self._keys.addresses) for hit in hits]
 
 
 def _label(found: Label) -> LabelAnswer:

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +16,8 @@ from typing import Literal
 
 from cachetools import LRUCache
 
+from connector.files import replacing
 from connector.images.shrink import shrink
-from connector.process import private_folder
 from connector.records import Payload
 from connector.service.admission import ImageAdmission, Slot
 from connector.service.originals import Originals
@@ -144,10 +143,8 @@ class BoundedFolder:
             return
         path = self._folder / name[:2] / name
         try:
-            private_folder(path.parent)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, path)  # noqa: PTH105  (whole, or not at all)
+            with replacing(path) as draft:
+                draft.write_bytes(data)
             self._bound(len(data))
         except OSError as error:
             log.warning("thumbnail_not_kept folder=%s detail=%s", self._folder, error)

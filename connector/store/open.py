@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.errors import CollectionMismatch, StoreUnavailable
+from connector.files import private_folder
 from connector.printable import mask_credentials
-from connector.process import private_folder
 from connector.settings import QdrantSettings
 from connector.store.engine import EMBEDDED, SERVER, Capabilities, Engine
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.files import private_folder
 from connector.printable import (
     JsonFormatter,
     PrintableFormatter,
@@ -16,7 +17,6 @@ from connector.printable import (
     printable_json,
     printable_lines,
 )
-from connector.process import private_folder
 from tests.conftest import CommandLine
 
 HOSTILE = ["\x1b[31m", "\x9b2J", "\x07", "\r", "\n", "\x00", "\x7f", "\u202e", "\u2066", "\u2028", "\x85", "\udcff"]

@@ -6,7 +6,6 @@ left the ledger without a word of it; half a line is taken back.
 
 import json
 import os
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from filelock import FileLock, Timeout
 
+from connector.files import replacing, write_synced
 from workers.alerts.ledger import Ledger
 from workers.alerts.message import Message, TargetDown
 
@@ -115,17 +115,9 @@ class Feed:
         for name, text in (("title", "polyglance"), ("link", self._path.as_uri()), ("description", "New images")):
             ET.SubElement(channel, name).text = text
         channel.extend(items)
-        handle, half = tempfile.mkstemp(dir=self._path.parent, prefix=".half-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(ET.tostring(rss, encoding="utf-8", xml_declaration=True))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(half).chmod(self._path.stat().st_mode & 0o777 if self._path.exists() else 0o644)
-            Path(half).replace(self._path)
-        except BaseException:
-            Path(half).unlink(missing_ok=True)
-            raise
+        with replacing(self._path) as draft:
+            write_synced(draft, ET.tostring(rss, encoding="utf-8", xml_declaration=True))
+            draft.chmod(self._path.stat().st_mode & 0o777 if self._path.exists() else 0o644)
 
 
 def _item(message: Message) -> ET.Element:

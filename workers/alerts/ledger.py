@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from connector.errors import RunIncomplete
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.settings import Settings
 from connector.store.open import file_name_of
 

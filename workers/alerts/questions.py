@@ -5,14 +5,12 @@ The rule: what is kept is named by everything that made it: the space, its weigh
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from connector.process import private_folder
+from connector.files import replacing
 from connector.records import Vector, Vectors
 from connector.search.text_encoder import TextEncoder
 from connector.settings import ModelSettings
@@ -53,16 +51,8 @@ class KeptVectors:
 
 
 def _write(path: Path, kept: Mapping[str, Vector]) -> None:
-    """Replace a file as a whole: of two processes that write it one wins, and both go on."""
-    private_folder(path.parent)
-    handle, half = tempfile.mkstemp(dir=path.parent, prefix=".half-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, names=np.array([*kept]), vectors=np.stack([*kept.values()]))
-        Path(half).replace(path)
-    except BaseException:
-        Path(half).unlink(missing_ok=True)
-        raise
+    with replacing(path) as draft, draft.open("wb") as file:
+        np.savez(file, names=np.array([*kept]), vectors=np.stack([*kept.values()]))
 
 
 def _digest(text: str) -> str:

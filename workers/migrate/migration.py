@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from connector.errors import RunIncomplete
 from connector.extras import require
+from connector.files import private_folder, replacing
 from connector.models.answering import check_space
 from connector.models.catalog import find_space, fingerprint_of
-from connector.process import private_folder
 from connector.run_status import runs_of
 from connector.settings import ModelSettings, Settings
 from connector.store.open import open_engine
@@ -67,11 +67,9 @@ def migrate(
 def keep_rejects(settings: Settings, *, space: str, rejects: Iterable[Reject]) -> None:
     """Write down which images have no vector of a space, and why, in place of what stood there."""
     path = _rejects_file(settings, space=space)
-    private_folder(path.parent)
-    draft = path.with_suffix(".new")
     told = [{"uri": each.uri, "stage": each.stage, "reason": each.reason, "detail": each.detail} for each in rejects]
-    draft.write_bytes(with_sum({"space": space, "rejects": told}))
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_bytes(with_sum({"space": space, "rejects": told}))
 
 
 def kept_rejects(settings: Settings, *, space: str) -> list[Reject]:

@@ -4,15 +4,13 @@ The rule: a file is written as a whole or not at all, so that a marker that is t
 the disk: what a power cut leaves unreadable is found out, and the run begins anew (``RunFilesUnreadable``).
 """
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from connector.errors import CannotRead, RunIncomplete, SourceError
-from connector.process import private_folder
+from connector.files import DRAFT, replacing
 from connector.settings import S3Settings
 
 
@@ -47,17 +45,8 @@ class LocalFiles:
         return str(self.path)
 
     def write(self, name: str, data: bytes) -> None:
-        path = self.path / name
-        with self._kept():
-            private_folder(path.parent)
-            handle, half = tempfile.mkstemp(dir=path.parent, prefix=".half-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(half).replace(path)
-            except BaseException:
-                Path(half).unlink(missing_ok=True)
-                raise
+        with self._kept(), replacing(self.path / name) as draft:
+            draft.write_bytes(data)
 
     def read(self, name: str) -> bytes | None:
         with self._kept():
@@ -72,7 +61,7 @@ class LocalFiles:
             return sorted(
                 path.relative_to(self.path).as_posix()
                 for path in top.rglob("*")
-                if path.is_file() and not path.name.startswith(".half-")
+                if path.is_file() and not path.name.startswith(DRAFT)
             )
 
     def remove(self, names: Sequence[str]) -> None:

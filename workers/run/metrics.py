@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from connector.errors import IMAGE_FAULTS, READ_FAULTS
-from connector.process import disk_of
+from connector.files import disk_of
 from workers.alerts.tally import TALLY
 from workers.run.loop import Progress
 

@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 from filelock import FileLock, Timeout
 
 from connector.errors import RunFilesUnreadable, RunIncomplete
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.run_status import REJECTS, STATUS, RunStatus, digest, parse_lines, runs_of
 from connector.settings import Settings
 from connector.sums import with_sum, without_sum

@@ -136,7 +136,7 @@ class Duplicates:
     def _group(self, group: dict[str, Any], there: Mapping[str, StoredPoint]) -> DuplicateGroupAnswer | None:
         told = group["images"][:SHOWN]
         kept = _together([there[each["id"]] for each in told if each["id"] in there])
-        images = [self._image(each, there[each["id"]]) for each in told if each["id"] in kept]
+        images = [DuplicateAnswer(**each, **self._keys.addresses(each["id"])) for each in told if each["id"] in kept]
         gone = len(told) - len(images)
         if len(images) < 2:
             return None
@@ -148,10 +148,6 @@ class Duplicates:
             reason=group["reason"] if images[0].id == group["best"] else "the best of those that are left",
             images=images,
         )
-
-    def _image(self, told: Mapping[str, Any], point: StoredPoint) -> DuplicateAnswer:
-        image, thumbnail = (self._keys.signed(each) for each in (f"/images/{point.id}", f"/thumbnails/{point.id}.webp"))
-        return DuplicateAnswer(**told, image_url=image, thumbnail_url=thumbnail)
 
 
 def _together(points: Sequence[StoredPoint]) -> set[str]:

@@ -24,8 +24,8 @@ from fastapi.responses import StreamingResponse
 from filelock import FileLock
 
 from connector.errors import Overloaded, PolyglanceError, RunIncomplete
+from connector.files import private_folder, replacing
 from connector.printable import mask_credentials
-from connector.process import private_folder
 from connector.run_status import SILENCE
 from connector.settings import Settings
 from connector.store.open import file_name_of
@@ -53,9 +53,8 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Replace the file as a whole."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        beside.replace(path)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 J = TypeVar("J", bound=Job)

@@ -5,16 +5,14 @@ The one rule: a file is whole or not there, and equal bytes are one file, whoeve
 
 import errno
 import hashlib
-import os
 import re
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from connector.errors import StoreFull, StoreRefused
-from connector.process import private_folder
+from connector.files import replacing, write_synced
 from connector.records import path_of
 from connector.settings import Settings
 from connector.store.open import file_name_of
@@ -96,16 +94,8 @@ def _file_in(folder: Path) -> Path | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    private_folder(path.parent)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)  # noqa: PTH105  (whole, or not at all)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with replacing(path) as draft:
+        write_synced(draft, data)
 
 
 def _refuse(error: OSError) -> NoReturn:

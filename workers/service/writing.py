@@ -160,8 +160,7 @@ class Writing:
             if id is None:
                 yield _rejected(next(rejects))
             else:
-                image, thumbnail = (self._keys.signed(each) for each in (f"/images/{id}", f"/thumbnails/{id}.webp"))
-                yield AddedImage(id=id, status=status, image_url=image, thumbnail_url=thumbnail)
+                yield AddedImage(id=id, status=status, **self._keys.addresses(id))
 
     def _refusal(self, uri: str) -> AddedImage | None:
         """The outcome of an address that the service may not read, None for one that it may."""

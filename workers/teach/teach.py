@@ -19,6 +19,7 @@ from typing import Any, cast
 from safetensors import SafetensorError
 
 from connector.errors import ConfigError, ModelError
+from connector.files import disk_of
 from connector.models.catalog import find_space, image_tower_of, space_names, text_tower_of
 from connector.models.declaration import SPACE_NAME, Space, TextSpec
 from connector.models.licences import check_licence
@@ -28,7 +29,6 @@ from connector.models.score import score_scale
 from connector.models.text_models import TextModel, load_text_model
 from connector.models.verification import check_verified
 from connector.models.weights import check_sha256
-from connector.process import disk_of
 from connector.search.captions import Caption
 from connector.settings import Settings
 from workers.teach.images import ImageVectors, read_images

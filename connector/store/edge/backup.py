@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from connector.errors import ConfigError, StoreFull, StoreRefused
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.store.edge.errors import FULL_NUMBERS, edge_errors
 from connector.store.edge.folder import CollectionFolder
 from connector.store.edge.sums import BLOCK, LASTING, NOTED, SET_ASIDE, note

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Self
 import qdrant_edge as edge
 
 from connector.errors import StoreError, StoreRefused
-from connector.process import give_back, private_folder
+from connector.files import private_folder
+from connector.process import give_back
 from connector.records import Point
 from connector.store.edge.backup import write_backup
 from connector.store.edge.config import add_indexes

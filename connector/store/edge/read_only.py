@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from connector.errors import StoreFull
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.store.edge.holes import bytes_on_disk, copy_data
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from connector.errors import CollectionMissing, StoreUnavailable
-from connector.process import private_folder
+from connector.files import private_folder
 from connector.records import FacetCount, Hit, Point, StoredPoint
 from connector.store.edge.engine import EmbeddedEngine, EngineClosed
 from connector.store.edge.errors import edge_errors

@@ -35,7 +35,7 @@ RELATIVE = {
 }  # fmt: skip
 MARKS = {
     "ymark": "年 년 năm ปี พ.ศ. ค.ศ.", "mmark": "月 월 tháng thg", "dmark": "日 号 號 일 ngày",
-    "era": "令和 平成 昭和 民國 民国",
+    "era": "令和 平成 昭和 大正 明治 民國 民国", "first": "元",
 }  # fmt: skip
 DECISIVE = frozenset({
     "month", "month_in", "season", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in", "today", "last_season",
@@ -43,6 +43,11 @@ DECISIVE = frozenset({
 """Kinds of which a date has one at least, a number or a character of an unspaced script aside."""
 NO_ABBREVIATION = ("set", "out", "may", "mart", "maa", "dis")
 """Words of other languages, and of every day."""
+UNSURE = {"month_in": "month", "weekday_in": "weekday"}
+"""What a single word says, and what it says without its accents: *martā* is in March, Marta a name."""
+LONGEST_NAME = 7
+NAMES = ("mais", "martta")
+"""Such words that are others, though they have no accents."""
 DAYS: dict[Literal["day", "week", "month", "year"], int] = {"day": 1, "week": 7, "month": 30, "year": 365}
 COUNTS = (1, 2, 3, 5, 10, 11, 20, 21)
 """One of each form that a language may have for a number."""
@@ -58,7 +63,8 @@ def main() -> None:
         for phrase, kind, value in phrases(language, table):
             for key in {phrase, folded(phrase)}:
                 if key == phrase or len(key) > 3 or kind not in ("season", "unit", "last", "this", "month"):
-                    add(entries, key, kind, value, language=language)
+                    is_unsure = key in NAMES or (key != phrase and " " not in key and len(key) <= LONGEST_NAME)
+                    add(entries, key, UNSURE.get(kind, kind) if is_unsure else kind, value, language=language)
     for kind, text in {**BOUNDS, "photo": PHOTOS}.items():
         for each in text.split():
             add(entries, key_of(each.replace("_", " ")), kind, True, language="")

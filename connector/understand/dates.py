@@ -11,9 +11,10 @@ from datetime import date
 
 from connector.understand import calendar
 from connector.understand.calendar import WEEKDAYS, Days, every
+from connector.understand.impossible import is_rest, names_impossible
 from connector.understand.lexicon import Item, items, known_words
 from connector.understand.numeric import FoundDate, numeric_dates
-from connector.understand.parts import EARLIEST, Part, plain, reduced
+from connector.understand.parts import EARLIEST, MARKS_BEFORE, Part, plain, reduced
 from connector.understand.tokens import Token
 
 PLAIN_YEARS = 2003
@@ -21,7 +22,7 @@ PLAIN_YEARS = 2003
 # fmt: off
 _DATES = frozenset({
     "month", "month_in", "season", "last", "this", "unit", "rel", "ago", "weekday", "weekday_in", "weekend_in",
-    "year_in", "decade", "last_season", "ymark", "mmark", "dmark", "era", "today", "evening", "to", "and",
+    "year_in", "decade", "last_season", "ymark", "mmark", "dmark", "era", "first", "today", "evening", "to", "and",
 })
 _ASKING = frozenset({"in", "glue", "photo"})
 _JOINTS = frozenset({"to", "and"})
@@ -61,6 +62,8 @@ def find_dates(text: str, tokens: Sequence[Token], *, today: date, language: str
             continue
         found.append(meaning)
         at = end
+    if names_impossible(text, found, items=known.items, tokens=tokens):
+        return []
     return sorted((known.with_signs(each) for each in found), key=lambda each: each.start)
 
 
@@ -91,7 +94,7 @@ class _Reader:
 
     def date_at(self, at: int) -> tuple[int, FoundDate | None]:
         """The longest date that begins with an item, and where the text goes on."""
-        if not self._may_begin(self.items[at]):
+        if not self._may_begin(self.items[at]) or is_rest(self.items[at], self.tokens):
             return at, None
         end = at
         while end < len(self.items) and self._may_belong(self.items[end]):
@@ -122,11 +125,8 @@ class _Reader:
         return self.tokens[item.first].is_unspaced
 
     def _may_begin(self, item: Item) -> bool:
-        return (
-            item.number is not None
-            or item.is_any(_DATES - {"to", "and", "ymark", "evening"})
-            or item.key in ("năm", "ปี")
-        )
+        is_known = item.is_any(_DATES - {"to", "and", "ymark", "first", "evening"}) or item.key in MARKS_BEFORE
+        return item.number is not None or is_known
 
     def _may_belong(self, item: Item) -> bool:
         is_counted = item.number is None and item.of("num") is not None
@@ -197,13 +197,33 @@ class _Reader:
         later = reduced(after, today=self.today)
         sooner = reduced(before, today=self.today)
         if not _has_year(sooner):
-            sooner = [*sooner, *(each for each in later if each.kind == "year")]
-        elif [each.kind for each in later] == ["month"]:  # August of the year that June has
-            later = [*later, *(each for each in sooner if each.kind == "year")]
-        one, other = plain(sooner, today=self.today), plain(later, today=self.today)
+            one, other = self._around(sooner, later, years=[0, -1])
+        elif [each.kind for each in later] == ["month"]:
+            other, one = self._around(later, sooner, years=[0, 1])
+        else:
+            one, other = plain(sooner, today=self.today), plain(later, today=self.today)
+            if one and other and one.first > other.first and joint.item and joint.item.key != "-":
+                one, other = other, one  # "from 2023 to 2019"
         if one is None or other is None or one.first > other.first or other.first > self.today:
             return None
         return Meaning(one.joined(other))
+
+    def _around(
+        self, bare: Sequence[Part], dated: Sequence[Part], *, years: Sequence[int]
+    ) -> tuple[Days | None, Days | None]:
+        """The days of an end without a year, of the other end's year or the one beside it; and those of that end.
+
+        June to August 2023, and December 2022 to February 2023.
+        """
+        fixed = plain(dated, today=self.today)
+        own = [each for each in dated if each.kind == "year"]
+        for by in years:
+            days = plain([*bare, *(replace(each, number=each.number + by) for each in own)], today=self.today)
+            if days is None or fixed is None:
+                break
+            if days.first <= fixed.first if years[-1] < 0 else fixed.first <= days.first:
+                return days, fixed
+        return None, fixed
 
     def _single(self, parts: Sequence[Part], first: int, last: int) -> Meaning | None:
         kinds = sorted(each.kind for each in parts)
@@ -321,7 +341,9 @@ class _Reader:
         if number is not None:
             return self._numbered(item, number)
         if leads is not None and item.is_any(_JOINTS) and (item.key != "-" or _is_dash_between(follows, leads)):
-            return Part("to", name="to" if item.of("to") and not item.of("and") else "and")
+            return Part("to", name="to" if item.of("to") and not item.of("and") else "and", item=item)
+        if item.of("first") and follows is not None and follows.kind == "era":
+            return Part("number", 1, digits=1)
         if rel := item.of("rel"):
             return Part("relative", rel[1], name=rel[0])
         if name := item.of("last_season"):

@@ -14,6 +14,9 @@ _ISO = re.compile(r"(?<![\d.-])(\d{4})([-/]|\. ?)(\d{1,2})(?:\2(\d{1,2}))?(?![\d
 _DAY_FIRST = re.compile(r"(?<![\d.-])(\d{1,2})(\. ?|/|-)(\d{1,2})\2(\d{4})(?![\d-])(?!\.\d)")
 _MONTH_YEAR = re.compile(r"(?<![\d./-])(\d{1,2})([/.])(\d{4})(?![\d./-])")
 
+LATEST = 2100
+"""The year from which numbers are none of dates."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundDate:
@@ -40,6 +43,20 @@ def numeric_dates(text: str, *, today: date, language: str | None) -> Iterator[F
             yield from _known(match, match[4], month, day, today=today)
     for match in _MONTH_YEAR.finditer(text):
         yield from _known(match, match[3], match[1], None, today=today)
+
+
+def has_impossible(text: str) -> bool:
+    """Whether a date of numbers alone is one that the calendar does not have, such as 31.02.2023."""
+    for match in _DAY_FIRST.finditer(text):
+        several = ((match[3], match[1]), (match[1], match[3]))
+        if match[2] != "-" and not any(_is_date(match[4], month, day) for month, day in several):
+            return True
+    return any(match[4] and not _is_date(match[1], match[3], match[4]) for match in _ISO.finditer(text))
+
+
+def _is_date(year: str, month: str, day: str) -> bool:
+    """Whether there is such a day; of years in which nobody took a photograph it is not asked."""
+    return not EARLIEST <= int(year) < LATEST or days_of(int(year), int(month), int(day)) is not None
 
 
 def _known(match: re.Match[str], year: str, month: str, day: str | None, *, today: date) -> Iterator[FoundDate]:

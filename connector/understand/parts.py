@@ -10,11 +10,19 @@ from connector.understand.lexicon import Item
 
 EARLIEST = 1826
 """The year of the first photograph."""
-_ERAS = {"令 和": 2018, "平 成": 1988, "昭 和": 1925, "民 國": 1911, "民 国": 1911}
+_ERAS = {
+    "令 和": 2018,
+    "平 成": 1988,
+    "昭 和": 1925,
+    "大 正": 1911,
+    "明 治": 1867,
+    "民 國": 1911,
+    "民 国": 1911,
+}
 """The year before an era's first."""
 _BUDDHIST = 543
 """Years that the calendar of Thailand is ahead."""
-_MARKS_BEFORE = frozenset({"năm", "tháng", "thg", "ngày", "ป ี", "พ . ศ .", "ค . ศ ."})
+MARKS_BEFORE = frozenset({"năm", "tháng", "thg", "ngày", "ป ี", "พ . ศ .", "ค . ศ ."})
 """Words for year, month and day that stand before the number; the others stand after it."""
 
 
@@ -90,7 +98,8 @@ def _counted_past(count: int, unit: Part, *, today: date) -> Part | None:
 def _pair(one: Part, two: Part, *, today: date) -> Part | None:
     """What two neighbours are together, None for nothing."""
     if one.kind == "era" and two.kind == "number" and one.item is not None:
-        return Part("year", _ERAS[one.item.key] + two.number, sure=True) if two.digits <= 3 else None
+        is_year = two.digits <= 3 and two.number > 0
+        return Part("year", _ERAS[one.item.key] + two.number, sure=True) if is_year else None
     if one.kind == "year" and two.kind == "ymark":
         return one
     if one.kind == "number" and (made := _marked(one, two, mark_follows=True, today=today)):
@@ -105,13 +114,14 @@ def _pair(one: Part, two: Part, *, today: date) -> Part | None:
 def _marked(number: Part, mark: Part, *, mark_follows: bool, today: date) -> Part | None:
     """A number with the word for year, month or day beside it."""
     value = number.number
+    if mark.kind == "ymark" and value > today.year + _BUDDHIST // 2:
+        value -= _BUDDHIST
     if "year" in mark.of("unit") and not mark.of("season"):
         return Part("year", value, sure=True) if number.digits == 4 and EARLIEST <= value <= today.year else None
-    if mark.item is None or mark_follows == (mark.item.key in _MARKS_BEFORE):
+    if mark.item is None or mark_follows == (mark.item.key in MARKS_BEFORE):
         return None
     if mark.kind == "ymark":
-        year = value - _BUDDHIST if value > today.year + _BUDDHIST // 2 else value
-        return Part("year", year, sure=True) if number.digits == 4 and EARLIEST <= year <= today.year else None
+        return Part("year", value, sure=True) if number.digits == 4 and EARLIEST <= value <= today.year else None
     if mark.kind == "mmark":
         return Part("month", value, sure=True) if 1 <= value <= 12 else None
     return Part("day", value) if mark.kind == "dmark" and 1 <= value <= 31 else None

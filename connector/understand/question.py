@@ -6,7 +6,7 @@ the store or of a model here, and a question without such words costs a look at 
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from typing import Literal, TypeAlias
@@ -19,6 +19,10 @@ FIELDS: dict[ChipKind, str] = {"date": "taken_on", "place": "place"}
 LONGEST = 400
 """Characters of a question that is looked at; a longer one is prose."""
 _SILENT = frozenset({"in", "glue", "photo"})
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+"""Soft hyphens, marks of direction and the like; the joiners of Persian and Indic words stay."""
 _WORD = re.compile(r"[^\W\d_][\w\u0300-\u036f\u0900-\u0d7f]*")
 _SUFFIXED = re.compile(r"['’](?:[dt][ae]n?)\b|(?:ss[aä]|st[aä]|lt[aä]|b[ae]n|b[óő]l)\b")
 _NOT_PLAIN = re.compile(r"\d|[\u0590-\u10ff\u1780-\u17ff\u3040-\ud7a3]")
@@ -59,6 +63,8 @@ def understand(
 
     ``kinds`` says what is looked for; chips whose words occur in ``literal`` are left in the text as they stand.
     """
+    if _INVISIBLE.search(text):
+        return _as_it_looks(text, today=today, language=language, kinds=kinds, literal=literal)
     if len(text) > LONGEST or not may_hold(text):
         return Understood(text)
     from connector.understand.tokens import tokens
@@ -79,9 +85,22 @@ def understand(
             Chip("place", text[each.start : each.end], each.start, each.end, each.shown, each.where)
             for each in find_places(found, taken=[(each.start, each.end) for each in chips])
         ]
-    as_it_stands = literal.casefold()
+    as_it_stands = _INVISIBLE.sub("", literal).casefold()
     kept = [each for each in chips if each.words.casefold() not in as_it_stands]
     return Understood(_left(text, kept), tuple(kept)) if kept else Understood(text)
+
+
+def _as_it_looks(
+    text: str, *, today: date, language: str | None, kinds: Collection[ChipKind], literal: str
+) -> Understood:
+    """The same without what nobody sees; chips keep where they stand in the text as it was given."""
+    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
+    visible = "".join(text[place] for place in places)
+    chips = []
+    for each in understand(visible, today=today, language=language, kinds=kinds, literal=literal).chips:
+        start, end = places[each.start], places[each.end - 1] + 1
+        chips.append(replace(each, words=text[start:end], start=start, end=end))
+    return Understood(_left(text, chips), tuple(chips)) if chips else Understood(text)
 
 
 def may_hold(text: str) -> bool:

@@ -107,3 +107,49 @@ def test_a_chip_is_taken_back_by_its_words() -> None:
 def test_the_language_decides_where_a_word_is_of_two() -> None:
     polish, croatian = (understand("listopada 2023", today=TODAY, language=each).chips for each in ("pl", "hr"))
     assert [each.shown for each in (*polish, *croatian)] == ["November 2023", "October 2023"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("31 February 2023", "photos of 30. Februar 2023", "29 Şubat 2023", "1. Januar 1066", "0 May 2020"),
+        *("from 14.7.2023 to 31.2.2023", "2023年13月", "１９９９年１３月", "2023년 2월 30일", "31/06/2021 in May"),
+        *("令和0年", "昭和0年", "พ.ศ. 9999", "99/99/2020", "2023-02-29", "year 0", "in 1445 AH", "July 10000"),
+        *("1.5 years ago", "2,5 years ago", "1/2 year ago", "10-12 years ago", "1e9 years ago"),
+        *("Marta", "Marta am Strand", "Augusta", "kova tuuli", "mais um cachorro", "Martta ja koira"),
+    ],
+)
+def test_days_that_there_are_not_and_names_are_no_dates(question: str) -> None:
+    assert understand(question, today=TODAY).chips == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "where"),
+    [
+        ("平成元年", 'taken_on in "1989"'),
+        ("大正15年の写真", 'taken_on in "1926"'),
+        ("明治45年", 'taken_on in "1912"'),
+        ("พ.ศ. 2566", 'taken_on in "2023"'),
+        ("ปี 2566", 'taken_on in "2023"'),
+        ("พ.ศ. ๒๕๖๖", 'taken_on in "2023"'),
+        ("from 2023 to 2019", "2019-01-01 <= taken_on <= 2023-12-31"),
+        ("between 2019 and 2017", "2017-01-01 <= taken_on <= 2019-12-31"),
+        ("August to June 2023", "2022-08-01 <= taken_on <= 2023-06-30"),
+        ("December 2022 to February", "2022-12-01 <= taken_on <= 2023-02-28"),
+        ("3 dogs February 2023", 'taken_on in "2023-02"'),
+        ("heinakuussa", "taken_month == 7"),
+    ],
+)
+def test_eras_first_years_and_ends_the_wrong_way_round_are_understood(question: str, where: str) -> None:
+    assert [each.where for each in understand(question, today=TODAY).chips] == [where]
+
+
+@pytest.mark.parametrize("question", ["a dog im J\xadu\xadli\u200b 2023", "\u202ea dog\u202c im\u200f Juli\ufeff 2023"])
+def test_what_nobody_sees_changes_no_date_and_the_chip_stands_where_its_words_do(question: str) -> None:
+    found = understand(question, today=TODAY)
+    (chip,) = found.chips
+    assert chip.where == 'taken_on in "2023-07"'
+    assert question[chip.start : chip.end] == chip.words
+    assert chip.words.endswith("2023")
+    assert "2023" not in found.text
+    assert understand(question, today=TODAY, literal="im Juli 2023").chips == ()

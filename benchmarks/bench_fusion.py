@@ -215,7 +215,7 @@ def _lists(engine: Engine, statistics: WordStatistics, *, text: str, vector: Vec
     asked = AskedWords.of(QueryWords(text))
     information = statistics.information(asked)
     stored = engine.retrieve([hit.id for hit in read], fields=[], terms=[*asked.terms])
-    strength = {each.id: asked.strength(frozenset(each.terms), information) for each in stored}
+    strength = {each.id: asked.strength(frozenset(dict(each.terms)), information) for each in stored}
     return Lists({hit.id: hit.score for hit in seen}, {hit.id: hit.score for hit in read}, strength)
 
 

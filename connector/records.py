@@ -232,12 +232,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StoredPoint:
-    """A point read back; ``vector`` is None unless it was asked for, ``terms`` are those asked for that it holds."""
+    """A point read back; ``vector`` is None unless it was asked for.
+
+    ``terms`` are those asked for that its words hold, each with its weight among them.
+    """
 
     id: str
     payload: Payload
     vector: Vector | None = None
-    terms: Sequence[int] = ()
+    terms: Sequence[tuple[int, float]] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredPoint):

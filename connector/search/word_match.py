@@ -39,7 +39,8 @@ MOST_WORDS = 16
 LABELS = {"ocr_text": "ocr", "meta.caption": "caption"}
 """What reasons call a field that is called otherwise in the payload."""
 
-_SURFACE = re.compile(r"[^\W_]+")
+_SURFACE = re.compile(r"[^\W_]+|[\u2600-\u27bf\U0001f000-\U0001faff]")
+"""Words and emoji."""
 
 Information: TypeAlias = Mapping[str, float]
 """What words say, by their text: their inverse document frequency in the collection."""

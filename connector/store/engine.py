@@ -156,7 +156,7 @@ class Engine(Protocol):
         """The points of these ids that exist, in no promised order; ``fields`` limits the payload (None: all of it).
 
         ``vectors`` are those of ``space``, by default of the one that answers. Of ``terms``, numbers of
-        ``connector.words.terms``, each point has those that its words hold. Raises SpaceChanged.
+        ``connector.words.terms``, each point has those that its words hold, with their weights. Raises SpaceChanged.
         """
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:

@@ -146,9 +146,14 @@ def asked_words(text: str) -> WordVector:
     return asked_vector(text)
 
 
-def held_terms(stored: Sequence[int], asked: Sequence[int]) -> Sequence[int]:
-    """Those of the terms that stand among a point's words."""
-    return [*{*asked}.intersection(stored)]
+def held_terms(stored: SparseWeights, asked: frozenset[int]) -> list[tuple[int, float]]:
+    """Those of the terms that stand among a point's words, each with its weight."""
+    terms = stored.indices
+    held = asked.intersection(terms)
+    if not held:
+        return []
+    weights = stored.values
+    return [(term, weights[place]) for place, term in enumerate(terms) if term in held]
 
 
 def no_words(collection: str) -> StoreRefused:

@@ -257,17 +257,18 @@ def retrieved(
     """The points of these ids that exist, with their ``vector`` of this name."""
     wanted = [*([] if vector is None else [vector]), *[WORDS] * bool(terms)]
     records = shard.retrieve([*map(sent_id, ids)], payload_selector(fields), wanted or False)
-    return [stored_point(record, vector=vector, terms=terms) for record in records]
+    asked = frozenset(terms)
+    return [stored_point(record, vector=vector, terms=asked) for record in records]
 
 
-def stored_point(record: edge.Record, *, vector: str | None, terms: Sequence[int] = ()) -> StoredPoint:
+def stored_point(record: edge.Record, *, vector: str | None, terms: frozenset[int] = frozenset()) -> StoredPoint:
     """A point as it was found, with its ``vector`` of this name and those of the terms that its words hold."""
     held: Any = (record.vector or {}).get(WORDS) if terms else None  # type: ignore[union-attr]  # by name, as asked
     return StoredPoint(
         id=str(record.id),
         payload=payload_of(record),
         vector=vector_of(record.vector, name=vector),
-        terms=() if held is None else held_terms(held.indices, terms),
+        terms=() if held is None else held_terms(held, terms),
     )
 
 

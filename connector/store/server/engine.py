@@ -182,10 +182,11 @@ class ServerEngine:
         name = self._schema.vector_in(space) if vectors else None
         wanted = [*([] if name is None else [name]), *[WORDS] * bool(terms)]
         found: list[StoredPoint] = []
+        asked = frozenset(terms)
         for batch in batches(ids):
             read = reading(self._collection, batch, fields=fields, vectors=wanted)
             records = self._call(read, doing=f"reading {len(batch)} points")
-            found.extend(stored(record, vector_name=name, terms=terms) for record in records)
+            found.extend(stored(record, vector_name=name, terms=asked) for record in records)
         return found
 
     def query(self, queries: Sequence[NearestQuery | WordsQuery]) -> list[list[Hit]]:

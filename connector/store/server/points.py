@@ -124,10 +124,10 @@ def reading(
     )
 
 
-def stored(record: models.Record, *, vector_name: str | None, terms: Sequence[int] = ()) -> StoredPoint:
+def stored(record: models.Record, *, vector_name: str | None, terms: frozenset[int] = frozenset()) -> StoredPoint:
     """A point as the server gives it back, with its vector of this name and those of the terms that its words hold."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values, words = None if vector_name is None else vectors.get(vector_name), vectors.get(WORDS)
-    held = held_terms(words.indices, terms) if isinstance(words, models.SparseVector) else ()
+    held = held_terms(words, terms) if isinstance(words, models.SparseVector) else ()
     vector: Vector | None = None if values is None else np.asarray(values, dtype=np.float32)
     return StoredPoint(id=str(record.id), payload=as_read(record.payload or {}), vector=vector, terms=held)

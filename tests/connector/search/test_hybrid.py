@@ -29,7 +29,7 @@ CAPTIONS: Mapping[str, Mapping[str, Any]] = {
     "dog.png": {"ocr_text": "RE16 TGK", "rating": 5},
     "cat.png": {"meta": {"caption": "東京駅の案内看板"}},
     "fish.png": {"meta": {"caption": "Überraschung am Strand"}, "rating": 2},
-    "sailboat.png": {"tags": ["Oma 80. Geburtstag"], "title": "the end of the road"},
+    "sailboat.png": {"tags": ["Oma 80. Geburtstag🎂"], "title": "the end of the road"},
     "butterfly.png": {"description": "Schmetterling im Garten der Oma"},
 }
 """What is known of some of the bundled images beside what they show; all go by names that say nothing."""
@@ -82,6 +82,7 @@ def name(hit: Hit) -> str:
         ("看板", "cat.png", Reason("caption", ("看板",))),
         ("uberraschung", "fish.png", Reason("caption", ("Überraschung",))),
         ("Oma 80. Geburtstag", "sailboat.png", Reason("tags", ("Oma", "80", "Geburtstag"))),
+        ("🎂", "sailboat.png", Reason("tags", ("🎂",))),
         ("Oma im Garten", "butterfly.png", Reason("description", ("Garten", "Oma"))),
     ],
 )

@@ -6,10 +6,11 @@ The rule: a caller may let a public webhook be told, and nothing of the service'
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from connector.alerts.alert import Alert, add_alert, counted_alerts, make_alert, remove_alert
+from connector.errors import InvalidQuery
 from connector.search.client import ImageSearch
 from connector.search.options import MAX_TEXT
 from connector.search.relevance import RELEVANT
@@ -103,7 +104,10 @@ class Alerts:
 
     async def remove(self, id: AlertId) -> RemovedAlertAnswer:
         """Ask a question no longer; images lose its mark, and what is still to be told is dropped."""
-        gone = await asyncio.to_thread(lambda: remove_alert(self._search.following.now().engine, id))
+        try:
+            gone = await asyncio.to_thread(lambda: remove_alert(self._search.following.now().engine, id))
+        except InvalidQuery as error:
+            raise HTTPException(404, str(error)) from error
         return RemovedAlertAnswer(removed=gone.id)
 
     def _add(self, request: AlertRequest) -> AlertAnswer:

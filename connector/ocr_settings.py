@@ -1,11 +1,10 @@
 """Whether and how text in images is read: the settings of ``workers.ocr``."""
 
-from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from connector.settings_sources import Section
+from connector.settings_sources import Folder, Section
 
 ReaderName: TypeAlias = Literal["rapidocr", "tesseract"]
 """The programs that can read."""
@@ -21,7 +20,7 @@ class OcrSettings(Section):
     """Which images ingestion reads: none, all, or only screenshots and documents, which a quick look tells."""
     reader: ReaderName = "rapidocr"
     """What reads: rapidocr (extra ocr), or tesseract where it is installed."""
-    models: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    models: Folder | None = None
     """Folder of further recognition models for rapidocr, *.onnx: of each line, the surest reading is kept."""
     languages: tuple[Language, ...] = ("eng",)
     """Languages of tesseract, by the names of its files, such as ["eng", "ell", "rus"]."""

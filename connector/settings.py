@@ -25,6 +25,7 @@ from connector.errors import ConfigError
 from connector.ocr_settings import OcrSettings
 from connector.settings_sources import (
     PREFIX,
+    Folder,
     Section,
     SpaceName,
     check_environment_names,
@@ -42,7 +43,6 @@ FieldType: TypeAlias = Literal["keyword", "integer", "float", "bool", "geo", "da
 MetaField = Annotated[str, Field(pattern=r'^[^"\x00-\x1f\x7f]+$', max_length=200)]
 """A metadata key that can be indexed: any name without quotes, such as a table's column ``Price (USD)``."""
 
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Key = Annotated[SecretStr, Field(min_length=8)]
 """A key of the service: what is shorter can be guessed."""
 

@@ -40,11 +40,20 @@ def secret_names(sections: Mapping[str, FieldInfo]) -> set[str]:
     }
 
 
+def expanded(path: Path) -> Path:
+    """A path with the home that its ``~`` stands for. Raises ValueError where this machine knows of none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
 def space_file(value: str) -> str:
     """The name of a space as it is; of a file that declares one its whole path, which holds in every process."""
-    return str(Path(value).expanduser().absolute()) if value.endswith(".toml") else value
+    return str(expanded(Path(value)).absolute()) if value.endswith(".toml") else value
 
 
+Folder = Annotated[Path, AfterValidator(expanded)]
 SpaceName = Annotated[str, AfterValidator(space_file)]
 
 

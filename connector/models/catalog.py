@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from connector.errors import ConfigError
 from connector.models.declaration import ImageSpec, Space, TextSpec, read_space
-from connector.models.weights import is_mclip
+from connector.models.weights import is_mclip, local_folder
 from connector.settings import ModelSettings
 from connector.store.schema import Fingerprint
 
@@ -30,16 +30,27 @@ def find_space(name: str) -> Space:
     """
     if not name.endswith(".toml"):
         return _brought(name)
-    file = Path(name).expanduser()
-    space = read_space(file)
+    space = read_space(_file(name))
     if space.name in space_names():
-        raise ConfigError(f"{file}: {space.name} is a space that polyglance brings; give the file another name.")
+        raise ConfigError(f"{name}: {space.name} is a space that polyglance brings; give the file another name.")
     return space
+
+
+def _file(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~somebody of whom this machine knows nothing
+        raise ConfigError(f"{name} cannot be read: {error}") from error
 
 
 @cache
 def _brought(name: str) -> Space:
     if name not in space_names():
+        if (folder := _file(name)).is_dir():
+            raise ConfigError(
+                f"{name} is a folder; a space is declared by a file beside it, such as "
+                f"{folder.name or 'my-space'}.toml with model = the folder (docs/spaces.md)."
+            )
         known = ", ".join(space_names())
         raise ConfigError(f"unknown space {name!r}; known: {known}; or give a file, such as ./my-space.toml.")
     return read_space(SPACES / f"{name}.toml")
@@ -83,7 +94,6 @@ T = TypeVar("T", ImageSpec, TextSpec)
 def _moved(tower: T, model: str) -> T:
     """The same tower by another model's files: those that were declared prove nothing of them."""
     moved = tower.model_copy(update={"model": model, "revision": None, "sha256": None})
-    folder = Path(model).expanduser()
-    if isinstance(moved, TextSpec) and moved.family == "sentence-transformers" and is_mclip(folder):
+    if isinstance(moved, TextSpec) and moved.family == "sentence-transformers" and is_mclip(local_folder(model)):
         return find_space("clip-vit-b-32").text["xlm-roberta-large"].model_copy(update={"model": model})
     return moved

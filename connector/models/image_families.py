@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from connector.models.weights import read_json, weight_files
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+_LAYER = re.compile(r"encoder\.layers?\.(\d+)\.")
 INTERPOLATIONS: Mapping[int, str] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as ``preprocessor_config.json`` has them."""
 
@@ -71,7 +73,7 @@ def _clip(folder: Path, tower: ImageSpec) -> Reference:
     check_type(folder, "clip")
     config: Any = CLIPConfig.from_pretrained(folder, local_files_only=True).vision_config
     _check_preprocessor(folder, tower)
-    vision = filled(lambda: CLIPVisionModel(config), read_tensors(folder, tower.weights, prefix="vision_model."))
+    vision = filled(CLIPVisionModel, config, read_tensors(folder, tower.weights, prefix="vision_model."))
     projection = read_tensors(folder, tower.weights, prefix="visual_projection.")["weight"]
     return _reference(tower, vision, linear(projection))
 
@@ -86,7 +88,7 @@ def _siglip(folder: Path, tower: ImageSpec) -> Reference:
     else:
         config = SiglipVisionConfig(**_as_config(tower.shape, size=tower.size))
     _check_preprocessor(folder, tower)
-    vision = filled(lambda: SiglipVisionModel(config), read_tensors(folder, tower.weights, prefix="vision_model."))
+    vision = filled(SiglipVisionModel, config, read_tensors(folder, tower.weights, prefix="vision_model."))
     return _reference(tower, vision, None)
 
 
@@ -99,14 +101,14 @@ def _open_clip(folder: Path, tower: ImageSpec) -> Reference:
     _check_preprocessor(folder, tower)
     tensors = open_clip_names(read_tensors(folder, tower.weights, prefix="visual."))
     projection = tensors.pop("proj").T
-    return _reference(tower, filled(lambda: CLIPVisionModel(config), tensors), linear(projection))
+    return _reference(tower, filled(CLIPVisionModel, config, tensors), linear(projection))
 
 
 def _efficientnet_lite(folder: Path, tower: ImageSpec) -> Reference:
     config = read_config(read_json(folder / "config.json"))
     tensors = read_tensors(folder, tower.weights, prefix="")
     return Reference(
-        filled(lambda: EfficientNetLite(config), tensors),
+        filled(EfficientNetLite, config, tensors),
         parts=None,
         kind=tower.family,
         image_size=config.image_size,
@@ -198,6 +200,8 @@ def read_tensors(folder: Path, name: str | None, *, prefix: str) -> dict[str, Te
         with safe_open(file, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118  (it is no mapping)
                 if key.startswith(prefix):
+                    if key.removeprefix(prefix) in found:
+                        raise ValueError(f"{key} stands in more than one file: name the one that is meant as weights")
                     tensor = opened.get_tensor(key)
                     found[key.removeprefix(prefix)] = tensor.float() if tensor.is_floating_point() else tensor
     if not found:
@@ -205,18 +209,42 @@ def read_tensors(folder: Path, name: str | None, *, prefix: str) -> dict[str, Te
     return found
 
 
-def filled(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], *, unused: Iterable[str] = ()) -> nn.Module:
-    """A model of transformers with these weights. Raises ValueError that names a tensor that is missing or too many."""
+def filled(
+    make: Callable[[Any], nn.Module], config: Any, tensors: Mapping[str, Tensor], *, unused: Iterable[str] = ()
+) -> nn.Module:
+    """A model of this configuration with these weights.
+
+    Raises ValueError that names a tensor that is missing, too many or of another shape: before memory is taken for it.
+    """
     from transformers.initialization import no_init_weights
 
-    with no_init_weights():
-        model = make()
     left = {name: each for name, each in tensors.items() if not name.endswith("position_ids") and name not in unused}
-    found = model.load_state_dict(left, strict=False, assign=True)
-    for what, names in (("lack", found.missing_keys), ("have, of another architecture,", found.unexpected_keys)):
+    _check_layers(config, left)
+    with torch.device("meta"):
+        outline = make(config).state_dict()
+    wanted = {name: each for name, each in outline.items() if not name.endswith("position_ids")}
+    lacking, unknown = wanted.keys() - left.keys(), left.keys() - wanted.keys()
+    for what, names in (("lack", sorted(lacking)), ("have, of another architecture,", sorted(unknown))):
         if names:
             raise ValueError(f"its weights {what} {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""))
+    for name, each in left.items():
+        if each.shape != wanted[name].shape:
+            raise ValueError(
+                f"its weights have {name} of shape {tuple(each.shape)}, by its configuration or the declaration it is "
+                f"{tuple(wanted[name].shape)}"
+            )
+    with no_init_weights():
+        model = make(config)
+    model.load_state_dict(left, strict=False, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def _check_layers(config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a configuration has more or fewer layers than the weights."""
+    declared = getattr(config, "num_hidden_layers", None)
+    found = len({number.group(1) for name in tensors if (number := _LAYER.match(name))})
+    if declared is not None and declared != found:
+        raise ValueError(f"its weights have {found} layers, by its configuration or the declaration it has {declared}")
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
@@ -252,8 +280,19 @@ def _as_config(shape: Shape, *, size: int) -> dict[str, Any]:
 
 def _check_preprocessor(folder: Path, tower: ImageSpec) -> None:
     """Raise ValueError where the folder's own preprocessor prepares images otherwise than the declaration."""
-    told = read_json(folder / "preprocessor_config.json")
+    file = folder / "preprocessor_config.json"
+    told = read_json(file)
+    if file.exists() and not told:
+        raise ValueError(f"its {file.name} cannot be read")
+    if told.get("resample", 0) not in (0, *INTERPOLATIONS):
+        raise ValueError(f"its {file.name} says resample {told['resample']}; 2 and 3 are known, bilinear and bicubic")
+    left_out = next((name for name in ("do_resize", "do_rescale", "do_normalize") if told.get(name) is False), None)
+    if left_out is not None:
+        raise ValueError(f"its preprocessor_config.json says {left_out} false; images are always prepared so here")
+    if abs(float(told.get("rescale_factor", 1 / 255)) * 255 - 1) > 1e-6:
+        raise ValueError(f"its preprocessor_config.json says rescale_factor {told['rescale_factor']}, not 1 / 255")
     given: dict[str, object] = {
+        "resize": _resize_of(told),
         "interpolation": INTERPOLATIONS.get(told.get("resample", 0)),
         "mean": tuple(told["image_mean"]) if "image_mean" in told else None,
         "std": tuple(told["image_std"]) if "image_std" in told else None,
@@ -265,8 +304,19 @@ def _check_preprocessor(folder: Path, tower: ImageSpec) -> None:
             raise ValueError(f"its preprocessor_config.json says {name} {value}, the declaration {declared}")
 
 
+def _resize_of(told: Mapping[str, Any]) -> str | None:
+    size = told.get("size")
+    if told.get("do_center_crop", "crop_size" in told):
+        return "crop"
+    return "squash" if isinstance(size, Mapping) and {"height", "width"} <= size.keys() else None
+
+
 def _size_of(told: Mapping[str, Any]) -> int | None:
     size = told.get("crop_size", told.get("size"))
     if isinstance(size, Mapping):
+        if size.get("height") != size.get("width"):
+            raise ValueError(f"its preprocessor_config.json wants images of {dict(size)}, which are not square")
         size = size.get("height", size.get("shortest_edge"))
-    return size if isinstance(size, int) else None
+    if not isinstance(size, int | None):
+        raise TypeError(f"its preprocessor_config.json says size {size!r}, which is no number of pixels")
+    return size

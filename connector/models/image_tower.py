@@ -35,7 +35,7 @@ from connector.models.image_onnx import FORMS, int8_forward
 from connector.models.image_onnx import LEAST_COSINE as INT8_COSINE
 from connector.models.kernel_choice import Choice
 from connector.models.licences import check_licence
-from connector.models.loading import WithinMemory, choose_device
+from connector.models.loading import BROKEN, WithinMemory, choose_device, first_line
 from connector.models.lookup import find_model, tower_digest
 from connector.models.probe import EXACT, check_probe
 from connector.models.verification import check_verified
@@ -251,7 +251,14 @@ def _exact_vectors(reference: Reference, *, space: Space, name: str) -> Vectors:
             f"the image model {name} takes images of {reference.image_size} pixels, "
             f"space {space.name} {space.image_size}."
         )
-    exact = _canonical(reference, space=space, device=torch.device("cpu"))
+    try:
+        exact = _canonical(reference, space=space, device=torch.device("cpu"))
+    except BROKEN as error:
+        raise ModelError(f"the image model {name} cannot be run: {first_line(error)} Fetch it again.") from error
+    if not np.allclose(np.linalg.norm(exact, axis=1), 1, atol=1e-3):  # NaN, or nothing at all
+        raise ModelError(
+            f"the image model {name} gives vectors without a length: its weights are damaged. Fetch it again."
+        )
     if exact.shape[1] != space.dims:
         raise ModelError(f"the image model {name} gives {exact.shape[1]} dims, space {space.name} has {space.dims}.")
     return exact

@@ -15,7 +15,7 @@ def check_licence(space: Space) -> None:
     if not is_accepted(space):
         raise ConfigError(
             f"space {space.name} is licensed under {space.licence}, which does not allow commercial use. Accept it by "
-            f"`polyglance space pull {space.name} --accept-licence`, or by accept_licence = {space.licence!r} in its "
+            f"`polyglance space pull {space.given} --accept-licence`, or by accept_licence = {space.licence!r} in its "
             "file."
         )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -30,13 +31,17 @@ _LOADING = threading.Lock()
 BROKEN = (
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    AssertionError,
     ImportError,
-    RuntimeError,
+    RuntimeError,  # and RecursionError
+    MemoryError,
     EOFError,
     SafetensorError,
+    StrictDataclassError,
     pickle.UnpicklingError,
 )
 """What the loaders have been seen to raise on broken folders."""
@@ -54,7 +59,7 @@ def load_model(folder: Path, *, half: Half) -> "SentenceTransformer":
             model = SentenceTransformer(
                 str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
             )
-    except BROKEN as error:
+    except Exception as error:  # a damaged tokenizer raises Exception itself
         raise ModelError(
             f"the {half} model in {folder} cannot be loaded ({type(error).__name__}: {first_line(error)}). "
             "Its files are damaged or of another kind; fetch it again."

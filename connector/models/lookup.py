@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from connector.errors import ModelError
 from connector.models.declaration import ImageSpec, TextSpec
-from connector.models.weights import Half, check_folder, digest, module_folders
+from connector.models.weights import Half, check_folder, digest, local_folder, module_folders
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -22,9 +22,8 @@ def find_model(tower: ImageSpec | TextSpec) -> Path:
     The folder is checked for what a model of its family has. Raises ModelError that says what is missing, where it was
     looked for, and how to get it.
     """
-    folder = Path(tower.model).expanduser()
     if not is_on_hub(tower):
-        return check_folder(folder, tower, half=half_of(tower))
+        return check_folder(local_folder(tower.model), tower, half=half_of(tower))
     if (found := _cached(tower)) is not None:
         return found
     from connector.models.hub import download
@@ -34,15 +33,15 @@ def find_model(tower: ImageSpec | TextSpec) -> Path:
 
 def is_on_hub(tower: ImageSpec | TextSpec) -> bool:
     """Whether a tower's model is one of the hub's, not a folder."""
-    return not Path(tower.model).expanduser().exists() and _HUB_NAME.fullmatch(tower.model) is not None
+    return not local_folder(tower.model).exists() and _HUB_NAME.fullmatch(tower.model) is not None
 
 
 def is_present(tower: ImageSpec | TextSpec) -> bool:
     """Whether ``find_model`` would find it without a network."""
-    if is_on_hub(tower):
-        return _cached(tower) is not None
     try:
-        check_folder(Path(tower.model).expanduser(), tower, half=half_of(tower))
+        if is_on_hub(tower):
+            return _cached(tower) is not None
+        check_folder(local_folder(tower.model), tower, half=half_of(tower))
     except ModelError:
         return False
     return True

@@ -14,7 +14,15 @@ from connector.errors import ModelError
 from connector.files import replacing
 from connector.models.declaration import ImageSpec, TextSpec
 from connector.models.lookup import half_of, is_on_hub, is_present, snapshot
-from connector.models.weights import check_folder, check_sha256, check_whole, module_folders, weight_files, whole_digest
+from connector.models.weights import (
+    check_folder,
+    check_sha256,
+    check_whole,
+    local_folder,
+    module_folders,
+    weight_files,
+    whole_digest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +43,7 @@ def pull(tower: ImageSpec | TextSpec) -> Pulled:
     Raises ModelError where it cannot be had, or is not what the declaration says.
     """
     if not is_on_hub(tower):
-        folder = Path(tower.model).expanduser()
-        return _told(check_folder(folder, tower, half=half_of(tower)), tower, revision=None)
+        return _told(check_folder(local_folder(tower.model), tower, half=half_of(tower)), tower, revision=None)
     if is_present(tower):
         folder = _snapshot(tower)
         return _told(folder, tower, revision=folder.name)

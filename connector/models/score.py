@@ -11,6 +11,9 @@ from connector.models.lookup import find_model
 from connector.models.weights import module_folders, weight_files
 from connector.settings import ModelSettings
 
+MOST = 100.0
+"""Of what a model can have learned: exp(100) is no scale, and no bias is larger."""
+
 
 def score_scale(model: ModelSettings) -> float:
     """What cosines are multiplied by before a softmax or sigmoid. Raises ModelError where the weights do not say it."""
@@ -29,9 +32,13 @@ def _learned(model: ModelSettings, name: Literal["logit_scale", "logit_bias"]) -
     folder = find_model(tower)
     for file in weight_files(module_folders(folder)[0], name=tower.weights):
         try:
-            with safe_open(file, framework="np") as opened:
-                if name in opened.keys():  # noqa: SIM118  (it is no mapping)
-                    return float(opened.get_tensor(name).reshape(-1)[0])
-        except (SafetensorError, TypeError) as error:
-            raise ModelError(f"{file} cannot be read: {error}. Fetch the model again.") from error
+            with safe_open(file, framework="pt") as opened:  # numpy has no bfloat16
+                if name not in opened.keys():  # noqa: SIM118  (it is no mapping)
+                    continue
+                found = float(opened.get_tensor(name).float().item())
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise ModelError(f"{file} cannot be read: {name}: {error}. Fetch the model again.") from error
+        if not abs(found) < MOST:
+            raise ModelError(f"the weights in {folder} have {name} = {found}; declare it as a number under [score].")
+        return found
     raise ModelError(f"the weights in {folder} have no {name}; declare it as a number under [score].")

@@ -62,6 +62,8 @@ class TextTower:
         made = cls(runner, space=space, prompt=spec.prompt)
         probe = made.embed([space.probe.text])[0]
         dims = len(probe)
+        if not np.isfinite(probe).all():
+            raise ModelError(f"the text model {spec.model} gives vectors without a length: its weights are damaged.")
         if dims != space.dims:
             raise ModelError(f"the text model {spec.model} gives {dims} dims, space {space.name} has {space.dims}.")
         if spec is space.text.get(space.probe.tower):

@@ -6,6 +6,7 @@ space's declaration says.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from connector.models.weights import read_json
 
 HEAD = 64
 """Width of one attention head in every XLM-RoBERTa."""
+TABLE = "embeddings.word_embeddings.weight"
+"""The tensor that has a row for every token."""
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 _UNUSED = ("pooler.dense.weight", "pooler.dense.bias")
 """The pooler was trained for another task."""
@@ -54,7 +57,9 @@ def load_xlm_roberta(folder: Path, tower: TextSpec) -> XlmRoberta:
         raise ValueError(f"its base is {base}, no XLM-RoBERTa")
     tensors = read_tensors(folder, tower.weights, prefix=tower.prefix)
     own = {name: each for name, each in tensors.items() if name.startswith(("embeddings.", "encoder.", "pooler."))}
-    transformer: Any = filled(lambda: XLMRobertaModel(_config(own), add_pooling_layer=False), own, unused=_UNUSED)
+    if TABLE not in own:
+        raise ValueError(f"it has no tensor {tower.prefix}{TABLE}: prefix is what the transformer's names begin with")
+    transformer: Any = filled(partial(XLMRobertaModel, add_pooling_layer=False), _config(own), own, unused=_UNUSED)
     projection = _projection(
         read_tensors(folder, tower.weights, prefix=str(tower.projection)), bias=tower.projection_bias
     )
@@ -77,7 +82,7 @@ def _projection(tensors: Mapping[str, torch.Tensor], *, bias: bool) -> torch.nn.
 
 
 def _config(tensors: Mapping[str, torch.Tensor]) -> Any:
-    vocabulary, width = tensors["embeddings.word_embeddings.weight"].shape
+    vocabulary, width = tensors[TABLE].shape
     layers = {int(found.group(1)) for name in tensors if (found := _LAYER.match(name))}
     return XLMRobertaConfig(
         vocab_size=vocabulary,

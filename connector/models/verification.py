@@ -33,8 +33,8 @@ def check_verified(space: Space) -> None:
     if space.unverified is not None and _key(space) not in noted(CHECKED):
         raise ModelError(
             f"the declaration of space {space.name} could not be verified: {space.unverified}. "
-            f"`polyglance space check {space.name}` holds it against the model's files, once these are here "
-            f"(`polyglance space pull {space.name}`)."
+            f"`polyglance space check {space.given}` holds it against the model's files, once these are here "
+            f"(`polyglance space pull {space.given}`)."
         )
 
 

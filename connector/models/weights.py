@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError, safe_open
+
 from connector.errors import ModelError
 from connector.models.declaration import ImageSpec, TextSpec
 from connector.settings_sources import variable_of
@@ -19,6 +21,10 @@ Half = Literal["image", "text"]
 """Which tower a model is wanted for; also names the setting: model.image_model, model.text_model."""
 
 PICKLES = ("pytorch_model*.bin", "open_clip_pytorch_model.bin")
+LIBRARY = "sentence_transformers."
+"""What the type of a module begins with."""
+MOST_SHOWN = 200
+"""Characters of a name that can be none, in a message."""
 MADE_OF = "made_of"
 """The note in the header of a converted file: the SHA-256 of the pickles it was made of, whose digest it keeps."""
 
@@ -31,8 +37,8 @@ def is_mclip(folder: Path) -> bool:
 def read_json(path: Path) -> Mapping[str, Any]:
     """The object in a file; an empty one where it is missing or holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -50,7 +56,7 @@ def whole_digest(folder: Path, *, name: str | None = None) -> str:
     files = weight_files(folder, name=name)
     if len(files) == 1:
         with suppress(ModelError):  # what is no safetensors file at all notes nothing
-            if made_of := _header(files[0]).get("__metadata__", {}).get(MADE_OF):
+            if made_of := (_header(files[0]).get("__metadata__") or {}).get(MADE_OF):
                 return str(made_of)
     return sha256(files)
 
@@ -82,13 +88,39 @@ def module_folders(folder: Path) -> list[Path]:
     Raises ModelError where ``modules.json`` cannot be read.
     """
     listing = folder / "modules.json"
-    try:
-        modules: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
-        return [folder / module["path"] for module in modules]
-    except FileNotFoundError:
+    if not listing.exists():
         return [folder]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{listing} cannot be read: {error}. Fetch the model again.") from error
+    try:
+        if not listing.is_file():
+            raise ValueError("it is no file")
+        modules: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
+        found = [folder / module["path"] for module in modules]
+        if foreign := [each["type"] for each in modules if not str(each["type"]).startswith(LIBRARY)]:
+            raise ValueError(
+                f"it names code that is none of sentence-transformers', {foreign[0]!r}, which is never run"
+            )
+        if outside := [each for each in found if not each.resolve().is_relative_to(folder.resolve())]:
+            raise ValueError(f"it names a module outside of its folder, {outside[0]}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(
+            f"{listing} cannot be read ({type(error).__name__}: {error}). Fetch the model again."
+        ) from error
+    return found or [folder]
+
+
+def local_folder(model: str) -> Path:
+    """Where a model lies that is a folder. Raises ModelError for what can be none, a web address for one."""
+    try:
+        if "://" in model:
+            raise ValueError("it is an address")
+        folder = Path(model).expanduser()
+        folder.exists()  # which names that no file can have do not survive
+    except (OSError, ValueError, RuntimeError) as error:
+        shown = model if len(model) <= MOST_SHOWN else f"{model[:MOST_SHOWN]}…"
+        raise ModelError(
+            f"the model {shown!r} can be none ({error}): name a folder, or a model of the hub as owner/name."
+        ) from error
+    return folder
 
 
 def check_folder(folder: Path, tower: ImageSpec | TextSpec, *, half: Half) -> Path:
@@ -105,6 +137,7 @@ def check_folder(folder: Path, tower: ImageSpec | TextSpec, *, half: Half) -> Pa
     for wanted in (first, *([] if _is_declared(tower) else [first / "config.json"])):
         if not wanted.exists():
             raise ModelError(f"the {half} model in {folder} is incomplete: {wanted} is missing. Fetch it again.")
+    _check_files(folder, first, half=half)
     files = weight_files(first, name=tower.weights)
     if not files and pickles(first):
         kept = pickles(first)[0].name
@@ -119,24 +152,42 @@ def check_folder(folder: Path, tower: ImageSpec | TextSpec, *, half: Half) -> Pa
         )
     for file in files:
         check_whole(file)
-    if not _is_declared(tower) and "auto_map" in read_json(first / "config.json"):
-        raise ModelError(
-            f"the {half} model in {folder} needs code of its own (auto_map in {first / 'config.json'}), which is never "
-            "run. A file that declares its shape can load it where it is of a known family (docs/spaces.md)."
-        )
+    for name in _asking_for_code(tower):
+        if "auto_map" in read_json(first / name):
+            raise ModelError(
+                f"the {half} model in {folder} needs code of its own (auto_map in {first / name}), which is never run. "
+                "A file that declares its shape can load it where it is of a known family (docs/spaces.md)."
+            )
     return folder
+
+
+def _check_files(folder: Path, first: Path, *, half: Half) -> None:
+    """Raise ModelError where what should be a file of a model is none: a folder, a pipe, a link to nothing."""
+    for file in sorted({*first.glob("*.json"), *first.glob("*.txt"), *first.glob("*.safetensors")}):
+        if not file.is_file():
+            kind = "a folder" if file.is_dir() else "a link to nothing" if file.is_symlink() else "no file"
+            raise ModelError(f"the {half} model in {folder} is damaged: {file} is {kind}. Fetch it again.")
+
+
+def _asking_for_code(tower: ImageSpec | TextSpec) -> list[str]:
+    """The files that can ask for code and that the tower's loader reads."""
+    found = [] if _is_declared(tower) else ["config.json"]
+    return found if isinstance(tower, ImageSpec) else [*found, "tokenizer_config.json"]
 
 
 def check_whole(file: Path) -> None:
     """Raise ModelError where a file of safetensors is not all there, or none."""
     header = _header(file)
     size = file.stat().st_size
-    ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
-    whole = 8 + _header_bytes(file) + max(ends, default=0)
-    if not ends or size != whole:
-        raise ModelError(
-            f"{file} is damaged or half a download: it has {size:,} bytes, its header says {whole:,}. Fetch it again."
-        )
+    try:
+        ends = [int(each["data_offsets"][1]) for name, each in header.items() if name != "__metadata__"]
+        whole = 8 + _header_bytes(file) + max(ends, default=0)
+        if not ends or size != whole:
+            raise ValueError(f"it has {size:,} bytes, its header says {whole:,}")
+        with safe_open(file, framework="np"):
+            pass  # opening it checks every entry of the header
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
+        raise ModelError(f"{file} is damaged or half a download: {error}. Fetch it again.") from error
 
 
 def tensor_shapes(files: "list[Path]") -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -185,6 +236,8 @@ def _header(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             stream.seek(8)
             found: dict[str, Any] = json.loads(stream.read(length))
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict):
+            raise TypeError("its header is none of safetensors")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{file} is damaged or half a download: {error}. Fetch it again.") from error
     return found

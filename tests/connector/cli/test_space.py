@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,44 @@ def test_a_licence_is_asked_for_once(cli: CommandLine, tmp_path: Path, monkeypat
 
     assert cli("space", "pull", str(twin.space), "--accept-licence").code == 0
     assert cli("space", "pull", str(twin.space)).code == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a pipe", "a folder", "another program's file", "a wrong key", "no such user", "nothing"]
+)
+def test_every_command_refuses_what_declares_no_space_and_stores_nothing(
+    cli: CommandLine, data_folder: Path, tmp_path: Path, wrong: str
+) -> None:
+    place = tmp_path / "a place with spaces"
+    write_images(place, ["photos/a.png"])
+    os.mkfifo(place / "pipe.toml")
+    shutil.copy(place / "photos/a.png", place / "png.toml")
+    (place / "key.toml").write_text(f"size = 3\n{cli('space', 'show', 'mini').out}")
+    given, says = {
+        "a pipe": (place / "pipe.toml", "it is no file"),
+        "a folder": (place / "photos", "is a folder; a space is declared by a file"),
+        "another program's file": (place / "png.toml", "cannot be read"),
+        "a wrong key": (place / "key.toml", "there is no key size (known here: "),
+        "no such user": ("~nobody-here/mine.toml", "~nobody-here/mine.toml cannot be read"),
+        "nothing": (place / "none.toml", "does not exist"),
+    }[wrong]
+    photos = place / "photos"
+    for command in (
+        ("space", "show", given),
+        ("space", "check", given),
+        ("space", "pull", given),
+        ("ingest", photos, "--space", given),
+        ("search", "dog", "--space", given),
+        ("classify", photos / "a.png", "--labels", "a,b", "--space", given),
+        ("plan", "--images", "1000", "--space", given),
+        ("plan", "--images", "1000", "--space", "mini", "--to", given),
+        ("tune", photos, "--space", given),
+        ("migrate", "--space", "mini", "--to", given),
+    ):
+        ran = cli(*command)
+        assert (ran.code, "Traceback" in ran.err) == (2, False), (command, ran)
+        assert says in ran.err, (command, ran.err)
+    assert not data_folder.exists()
 
 
 @pytest.mark.slow

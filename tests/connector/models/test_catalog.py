@@ -1,10 +1,13 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from connector.errors import ConfigError
+from connector.errors import ConfigError, ModelError
 from connector.models.catalog import BEST_TOWERS, find_space, fingerprint_of, space_names, text_tower_of
+from connector.models.lookup import find_model, is_present
 from connector.settings import ModelSettings, Settings
 from connector.store.schema import CollectionSchema
 
@@ -108,9 +111,62 @@ WRONG = {
     "padding without a length": (
         'model = "someone/text"',
         'model = "x/y"\npadding = "max_length"',
-        r'text\.multilingual .* does not fit: padding = "max_length" needs max_length',
+        r'text\.multilingual does not fit: padding = "max_length" needs max_length',
     ),
     "no TOML": ("dims = 128", "dims :", "cannot be read"),
+    "a name of its own": ("dims = 128", 'dims = 128\nname = "other"', "a space is named after its file, here mine"),
+    "nested without end": ("dims = 128", f"dims = {'[' * 5000}", "cannot be read: its values are nested too deeply"),
+    "a number in quotes": ("dims = 128", 'dims = "128"', "dims = '128' does not fit: .*valid integer"),
+    "yes for a number": ("dims = 128", "dims = true", "dims = True does not fit: .*valid integer"),
+    "more dims than a store has": ("dims = 128", "dims = 70000", "dims = 70000 does not fit"),
+    "a deviation of nothing": ("size = 64", "size = 64\nstd = [0.0, 0.2, 0.2]", r"image\.std\.0 = 0\.0 does not fit"),
+    "values up to 255": (
+        "size = 64",
+        "size = 64\nmean = [127.5, 127.5, 127.5]",
+        r"image\.mean\.0 = 127\.5 does not fit",
+    ),
+    "no number at all": ("size = 64", "size = 64\nmean = [nan, 0.5, 0.5]", r"image\.mean\.0 = nan does not fit"),
+    "two channels": ("size = 64", "size = 64\nstd = [0.5, 0.5]", r"image\.std\.2 is missing"),
+    "a wall of pixels": ("size = 64", "size = 1000000", r"image\.size = 1000000 does not fit"),
+    "a list of towers": ("[image]", "[[image]]", r"image = \[.* does not fit"),
+    "a text for a tower": (
+        "[text.multilingual]",
+        '[text]\nen = "x/y"\n[text.multilingual]',
+        r"text\.en = 'x/y' does not fit",
+    ),
+    "a tower's name on two lines": ("[text.multilingual]", '[text."a\\nb"]', "does not fit: String should match"),
+    "a text tower called image": ("[text.multilingual]", "[text.image]", "a text tower cannot be called image"),
+    "a key that the family does not read": (
+        'model = "someone/text"',
+        'model = "x/y"\nlowercase = true',
+        r"text\.multilingual does not fit: sentence-transformers does not read lowercase: take that out",
+    ),
+    "a shape that is not read": (
+        "size = 64",
+        'size = 64\nshape = {width = 8, layers = 1, heads = 1, patch = 4, activation = "gelu", eps = 1e-5}',
+        "image does not fit: a shape is declared for open-clip and siglip alone",
+    ),
+    "heads that do not divide": (
+        'family = "sentence-transformers"\n',
+        'family = "open-clip"\n'
+        'shape = {width = 8, layers = 1, heads = 3, patch = 4, activation = "gelu", eps = 1e-5}\n',
+        r"image\.shape does not fit: a width of 8 cannot be shared by 3 heads",
+    ),
+    "siglip with a mask": (
+        'family = "sentence-transformers"\nmodel = "someone/text"',
+        'family = "siglip"\nmodel = "x/y"\nmax_length = 64\npadding = "max_length"',
+        "siglip reads its padding",
+    ),
+    "a scale that is none": (
+        "scale = 20.0",
+        "scale = -1",
+        r"score\.scale = -1 does not fit: .*greater than 0 or .*'weights'",
+    ),
+    "a probe of a tower that is not there": (
+        "[image]",
+        '[probe]\ntower = "other"\nvector = [0.1]\n[image]',
+        "probe.tower = 'other' is no text tower; there are: multilingual",
+    ),
 }
 
 
@@ -120,6 +176,48 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, fault: str) -> None:
 
     with pytest.raises(ConfigError, match=message):
         find_space(declared(tmp_path, old=old, new=new))
+
+
+NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (lambda file: file.mkdir(), "it is a folder, not a file"),
+    "a pipe": (os.mkfifo, "it is no file"),
+    "a link to itself": (lambda file: file.symlink_to(file.name), "cannot be read"),
+    "nothing": (lambda file: file.write_bytes(b""), "dims is missing; languages is missing"),
+    "bytes": (lambda file: file.write_bytes(b"\xff\xfe\x00"), "cannot be read: 'utf-8' codec"),
+    "more than anybody writes": (lambda file: file.write_bytes(bytes(1 << 21)), "has more than 1,048,576 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_declaration_is_said_to_be_none(tmp_path: Path, kind: str) -> None:
+    make, message = NO_FILES[kind]
+    make(tmp_path / "mine.toml")
+
+    with pytest.raises(ConfigError, match=message):
+        find_space(str(tmp_path / "mine.toml"))
+
+
+def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
+    file = Path(declared(tmp_path))
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert find_space(str(file)).dims == 128
+
+
+def test_a_folder_is_no_space_and_a_file_says_how_it_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is a folder; a space is declared by a file beside it, such as .*\.toml"):
+        find_space(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"~nobody-here/mine\.toml cannot be read"):
+        find_space("~nobody-here/mine.toml")
+
+
+@pytest.mark.parametrize("model", ["https://huggingface.co/openai/clip", "x" * 5000, "~nobody-here/clip"])
+def test_what_can_be_no_model_is_said_to_be_none(tmp_path: Path, model: str) -> None:
+    space = find_space(declared(tmp_path, old="./image", new=model))
+
+    assert not is_present(space.image)
+    with pytest.raises(ModelError, match=r"can be none .*: name a folder, or a model of the hub as owner/name"):
+        find_model(space.image)
 
 
 def test_a_file_that_is_not_there_and_names_that_cannot_be(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ activation or a wrong epsilon. What breaks each family on purpose is held to be 
 """
 
 import json
+import os
+import pickle
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,8 @@ from connector.models.text_models import load_text_model
 from connector.models.text_tower import TextTower
 from connector.models.vision import Vision
 from connector.settings import ModelSettings
-from tests.family_twins import UNEVEN, Twin, write_family
+from tests.family_twins import UNEVEN, Twin, write_family, write_gemma_tokenizer
+from tests.twins import write_clip_tokenizer
 
 EXACT = 1e-5
 FAMILIES = ("clip", "siglip", "open-clip", "mexma")
@@ -435,6 +439,111 @@ REFUSALS: dict[str, tuple[str, Callable[[Twin], object], str]] = {
         lambda t: t.space.write_text(t.space.read_text() + "\n[probe]\nimage = [0.5, 0.5]\n"),
         "is not the one that its space was declared with",
     ),
+    "a squash where crops were trained on": (
+        "siglip",
+        lambda t: t.space.write_text(t.space.read_text().replace('resize = "squash"', 'resize = "crop"')),
+        "says resize squash, the declaration crop",
+    ),
+    "pixels that are not normalised": (
+        "clip",
+        lambda t: change_file(t.folder / "preprocessor_config.json", do_normalize=False),
+        "says do_normalize false",
+    ),
+    "a preprocessor that is none": (
+        "clip",
+        lambda t: (t.folder / "preprocessor_config.json").write_text("<html>"),
+        r"preprocessor_config\.json cannot be read",
+    ),
+    "layers without end": (
+        "clip",
+        lambda t: change_half(t.folder / "config.json", "vision_config", num_hidden_layers=10**9),
+        "its weights have 2 layers, by its configuration or the declaration it has 1000000000",
+    ),
+    "memory without end": (
+        "clip",
+        lambda t: change_half(t.folder / "config.json", "text_config", vocab_size=10**12),
+        r"token_embedding\.weight of shape \(1024, 64\), by its configuration .* \(1000000000000, 64\)",
+    ),
+    "heads that do not divide": (
+        "clip",
+        lambda t: change_half(t.folder / "config.json", "vision_config", num_attention_heads=5),
+        "cannot be loaded as clip .*Validation",
+    ),
+    "heads below none": (
+        "siglip",
+        lambda t: change_half(t.folder / "config.json", "text_config", num_attention_heads=-4),
+        "cannot be loaded as siglip",
+    ),
+    "a configuration nested without end": (
+        "siglip",
+        lambda t: (t.folder / "config.json").write_text("[" * 100_000),
+        "cannot be loaded as siglip",
+    ),
+    "weights that are no numbers": (
+        "clip",
+        lambda t: change_tensors(t.folder, lambda each: [tensor.fill_(torch.nan) for tensor in each.values()]),
+        "gives vectors without a length: its weights are damaged",
+    ),
+    "a pickle under another name": (
+        "clip",
+        lambda t: (t.folder / "model.safetensors").write_bytes(pickle.dumps({"weights": [1.0]})),
+        "damaged or half a download",
+    ),
+    "a header that is none": (
+        "siglip",
+        lambda t: (t.folder / "model.safetensors").write_bytes((4).to_bytes(8, "little") + b"null"),
+        "damaged or half a download: its header is none of safetensors",
+    ),
+    "a folder for weights": (
+        "clip",
+        lambda t: gone(t.folder / "model.safetensors").mkdir(),
+        r"is damaged: .*model\.safetensors is a folder",
+    ),
+    "a pipe for a configuration": (
+        "clip",
+        lambda t: os.mkfifo(gone(t.folder / "config.json")),
+        r"is damaged: .*config\.json is no file",
+    ),
+    "a link to itself": (
+        "clip",
+        lambda t: gone(t.folder / "model.safetensors").symlink_to("model.safetensors"),
+        r"is damaged: .*model\.safetensors is a link to nothing",
+    ),
+    "the same tensor twice": (
+        "siglip",
+        lambda t: shutil.copy(t.folder / "model.safetensors", t.folder / "other.safetensors"),
+        "stands in more than one file: name the one that is meant as weights",
+    ),
+    "a tokenizer that needs code": (
+        "siglip",
+        lambda t: change_file(t.folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["x.Y", None]}),
+        r"needs code of its own \(auto_map in .*tokenizer_config\.json\)",
+    ),
+    "no tokenizer": (
+        "siglip",
+        lambda t: (t.folder / "tokenizer.json").unlink(),
+        "its tokenizer has 5 tokens, its table of them",
+    ),
+    "a damaged tokenizer": (
+        "open-clip",
+        lambda t: (t.folder / "tokenizer.json").write_text("{}"),
+        "its tokenizer cannot be read",
+    ),
+    "another family's tokenizer": (
+        "open-clip",
+        lambda t: write_gemma_tokenizer(t.folder),
+        "its tokenizer (is none of XLM-RoBERTa's|has .* tokens, its table of them 400)",
+    ),
+    "a tokenizer of other tokens": (
+        "clip",
+        lambda t: write_clip_tokenizer(t.folder, size=1000),
+        "its tokenizer ends a text with token 999, its configuration with 1023",
+    ),
+    "fewer tokens than the last place": (
+        "siglip",
+        lambda t: t.space.write_text(t.space.read_text().replace("max_length = 64", "max_length = 63")),
+        "max_length = 63 is declared, and it reads what stands at position 64",
+    ),
     "a licence that was not accepted": (
         "clip",
         lambda t: t.space.write_text("commercial = false\n" + t.space.read_text()),
@@ -447,8 +556,23 @@ def change_file(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+def change_half(file: Path, half: str, **changes: Any) -> None:
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, half: {**told[half], **changes}}))
+
+
+def gone(file: Path) -> Path:
+    file.unlink()
+    return file
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def load_both(twin: Twin) -> None:
+    ImageTower.load(ModelSettings(space=str(twin.space), device="cpu", precision="float32"))
+    TextTower.load(ModelSettings(space=str(twin.space), device="cpu", text_runtime="torch"))
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
@@ -458,7 +582,18 @@ def test_what_is_not_as_declared_is_one_clear_error(tmp_path: Path, refusal: str
     do(twin)
 
     with pytest.raises((ModelError, ConfigError), match=message):
-        ImageTower.load(ModelSettings(space=str(twin.space), device="cpu"))
+        load_both(twin)
+
+
+def test_the_scale_is_read_from_bfloat16_and_refused_where_it_is_no_number(tmp_path: Path) -> None:
+    twin = write_family("siglip", tmp_path)
+    settings = ModelSettings(space=str(twin.space))
+    change_tensors(twin.folder, lambda each: each.update({name: each[name].bfloat16() for name in each}))
+    assert score_scale(settings) == pytest.approx(np.exp(4.6875))  # the nearest to 4.7 that bfloat16 has
+
+    change_tensors(twin.folder, lambda each: each.update({"logit_scale": torch.tensor([torch.nan])}))
+    with pytest.raises(ModelError, match="have logit_scale = nan; declare it as a number under"):
+        score_scale(settings)
 
 
 def test_the_text_half_of_another_width_is_refused(tmp_path: Path) -> None:

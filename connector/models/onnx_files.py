@@ -35,6 +35,7 @@ def open_session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession |
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or they keep cores from the store
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common type; the file is made again)

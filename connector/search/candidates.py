@@ -4,7 +4,7 @@ The rule: functions of candidates alone; the store is not asked.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -48,7 +48,7 @@ def judge(
         each.weight = each.strength
         if each.strength:
             relevance = max(each.seen or 0.0, round(certainty(each.strength), 4))
-            each.hit = replace(each.hit, relevance=relevance)
+            each.hit = Hit(each.hit.id, each.hit.score, each.hit.payload, relevance)
 
 
 def push(

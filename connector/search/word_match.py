@@ -20,7 +20,7 @@ from connector.records import Payload, Reason
 from connector.search.query import QueryWords
 from connector.store.schema import CollectionSchema
 from connector.words.index import META, NAMES, texts_in
-from connector.words.normal import gram_of, is_unspaced, pieces_of, spelt_out, words_of
+from connector.words.normal import MOST_CHARACTERS, gram_of, is_unspaced, pieces_of, spelt_out, words_of
 from connector.words.stems import stem_of
 from connector.words.terms import asked_joined, asked_terms, is_code, name_terms, number_of, stored_terms
 
@@ -41,6 +41,8 @@ LABELS = {"ocr_text": "ocr", "meta.caption": "caption"}
 
 _SURFACE = re.compile(r"[^\W_]+|[\u2600-\u27bf\U0001f000-\U0001faff]")
 """Words and emoji."""
+_JOINING = re.compile(r"[\d_]|[^\w\s.,;:!?]|[.,;:!?](?=\S)")
+"""What may join words to one term that none of them holds: digits, hyphens, dots within a name."""
 
 Information: TypeAlias = Mapping[str, float]
 """What words say, by their text: their inverse document frequency in the collection."""
@@ -188,24 +190,27 @@ def reasons_of(payload: Payload, fields: Sequence[WordField], *, asked: frozense
     words: dict[str, dict[str, None]] = {}
     for field in fields:
         for text in field.texts(payload):
-            if asked.intersection(field.terms_of(text)):
-                words.setdefault(field.name, {}).update(dict.fromkeys(_written(text, asked, field.terms_of)))
+            found = _written(text[:MOST_CHARACTERS], asked, field.terms_of)
+            if found is not None:
+                words.setdefault(field.name, {}).update(dict.fromkeys(found))
     return [Reason(name, tuple([*each][:MOST_WORDS])) for name, each in words.items()]
 
 
-def _written(text: str, asked: frozenset[int], terms_of: Callable[[str], Mapping[int, float]]) -> Iterator[str]:
-    """The words of a text that hold terms of the question, as they are written there."""
+def _written(text: str, asked: frozenset[int], terms_of: Callable[[str], Mapping[int, float]]) -> Sequence[str] | None:
+    """The words of a text that hold terms of the question, as they are written there; None where none does."""
+    may_join = _JOINING.search(text) is not None
+    if may_join and asked.isdisjoint(terms_of(text)):
+        return None
     spans = [match.span() for match in _SURFACE.finditer(text)]
     alone = [*_alone(text, spans, asked, terms_of)]
-    if alone:
-        yield from alone
-        return
+    if alone or not may_join:  # other texts hold nothing but their words
+        return alone or None
     for size in (2, 3, 4):  # a code whose groups stand apart
         for first, last in zip(spans, spans[size - 1 :], strict=False):
             part = text[first[0] : last[1]]
-            if asked.intersection(terms_of(part)):
-                yield part
-                return
+            if not asked.isdisjoint(terms_of(part)):
+                return [part]
+    return []
 
 
 def _alone(
@@ -213,7 +218,7 @@ def _alone(
 ) -> Iterator[str]:
     for start, end in spans:
         word = text[start:end]
-        if not asked.intersection(terms_of(word)):
+        if asked.isdisjoint(terms_of(word)):
             continue
         if not is_unspaced(word):
             yield word

@@ -292,6 +292,8 @@ _DRAWN = re.compile(r"^\s*[A-Za-z][\w+.-]*:.*\.(jpe?g|png|webp|gif|svg)\s*([?#].
 
 
 def _is_id(value: str) -> bool:
+    if isinstance(value, str) and _AS_KNOWN.fullmatch(value):  # nearly all, and a tenth of the time
+        return True
     try:
         point_id_of(value)
     except ValueError:
@@ -299,6 +301,7 @@ def _is_id(value: str) -> bool:
     return True
 
 
+_AS_KNOWN = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UINT64 = range(2**64)
 _DIGITS = len(str(2**64))
 

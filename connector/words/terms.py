@@ -100,7 +100,7 @@ def _terms_of_text(text: str) -> Terms:
     return found
 
 
-_cached_text = lru_cache(maxsize=1 << 12)(_terms_of_text)
+_cached_text = lru_cache(maxsize=1 << 14)(_terms_of_text)
 
 
 def _terms_of_name(name: str) -> Terms:

@@ -243,7 +243,8 @@ def edge_condition(where: "Filter | None", *, schema: CollectionSchema) -> edge.
 
 def payload_of(point: edge.ScoredPoint | edge.Record) -> Payload:
     """The payload of what Edge found."""
-    return as_read(point.payload) if point.payload else {}
+    payload = point.payload  # Edge makes it anew each time it is asked
+    return as_read(payload) if payload else {}
 
 
 def retrieved(
@@ -263,11 +264,12 @@ def retrieved(
 
 def stored_point(record: edge.Record, *, vector: str | None, terms: frozenset[int] = frozenset()) -> StoredPoint:
     """A point as it was found, with its ``vector`` of this name and those of the terms that its words hold."""
-    held: Any = (record.vector or {}).get(WORDS) if terms else None  # type: ignore[union-attr]  # by name, as asked
+    stored: Any = record.vector  # by name, as asked; Edge makes it anew each time
+    held = (stored or {}).get(WORDS) if terms else None
     return StoredPoint(
         id=str(record.id),
         payload=payload_of(record),
-        vector=vector_of(record.vector, name=vector),
+        vector=vector_of(stored, name=vector),
         terms=() if held is None else held_terms(held, terms),
     )
 

@@ -8,6 +8,7 @@ script has modules of these names beside it, which it goes on finding too (docs/
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from connector.cli.output import say
         from connector.printable import mask_credentials
 
-        say(f"polyglance: {mask_credentials(str(error))}", err=True)
+        say(f"polyglance: {mask_credentials(str(error))}", err=True, level=logging.ERROR)
         sys.exit(2 if isinstance(error, ConfigError | InvalidQuery) else 1)
 
 

@@ -9,9 +9,11 @@ import logging
 import os
 import platform
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from connector.printable import JsonFormatter, PrintableFormatter
@@ -55,11 +57,23 @@ class Logs:
         return cls(root.getEffectiveLevel(), as_json)
 
     def set_up(self) -> None:
-        """Send them to standard error. Once a process, at its entry point."""
+        """Send them to standard error. Once a process, at its entry point.
+
+        As JSON, Python's own warnings, and what ends the process or a thread, are lines of the log too.
+        """
         handler = logging.StreamHandler(sys.stderr)
         plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
         handler.setFormatter(JsonFormatter() if self.as_json else plain)
         logging.basicConfig(level=self.level, handlers=[handler])
+        if self.as_json:
+            logging.captureWarnings(True)
+            sys.excepthook = _log_the_end
+            threading.excepthook = lambda told: _log_the_end(told.exc_type, told.exc_value, told.exc_traceback)
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    said = (kind, error or kind(), trace)
+    logging.getLogger(__name__).critical("uncaught %s: %s", kind.__name__, error, exc_info=said)
 
 
 def usable_cores() -> int:

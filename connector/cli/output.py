@@ -4,6 +4,7 @@ The rule: nothing is printed but through here, so that no name out of a file or 
 goes into a pipe is never wrapped.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from connector.printable import mask_credentials, printable, printable_json, printable_lines
+from connector.process import Logs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +29,15 @@ _JSON_SAID = ContextVar("json_said", default=False)
 NOTHING = "no image matches; a --where that is too narrow, or --relevant where none fits, is the usual reason."
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a text of ours, whose line ends and tabs are meant; values in it are passed through ``printable``."""
-    typer.echo(printable_lines(text), err=err)
+def say(text: str, *, err: bool = False, level: int = logging.WARNING) -> None:
+    """Print a text of ours, whose line ends and tabs are meant; values in it are passed through ``printable``.
+
+    ``err``: to standard error, or, where logs are JSON, to the log, with this ``level``.
+    """
+    if err and Logs.here().as_json:
+        logging.getLogger("polyglance").log(level, "%s", text)
+    else:
+        typer.echo(printable_lines(text), err=err)
 
 
 def say_json(value: Any) -> None:

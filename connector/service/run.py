@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from connector.process import usable_threads
+from connector.process import Logs, usable_threads
 from connector.search.client import ImageSearch
 from connector.service.app import Extend, create_app
 from connector.service.connections import HEADER_BYTES, BoundedProtocol, HalfOpen
@@ -33,12 +33,13 @@ def run(search: ImageSearch, *, settings: Settings, extend: Extend | None = None
     search.close()  # it has shown that the collection is there; each process opens its own
     with tempfile.TemporaryDirectory(prefix="polyglance-metrics-") as folder:
         os.environ[FOLDER] = folder
-        config = _config(partial(open_app, settings, extend), settings=settings)
+        config = _config(partial(open_app, settings, extend, Logs.here()), settings=settings)
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
-def open_app(settings: Settings, extend: Extend | None) -> ASGIApp:
+def open_app(settings: Settings, extend: Extend | None, logs: Logs) -> ASGIApp:
     """The application of one of several processes, with its share of the cores."""
+    logs.set_up()
     os.environ["OMP_NUM_THREADS"] = str(max(1, usable_threads() // settings.serve.workers))  # torch's too, once loaded
     return create_app(ImageSearch.open(settings=settings), settings=settings, extend=extend)
 
@@ -53,6 +54,8 @@ def _config(app: "ASGIApp | partial[ASGIApp]", *, settings: Settings) -> uvicorn
         host=settings.serve.host,
         port=settings.serve.port,
         workers=settings.serve.workers,
+        log_config=None,  # its lines go where all others go
+        log_level="info",  # the address that it listens on
         access_log=False,  # the guard logs each request, without its query
         server_header=False,
         proxy_headers=False,  # what a request says of its caller is no proof that the caller is on this machine

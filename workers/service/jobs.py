@@ -6,6 +6,7 @@ second one beside it; the job ends with the service that began it.
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ from filelock import FileLock
 from connector.errors import Overloaded, PolyglanceError, RunIncomplete
 from connector.files import private_folder, replacing
 from connector.printable import mask_credentials
+from connector.process import Logs
 from connector.run_status import SILENCE
 from connector.settings import Settings
 from connector.store.open import file_name_of
@@ -57,6 +59,7 @@ class Job:
             draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
+log = logging.getLogger(__name__)
 J = TypeVar("J", bound=Job)
 Work = Callable[[Settings, J, "Reporter[J]"], J]
 """Does a job, and returns it with what came of it; the reporter is told how to see where it stands."""
@@ -105,7 +108,9 @@ class Jobs(Generic[J]):
             job.write(self._path(job.id))
             self._forget_old()
             process = multiprocessing.get_context("spawn").Process(
-                target=_run, args=(self._work, self._settings, job, self._path(job.id)), name=f"{self._route} {job.id}"
+                target=_run,
+                args=(self._work, self._settings, job, self._path(job.id), Logs.here()),
+                name=f"{self._route} {job.id}",
             )
             process.start()
             self._processes[job.id] = process
@@ -233,8 +238,9 @@ def beside(path: Path, name: str) -> Path:
     return path.with_suffix(f".{name}")
 
 
-def _run(work: Work[J], settings: Settings, job: J, path: Path) -> None:
+def _run(work: Work[J], settings: Settings, job: J, path: Path, logs: Logs) -> None:
     """The job's process, from its beginning to its end."""
+    logs.set_up()
     reporter = Reporter(job, path=path)
     with reporter:
         try:
@@ -247,7 +253,8 @@ def _run(work: Work[J], settings: Settings, job: J, path: Path) -> None:
             reporter.end(None, state="failed", error=str(error))
         except BaseException as error:
             reporter.end(None, state="failed", error=repr(error))
-            raise
+            log.critical("job_failed job=%s", job.id, exc_info=True)
+            raise SystemExit(1) from error
         else:
             reporter.end(done, state="done" if done.error is None else "failed", error=done.error)
 

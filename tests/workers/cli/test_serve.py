@@ -1,11 +1,12 @@
 """``polyglance serve`` as a command: what it opens, how many processes answer, how it ends, and what it holds on to."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -46,6 +47,26 @@ def test_where_nothing_was_ingested_at_all_that_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_with_log_json_every_line_of_a_service_and_its_jobs_parses(noto: Settings, tmp_path: Path) -> None:
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "broken.png").write_bytes(b"\x89PNG no more")
+    with copied(noto) as mini:
+        where, roots = {"path": str(mini.qdrant.path)}, f"serve.roots={json.dumps([str(tmp_path)])}"
+        with served(["--set", roots], where, log=tmp_path / "log", front=["-v", "--log-json"]) as (url, process):
+            job = httpx.post(f"{url}/v1/ingestions", json={"places": [str(tmp_path / "album")]}, timeout=240)
+            assert job.status_code == 202, job.text
+            followed = httpx.get(f"{url}/v1/ingestions/{job.json()['id']}/events", timeout=240)
+            assert "event: end" in followed.text
+        assert process.wait() in (0, -signal.SIGTERM)
+
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+
+    assert any("Uvicorn running on http://" in each["message"] for each in told)
+    assert any(each["message"].startswith("request ") for each in told)
+    assert any(each["message"].startswith("shard_done ") for each in told), "of the process of the ingestion"
+
+
+@pytest.mark.slow
 def test_several_processes_answer_on_one_port_are_counted_together_and_end_together(tmp_path: Path) -> None:
     with running() as standin:
         qdrant = {"url": standin.url, "grpc_port": str(standin.grpc_port)}
@@ -74,11 +95,11 @@ def test_under_load_for_a_minute_a_service_holds_on_to_no_more_memory(noto: Sett
 
 @contextmanager
 def served(
-    arguments: list[str], qdrant: dict[str, str], *, log: Path
+    arguments: list[str], qdrant: dict[str, str], *, log: Path, front: Sequence[str] = ()
 ) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """A ready service with these arguments, and its process."""
+    """A ready service with these arguments, options ``front`` before the command, and its process."""
     names = {f"POLYGLANCE_QDRANT__{name.upper()}": value for name, value in qdrant.items()}
-    command = [sys.executable, "-m", "polyglance", "serve", "--space", "mini", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "polyglance", *front, "serve", "--space", "mini", "--port", "0", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **names}
     with log.open("w") as out, subprocess.Popen(command, env=environment, stderr=out, cwd=log.parent) as process:
         try:

@@ -12,6 +12,7 @@
     │   │   └── BatchTooLarge       fewer points at a time may pass
     │   ├── StoreFull               quota or disk: pause and say so               HTTP 507
     │   ├── CollectionMissing                                                     HTTP 404
+    │   │   └── CollectionIncomplete  a part of it is gone: `polyglance check` says what mends it
     │   └── CollectionMismatch      built by another space                        HTTP 409
     │       └── SpaceChanged        its spaces are others by now: look at its schema again
     ├── OriginalError
@@ -144,6 +145,10 @@ class StoreFull(StoreError):
 
 class CollectionMissing(StoreError):
     """The collection does not exist in this store."""
+
+
+class CollectionIncomplete(CollectionMissing):
+    """A part of the collection is gone, and without it none of it can be opened."""
 
 
 class CollectionMismatch(StoreError):

@@ -9,6 +9,7 @@ import typer
 
 from connector.cli import options
 from connector.cli.output import progress_bar, say, say_json
+from connector.errors import CollectionIncomplete, StoreRefused
 from connector.printable import printable
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ def list_(settings: options.SetAny = None, as_json: options.AsJson = False) -> N
     if not found:
         say("there is no collection yet; `polyglance ingest FOLDER` makes one.", err=True)
     for each in found:
-        points = "in use" if each["points"] is None else f"{each['points']:,} points"
+        unknown = "in use" if each["fault"] is None else "damaged"
+        points = unknown if each["points"] is None else f"{each['points']:,} points"
         told = "   ingested into last" if each["last"] else ""
-        say(f"{printable(each['name']):32}  {points:>16}  {each['space'] or 'not made by polyglance'}{told}")
+        made_by = each["space"] or printable(each["fault"] or "not made by polyglance")
+        say(f"{printable(each['name']):32}  {points:>16}  {made_by}{told}")
 
 
 @app.command()
@@ -169,11 +172,14 @@ def delete(
 
     loaded = Settings.load(options.explicit(space=space, collection=collection, settings=settings))
     with closing(_open(loaded)) as engine:
-        points, meant = engine.info().points, _meant(engine)
+        try:
+            points, meant = f"{engine.info().points:,} points", _meant(engine)
+        except (CollectionIncomplete, StoreRefused):  # damaged: nothing tells how many they are
+            points, meant = "its points", loaded.collection
         if not yes:
-            typer.confirm(f"Delete collection {meant} with its {points:,} points?", abort=True)
+            typer.confirm(f"Delete collection {meant} with {points}?", abort=True)
         engine.drop()
-    say(f"collection {meant} is deleted; {points:,} points are gone.")
+    say(f"collection {meant} is deleted; {points} are gone.")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.errors import CollectionMismatch, StoreUnavailable
+from connector.errors import CollectionMismatch, StoreRefused, StoreUnavailable
 from connector.files import private_folder
 from connector.printable import mask_credentials
 from connector.settings import QdrantSettings
@@ -63,7 +63,7 @@ def verifying_files(
     from connector.store.edge.sums import verifying
 
     folder = CollectionFolder(settings.path, collection=collection)
-    if not folder.exists:
+    if not folder.exists and folder.gone is None:
         raise folder.missing()
     with verifying(folder.shard_path, share=share) as done:
         yield done
@@ -73,8 +73,13 @@ def verifying_files(
 def copied_apart(settings: QdrantSettings, *, collection: str) -> Iterator[QdrantSettings]:
     """A copy of an embedded collection to look at, gone after the block: the engine writes to what it opens."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=settings.path) as folder:
-        shutil.copytree(settings.path / collection, Path(folder) / collection, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.copytree(settings.path / collection, Path(folder) / collection, ignore=_no_files)
         yield settings.model_copy(update={"path": Path(folder)})
+
+
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    """Sockets, pipes and links to nowhere: nothing that could be copied."""
+    return [name for name in names if not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
 
 
 def set_apart(settings: QdrantSettings, *, collection: str) -> Path:
@@ -142,11 +147,15 @@ def check_rights(settings: QdrantSettings, *, collection: str, managing: bool) -
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A collection of a store; ``points`` is None while another process has it open, ``space`` for what is not ours."""
+    """A collection of a store; ``points`` is None while another process has it open, ``space`` for what is not ours.
+
+    ``fault`` says what is wrong with one that is damaged, of which neither is known.
+    """
 
     name: str
     points: int | None
     space: str | None
+    fault: str | None = None
 
 
 def may_be_there(settings: QdrantSettings, *, collection: str) -> bool:
@@ -177,6 +186,8 @@ def _look_at(name: str, *, settings: QdrantSettings) -> Listed:
             return Listed(name, points=None, space=None)
         except CollectionMismatch:
             return Listed(name, points=engine.count(), space=None)
+        except StoreRefused as error:
+            return Listed(name, points=None, space=None, fault=str(error))
         return Listed(name, points=info.points, space=info.schema.fingerprint.space)
 
 

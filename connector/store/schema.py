@@ -350,7 +350,7 @@ class CollectionSchema:
         return replace(self, fingerprint=next(each for each in here if space in (None, each.space)), second=None)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain JSON value that ``from_json`` reads back."""
+        """A plain JSON value that ``schema_from_json`` reads back."""
         told = asdict(self.fingerprint)
         if not self.fingerprint.preparation:
             del told["preparation"]  # CLIP's way, as in every collection of before
@@ -367,27 +367,10 @@ class CollectionSchema:
             **alert_keys(self.alerts),
         }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "CollectionSchema":
-        """Read what ``to_json`` wrote."""
-        return cls(
-            fingerprint=Fingerprint(**value["fingerprint"]),
-            meta_fields=dict(value["meta_fields"]),
-            linked_fields=value.get("linked_fields", ()),  # a collection of before has none
-            words=Words(**words) if (words := value.get("words")) else None,
-            second=_second_of(second) if (second := value.get("second")) else None,
-            spaces=dict(value.get("spaces") or {}),
-            alerts={key.removeprefix(ALERT): told for key, told in value.items() if key.startswith(ALERT) and told},
-        )
-
 
 def alert_keys(alerts: Mapping[str, Any]) -> dict[str, Any]:
     """Alerts as a collection's metadata keep them, a key each: who adds one takes no other one back."""
     return {ALERT + name: told for name, told in alerts.items()}
-
-
-def _second_of(value: Mapping[str, Any]) -> SecondSpace:
-    return SecondSpace(**{**value, "fingerprint": Fingerprint(**value["fingerprint"])})
 
 
 def schema_for(fingerprint: Fingerprint, settings: Settings) -> CollectionSchema:

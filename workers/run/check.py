@@ -19,14 +19,16 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from connector.errors import (
+    CollectionMissing,
     InvalidQuery,
     ModelError,
     OriginalCutShort,
@@ -132,6 +134,11 @@ class _Notes:
         if self.counts[kind] <= MOST:
             self.findings.append(Finding(kind, where, what, repair))
 
+    def told_of(self, copy: Path, *, as_of: Path) -> "_Notes":
+        """The same, with files of a copy named by those that were copied."""
+        self.findings = [replace(each, what=each.what.replace(str(copy), str(as_of))) for each in self.findings]
+        return self
+
     def sound(self, points: Sequence[StoredPoint], *, schema: CollectionSchema) -> list[StoredPoint]:
         """Those of the points that hold what they should; what is wrong with the others is noted."""
         self.read += len(points)
@@ -160,7 +167,8 @@ def check(settings: Settings, *, read_data: float = 0.0) -> CheckReport:
         what = f"{verified.unknown:,} files have no check sums yet: whoever closes the collection next notes them"
         notes.add("unknown", settings.collection, what)
     if notes.counts["file"]:
-        notes = _looked_at_apart(settings, notes=notes, share=read_data)
+        if verified is not None and not verified.gone:
+            notes = _looked_at_apart(settings, notes=notes, share=read_data)
         rate = _look_at_runs(None, settings=settings, notes=notes)
     else:
         with closing(open_engine(settings.qdrant, collection=settings.collection)) as engine:
@@ -198,7 +206,7 @@ def look_at_points(engine: Engine, *, settings: Settings, share: float, notes: _
         if share > 0:
             _read_images(engine, schema=schema, settings=settings, share=share, notes=notes)
     except StoreError as error:
-        if error.retryable:
+        if error.retryable or isinstance(error, CollectionMissing):
             raise
         notes.add("file", engine.collection, str(error), "restore")
 
@@ -349,7 +357,7 @@ def _looked_at_apart(settings: Settings, *, notes: _Notes, share: float) -> _Not
             done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
         if done.returncode == 0:
             looked: _Notes = pickle.loads(done.stdout)
-            return looked
+            return looked.told_of(copy.path, as_of=settings.qdrant.path)
         said = done.stderr.decode(errors="replace").strip().splitlines()
         why = said[-1] if said else f"it ended with {done.returncode}"
     except OSError as error:

@@ -26,7 +26,14 @@ from pathlib import Path
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from connector.errors import CollectionMissing, ConfigError, StoreFull, StoreRefused, StoreUnavailable
+from connector.errors import (
+    CollectionIncomplete,
+    CollectionMissing,
+    ConfigError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
 from connector.store.edge.config import add_indexes, sealing_config, shard_config
 from connector.store.edge.errors import collections_in, in_use
 from connector.store.edge.holes import bytes_on_disk, copy_data
@@ -34,6 +41,7 @@ from connector.store.edge.read_only import copied, copies_of, place_of_copies
 from connector.store.edge.spaces import repair_vectors
 from connector.store.edge.sums import NOTED, note, set_aside
 from connector.store.schema import CollectionSchema
+from connector.store.stored_schema import schema_from_json
 
 RESERVE = 128 * 1024 * 1024
 """Bytes that must stay free: Edge writes through memory maps, and a disk that fills up under one kills the process."""
@@ -63,12 +71,28 @@ class CollectionFolder:
         return self._schema_path.is_file() and (self.shard_path.is_dir() or self._replaced_path.is_dir())
 
     def missing(self) -> CollectionMissing:
-        """The error for a collection that does not exist, naming those that do."""
+        """The error for a collection that does not exist, naming those that do, or for one that is not whole."""
+        if gone := self.gone:
+            return CollectionIncomplete(f"collection {self.collection!r} is damaged: {gone} is gone. {self._advice}")
         there = collections_in(self.root)
         known = f"it holds {', '.join(there)}" if there else "it holds no collection yet"
         return CollectionMissing(
             f"collection {self.collection!r} does not exist in {self.root}; {known}. "
             "`polyglance ingest FOLDER` makes and fills it."
+        )
+
+    @property
+    def gone(self) -> Path | None:
+        """What is not there of a collection that was whole once; None of one that is whole, or never was."""
+        if self.exists or self._making.exists() or not (self._schema_path.exists() or self.shard_path.exists()):
+            return None
+        return self.shard_path if self._schema_path.is_file() else self._schema_path
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"Restore a backup (`polyglance collection restore`), or let `polyglance check --collection "
+            f"{self.collection} --repair` make it again from its sources."
         )
 
     @property
@@ -157,12 +181,10 @@ class CollectionFolder:
     def read_schema(self) -> CollectionSchema:
         """The schema as it was stored. Raises StoreRefused when the file is damaged."""
         try:
-            return CollectionSchema.from_json(json.loads(self._schema_path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreRefused(
-                f"{self._schema_path} cannot be read ({error!r}). Restore it from a backup, or move {self.path} away "
-                "and ingest again."
-            ) from error
+            return schema_from_json(json.loads(self._schema_path.read_bytes()))
+        except ValueError as error:
+            what = f"{type(error).__name__}: {error}"
+            raise StoreRefused(f"{self._schema_path} cannot be read ({what:.200}). {self._advice}") from error
 
     def write_schema(self, schema: CollectionSchema) -> None:
         """Replace the stored schema: readers see the old one or the new one, whatever happens meanwhile."""
@@ -218,12 +240,17 @@ class CollectionFolder:
         if points:
             raise StoreRefused(
                 f"{self.shard_path} holds {points:,} points but no {self._schema_path.name} says what they are. "
-                f"Restore that file from a backup, or move {self.path} away and ingest again."
+                f"{self._advice}"
             )
         shutil.rmtree(self.shard_path)
 
     def remove(self) -> None:
-        """Delete everything, the schema first: a collection without one does not exist. Lets go of the lock."""
+        """Delete everything, the schema first: a collection without one does not exist. Lets go of the lock.
+
+        What a crash leaves of the shard counts as half made, and goes when the collection is made anew.
+        """
+        with contextlib.suppress(OSError):  # a full disk
+            self._making.touch()
         self._schema_path.unlink(missing_ok=True)
         for shard in (self.shard_path, self._replaced_path):
             shutil.rmtree(shard, ignore_errors=True)

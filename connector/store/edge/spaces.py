@@ -10,6 +10,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from connector.errors import StoreRefused
 from connector.store.engine import NewVector
 from connector.store.points import sent_id
 from connector.store.schema import CollectionSchema
@@ -38,6 +39,11 @@ def repair_vectors(shard: Path, *, schema: CollectionSchema) -> None:
     there = vectors_in(shard)
     if there == schema.dims.keys():
         return
+    if not there & schema.dims.keys():  # whatever is wrong here, no vector goes for it
+        raise StoreRefused(
+            f"{shard} has vectors of {', '.join(sorted(there))}, and {shard.parent / 'collection.json'} names "
+            f"{', '.join(schema.dims)}: one of the two is of another collection. Restore a backup."
+        )
     opened = edge.EdgeShard.load(str(shard), None)
     try:
         match_vectors(opened, there, wanted=schema.dims)

@@ -22,6 +22,8 @@ from typing import TypeAlias
 from connector.sums import with_sum, without_sum
 
 NOTED, SET_ASIDE = "sums.json", "sums.old.json"
+SCHEMA = "../collection.json"
+"""The schema of the collection, from its shard."""
 
 BLOCK = 1 << 16
 """Bytes read at a time. Edge lays most files out in advance: blocks of zeros count for nothing, holes are not read."""
@@ -58,6 +60,11 @@ class Verified:
     read: int
     unknown: int
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is nothing that could be opened."""
+        return not self.known and not self.unknown
+
 
 def set_aside(shard: Path) -> None:
     """Say that the files are no longer what was noted: the shard is about to be written to."""
@@ -89,6 +96,8 @@ def verify(shard: Path, *, share: float) -> Verified:
     Of a shard of up to ``READ_ALL`` bytes all are read. Nothing is written, and nobody need have the collection open.
     Where it was written to since the sums were noted, only lasting files are known.
     """
+    if gone := _gone(shard):
+        return Verified((FileFault(gone, "is gone"),), known=0, read=0, unknown=0)
     settled = (shard / NOTED).is_file()
     name = NOTED if settled else SET_ASIDE
     there = dict(_files(shard))
@@ -184,11 +193,16 @@ def _extents(file: int, *, size: int) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
+def _gone(shard: Path) -> str | None:
+    """What a collection cannot be without and is not there, by its path from the shard."""
+    if not (shard.parent / "collection.json").is_file():
+        return SCHEMA
+    return None if shard.is_dir() or shard.with_name("shard.old").is_dir() else f"../{shard.name}"
+
+
 def _files(shard: Path) -> Iterator[tuple[str, Path]]:
     """Every file of a shard but the sums, by its path in it, and the schema beside it."""
-    schema = shard.parent / "collection.json"
-    if schema.is_file():
-        yield f"../{schema.name}", schema
+    yield SCHEMA, shard / SCHEMA
     for top, _, names in os.walk(shard):
         for name in names:
             path = Path(top) / name

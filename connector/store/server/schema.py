@@ -14,6 +14,7 @@ from connector.errors import CollectionMismatch
 from connector.settings import FieldType
 from connector.store.links import scanned_kilobytes
 from connector.store.schema import TENANT_FIELD, CollectionSchema
+from connector.store.stored_schema import schema_from_json
 from connector.store.words import WORDS, stored_indexes
 
 QUANTIZATION = models.TurboQuantization(
@@ -131,14 +132,14 @@ def read_schema(info: models.CollectionInfo, *, collection: str) -> CollectionSc
     """The schema that a collection carries in its metadata. Raises CollectionMismatch where it carries none."""
     metadata: dict[str, Any] = info.config.metadata or {}
     try:
-        return CollectionSchema.from_json(metadata)
-    except (KeyError, TypeError, AttributeError) as error:
+        return schema_from_json(metadata)
+    except ValueError as error:
         what = (
             "was made by another version of polyglance" if "fingerprint" in metadata else "was not made by polyglance"
         )
         raise CollectionMismatch(
             f"collection {collection!r} {what}: its metadata hold no fingerprint that can be read "
-            f"(keys: {', '.join(sorted(metadata)) or 'none'}). Name another collection."
+            f"(keys: {', '.join(sorted(metadata)) or 'none'}; {error}). Name another collection."
         ) from error
 
 

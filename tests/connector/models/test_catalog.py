@@ -10,6 +10,7 @@ from connector.models.catalog import BEST_TOWERS, find_space, fingerprint_of, sp
 from connector.models.lookup import find_model, is_present
 from connector.settings import ModelSettings, Settings
 from connector.store.schema import CollectionSchema
+from connector.store.stored_schema import schema_from_json
 
 
 def test_the_default_space_is_known() -> None:
@@ -244,7 +245,7 @@ def test_two_preparations_of_the_same_size_are_told_apart(tmp_path: Path) -> Non
 
     assert difference == "preparation: squash bicubic here, as CLIP does there"
     schema = CollectionSchema(fingerprint_of(squashed))
-    assert CollectionSchema.from_json(schema.to_json()) == schema
+    assert schema_from_json(schema.to_json()) == schema
 
 
 def test_a_space_without_a_tower_called_multilingual_speaks_by_its_first() -> None:

@@ -8,6 +8,7 @@ from connector.filters.parse import parse_filter
 from connector.settings import Settings
 from connector.store.links import HALF_EF, LINKED_EF, WIDE_EF, walk_of
 from connector.store.schema import CollectionSchema, Fingerprint, schema_for
+from connector.store.stored_schema import schema_from_json
 
 FINGERPRINT = Fingerprint("mini", dims=128, image_size=64)
 SCHEMA = schema_for(FINGERPRINT, Settings())
@@ -60,6 +61,6 @@ def test_a_field_that_no_filter_may_use_is_refused() -> None:
 
 def test_a_schema_of_before_has_no_links_and_keeps_none() -> None:
     before = {name: value for name, value in SCHEMA.to_json().items() if name != "linked_fields"}
-    old = CollectionSchema.from_json(before)
+    old = schema_from_json(before)
     assert old.linked_fields == old.joined(SCHEMA, collection="x", points=1).linked_fields == ()
-    assert CollectionSchema.from_json(SCHEMA.to_json()) == SCHEMA
+    assert schema_from_json(SCHEMA.to_json()) == SCHEMA

@@ -469,6 +469,95 @@ def test_a_collection_with_damaged_files_comes_back_from_its_sources(
         assert {each.id for each in engine.scroll(limit=1000).points} == before
 
 
+@pytest.mark.parametrize("name", ["collection.json", "shard"])
+def test_a_collection_that_lacks_a_part_is_damaged_and_not_missing(
+    cli: CommandLine, settings: Settings, name: str
+) -> None:
+    where = ("--set", f"qdrant.path={settings.qdrant.path}", "--space", "mini", "--set", "ingest.workers=0")
+    folder = _shard(settings).parent
+    (folder / name).rename(folder.parent / "elsewhere")
+    asked = cli("search", "a dog", *where)
+    assert (asked.code, f"{folder / name} is gone" in asked.err, "check" in asked.err) == (1, True, True), asked.err
+    found = check(settings)
+    assert [(each.where, each.what) for each in found.findings] == [(f"../{name}", "is gone")]
+    assert len(found.renew) == 1
+
+    assert cli("check", *where, "--repair").code == 0
+
+    assert check(settings, read_data=1).sound
+    assert check(settings).points == 40
+
+
+def _schema(**changed: object) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        value = json.loads(data)
+        return json.dumps({**value, "fingerprint": {**value["fingerprint"], **changed}}).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: bytes(len(data)), id="zeros"),
+        pytest.param(lambda data: data[: len(data) // 2], id="half"),
+        pytest.param(lambda data: data.decode().encode("cp500"), id="another encoding"),
+        pytest.param(lambda _: b"[]", id="no object"),
+        pytest.param(lambda data: data.replace(b'"meta_fields": {}', b'"meta_fields": {"x": "colour"}'), id="no type"),
+        pytest.param(lambda data: data.replace(b'"title": 3.0', b'"title": "much"'), id="no number"),
+        pytest.param(_schema(dims="many"), id="dims of text"),
+        pytest.param(_schema(dims=-3), id="dims below zero"),
+        pytest.param(_schema(space=None), id="no space"),
+        pytest.param(_schema(space="another"), id="the space of another collection"),
+        pytest.param(_schema(made_by="somebody"), id="a field of another version"),
+    ],
+)
+def test_a_schema_that_cannot_be_is_named_and_harms_no_vector(
+    cli: CommandLine, settings: Settings, damage: Callable[[bytes], bytes]
+) -> None:
+    """There are no sums, as after a crash: the collection is opened to be looked at."""
+    where = ("--set", f"qdrant.path={settings.qdrant.path}")
+    schema = _shard(settings).parent / "collection.json"
+    whole = schema.read_bytes()
+    (_shard(settings) / "sums.json").unlink()
+    schema.write_bytes(damage(whole))
+    assert schema.read_bytes() != whole
+
+    found = check(settings)
+
+    (fault,) = (each for each in found.findings if each.kind == "file")
+    assert str(schema) in fault.what
+    assert len(fault.what) < 500
+    (listed,) = json.loads(cli("collection", "list", *where, "--json").out)["collections"]
+    assert str(schema) in listed["fault"]
+    schema.write_bytes(whole)
+    assert check(settings, read_data=1).sound
+
+
+def test_a_collection_whose_schema_is_damaged_can_be_deleted_and_restored(
+    cli: CommandLine, settings: Settings, tmp_path: Path
+) -> None:
+    where = ("--set", f"qdrant.path={settings.qdrant.path}", "--space", "mini")
+    assert cli("collection", "backup", tmp_path / "whole", *where).code == 0
+    (_shard(settings).parent / "collection.json").unlink()
+    assert cli("collection", "restore", tmp_path / "whole", *where[:2]).code != 0
+
+    deleted = cli("collection", "delete", "--yes", *where)
+
+    assert (deleted.code, deleted.out) == (0, "collection images-mini is deleted; its points are gone.\n"), deleted.err
+    assert cli("collection", "restore", tmp_path / "whole", *where[:2]).code == 0
+    assert check(settings, read_data=1).sound
+
+
+def test_files_are_named_by_their_place_and_not_by_that_of_a_copy(settings: Settings) -> None:
+    (_shard(settings).parent / "collection.json").write_bytes(b"")
+
+    said = [each.what for each in check(settings).findings]
+
+    assert any(str(settings.qdrant.path) in each for each in said)
+    assert not any("scratch" in each for each in said)
+
+
 @pytest.mark.slow
 def test_a_damaged_collection_stays_where_a_source_is_away_or_none_is_known(
     cli: CommandLine, settings: Settings

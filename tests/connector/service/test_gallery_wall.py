@@ -68,6 +68,15 @@ def tiles(page: Page) -> "list[str]":
     return found
 
 
+def test_the_head_of_the_page_is_one_line_at_every_width(page: Page) -> None:
+    expect(page.get_by_label("Add images")).to_be_attached()
+    for width in (1440, 1200, 1024, 901, 900, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        heights = page.evaluate("[...document.querySelectorAll('.tools > *')].map((one) => one.offsetHeight)")
+        assert {*heights} == {44}, width
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+
+
 def images(url: str, **asked: str | int) -> "list[str]":
     """The ids of the collection's images, as the service lists them."""
     answer = httpx.get(f"{url}/v1/images", params=asked, headers={"Authorization": f"Bearer {KEY}"}, timeout=240)

@@ -67,8 +67,8 @@ def test_a_space_alone_means_its_last_collection_and_a_collection_alone_its_spac
     assert (own["collection"], own["unchanged"]) == ("photos", 2)
     listed = ingested("collection", "list", "--json").json["collections"]
     assert listed == [
-        {"name": "demo", "points": 1, "space": "mini", "last": False},
-        {"name": "photos", "points": 2, "space": "mini", "last": True},
+        {"name": "demo", "points": 1, "space": "mini", "fault": None, "last": False},
+        {"name": "photos", "points": 2, "space": "mini", "fault": None, "last": True},
     ]
     assert "photos" in ingested("collection", "list").out
 
@@ -99,4 +99,6 @@ def test_the_collections_of_a_server_are_listed(ingested: CommandLine) -> None:
             flags = [part for each in given for part in ("--set", each)]
             assert ingested("collection", "create", "--space", "mini", "--collection", "far", *flags).code == 0
             listed = ingested("collection", "list", "--json", *flags)
-            assert listed.json == {"collections": [{"name": "far", "points": 0, "space": "mini", "last": False}]}
+            assert listed.json == {
+                "collections": [{"name": "far", "points": 0, "space": "mini", "fault": None, "last": False}]
+            }

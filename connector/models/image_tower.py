@@ -83,7 +83,7 @@ class ImageTower:
         self._compiling = compiling
         self._compiled: tuple[int, Forward] | None = None  # for batches of exactly this many
         self._transfer = transfer_to(device)
-        self._within_memory = WithinMemory(self._whole)
+        self._within_memory = WithinMemory()
 
     @classmethod
     def load(cls, model: ModelSettings, *, declared: Space | None = None) -> "ImageTower":
@@ -165,7 +165,7 @@ class ImageTower:
             )
         if len(pixels) == 0:
             return np.empty((0, self.space.dims), dtype=np.float32)
-        return self._within_memory(pixels)
+        return self._within_memory.run(self._whole, pixels)
 
     def _whole(self, pixels: Pixels) -> Vectors:
         """The vectors of a batch in one pass."""

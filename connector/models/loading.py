@@ -97,25 +97,24 @@ class WithinMemory:
     What was too large once is not tried again. Raises ModelError where not even one item fits.
     """
 
-    def __init__(self, forward: Callable[[NDArray[np.uint8]], Vectors]) -> None:
-        self._forward = forward
+    def __init__(self) -> None:
         self._largest: int | None = None
 
-    def __call__(self, batch: NDArray[np.uint8]) -> Vectors:
+    def run(self, forward: Callable[[NDArray[np.uint8]], Vectors], batch: NDArray[np.uint8]) -> Vectors:
         """The vectors of a batch that is not empty, whole or in pieces."""
         done: list[Vectors] = []
         start = 0
         while start < len(batch):
             piece = batch[start : start + (self._largest or len(batch))]
-            vectors = self._try(piece)
+            vectors = self._try(forward, piece)
             if vectors is not None:
                 done.append(vectors)
                 start += len(piece)
         return done[0] if len(done) == 1 else np.concatenate(done)
 
-    def _try(self, piece: NDArray[np.uint8]) -> Vectors | None:
+    def _try(self, forward: Callable[[NDArray[np.uint8]], Vectors], piece: NDArray[np.uint8]) -> Vectors | None:
         try:
-            return self._forward(piece)
+            return forward(piece)
         except torch.OutOfMemoryError as error:
             if len(piece) == 1:
                 raise ModelError(

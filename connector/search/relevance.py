@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -276,10 +277,15 @@ class RelevanceModel:
     def _calibration(self, name: str) -> KeptCalibration:
         with self._exclusive:
             if name not in self._calibrations:
-                self._calibrations[name] = KeptCalibration(lambda: self._calibrate(name), count=self._engine.count)
+                self._calibrations[name] = KeptCalibration(
+                    partial(_calibrate, name, engine=self._engine, text_encoder=self._text_encoder),
+                    count=self._engine.count,
+                )
             return self._calibrations[name]
 
-    def _calibrate(self, name: str) -> Calibration | None:
-        if name == IMAGE:
-            return calibrate_images(self._engine)
-        return calibrate_text(self._engine, self._text_encoder.embed(cohort_of(name), tower=name))
+
+def _calibrate(name: str, *, engine: Engine, text_encoder: TextEncoder) -> Calibration | None:
+    """A calibration by its name; no method, or whoever keeps it would be kept by it."""
+    if name == IMAGE:
+        return calibrate_images(engine)
+    return calibrate_text(engine, text_encoder.embed(cohort_of(name), tower=name))

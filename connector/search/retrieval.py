@@ -305,12 +305,15 @@ class Following:
             self._look()
 
     def close(self) -> None:
-        """Wait for models that are being loaded, and close all connections."""
+        """Wait for models that are being loaded, let go of all, and close the connections."""
         with self._looking:
             self._closed = True
             loading = self._loading
         if loading is not None:
             loading.join()
+        with self._making:
+            self._made = {}  # the models go with the last question that is under way
+        self._here = None
         self._loader.close()
 
     def _look(self) -> None:

@@ -94,7 +94,7 @@ class TextEncoder:
 
     def __init__(self, settings: ModelSettings, *, load: "Callable[[str], TextTower] | None" = None) -> None:
         self._settings = settings
-        self._load = load or self._from_weights
+        self._load = load  # never a method of its own: a cycle would keep the towers until the garbage is collected
         self._space = find_space(settings.space)
         self._loading = threading.Lock()
         self.turns = Turns()
@@ -147,7 +147,7 @@ class TextEncoder:
     def _tower(self, name: str) -> "TextTower":
         with self._loading:
             if name not in self._towers:
-                self._towers[name] = self._load(name)
+                self._towers[name] = (self._load or self._from_weights)(name)
             return self._towers[name]
 
     def _from_weights(self, name: str) -> "TextTower":

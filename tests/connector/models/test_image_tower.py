@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -406,7 +407,7 @@ def test_a_batch_too_large_for_the_device_is_done_in_pieces(caplog: pytest.LogCa
     device = SmallDevice(room=3)
     pixels = np.arange(10 * 3, dtype=np.uint8).reshape(10, 1, 1, 3)
 
-    vectors = WithinMemory(device)(pixels)
+    vectors = WithinMemory().run(device, pixels)
 
     np.testing.assert_array_equal(vectors, pixels[:, 0, 0])
     assert device.batches == [10, 5, 2, 2, 2, 2, 2]
@@ -415,7 +416,7 @@ def test_a_batch_too_large_for_the_device_is_done_in_pieces(caplog: pytest.LogCa
 
 def test_what_was_too_large_once_is_not_tried_again() -> None:
     device = SmallDevice(room=4)
-    forward = WithinMemory(device)
+    forward = partial(WithinMemory().run, device)
     forward(np.zeros((8, 1, 1, 3), dtype=np.uint8))
     device.batches.clear()
 
@@ -426,7 +427,7 @@ def test_what_was_too_large_once_is_not_tried_again() -> None:
 
 def test_a_device_without_room_for_one_image_is_a_model_error() -> None:
     with pytest.raises(ModelError, match=r"single image: CUDA out of memory.*model\.device = cpu"):
-        WithinMemory(SmallDevice(room=0))(np.zeros((2, 1, 1, 3), dtype=np.uint8))
+        WithinMemory().run(SmallDevice(room=0), np.zeros((2, 1, 1, 3), dtype=np.uint8))
 
 
 # ---------------------------------------------------------------------------------------------------- broken folders

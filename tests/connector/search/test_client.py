@@ -1,9 +1,11 @@
 """ImageSearch over the bundled images, in space mini."""
 
+import gc
 import io
 import subprocess
 import sys
 import uuid
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -423,3 +425,21 @@ def test_an_unknown_space_names_those_there_are(data_folder: Path) -> None:
 def test_settings_come_either_whole_or_in_pieces(noto: Settings) -> None:
     with pytest.raises(ConfigError, match="either settings, or space"):
         ImageSearch.open(settings=noto, space="mini")
+
+
+def test_a_closed_search_keeps_no_model(noto: Settings) -> None:
+    """Models are released as the search is closed, not when the garbage is collected, which seldom comes to them."""
+    towers: list[weakref.ref[object]] = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            with ImageSearch.open(settings=noto) as opened:
+                opened.text("dog")
+                opened.image(SAILBOAT)
+                here = opened.following.now()
+                towers += [weakref.ref(here.encoder._tower()), weakref.ref(here.text_encoder._tower("multilingual"))]
+                del here
+            del opened
+        assert [each() for each in towers[2:]] == [None] * 4  # what the first imports tripped over may keep the first
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import polyglance
 from connector.process import usable_cores
 from connector.settings import Settings
-from tests.scratch import scratch_folder
+from tests.scratch import ROOM_FOR_ALL, memory_with, scratch_folder
 from tests.twins import Twins, write_twins
 from workers.demo import tour
 from workers.run.ingestion import ingest
@@ -28,6 +29,16 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # or Haystack reports to its
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: many tests wait for others' clocks."""
     return usable_cores() + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let ``tmp_path`` be in memory where there is room, and gone with the run; ``--basetemp`` keeps it."""
+    memory = memory_with(ROOM_FOR_ALL)
+    if memory is None or config.option.basetemp is not None:  # also in xdist's processes, which are told
+        return
+    folder = memory / f"polyglance-tests-{os.getpid()}"
+    config.option.basetemp = str(folder)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

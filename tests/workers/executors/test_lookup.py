@@ -1,6 +1,6 @@
 """Without a model: addresses are asked for conditionally, and what was no image is tried again apart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def listed(place: Path, settings: Settings) -> tuple[Ref, ...]:
     return tuple(sorted(refs, key=lambda ref: ref.uri))
 
 
-def store(refs: tuple[Ref, ...], settings: Settings, *, version: Version | None = None) -> None:
+def store(refs: tuple[Ref, ...], settings: Settings, *, versions: Sequence[Version | None] | None = None) -> None:
     with closing(EmbeddedEngine.open(settings.qdrant.path, collection=settings.collection)) as engine:
         engine.create(CollectionSchema(Fingerprint(space="mini", dims=128, image_size=64, weights="w")))
         vector = np.full(128, 128**-0.5, dtype=np.float32)
@@ -79,9 +79,9 @@ def store(refs: tuple[Ref, ...], settings: Settings, *, version: Version | None 
                 Point(
                     ref.point_id,
                     vector,
-                    {"version": str(version or ref.version), "source": [ref.source], "folder": [ref.folder]},
+                    {"version": str(version), "source": [ref.source], "folder": [ref.folder]},
                 )
-                for ref in refs
+                for ref, version in zip(refs, versions or [ref.version for ref in refs], strict=True)
             ]
         )
 
@@ -117,8 +117,7 @@ def page_version(refs: tuple[Ref, ...]) -> list[Version]:
 
 
 def store_pages(refs: tuple[Ref, ...], settings: Settings) -> None:
-    for ref, version in zip(refs, page_version(refs), strict=True):
-        store((ref,), settings, version=version)
+    store(refs, settings, versions=page_version(refs))
 
 
 def test_addresses_that_have_not_changed_are_asked_for_without_workers(

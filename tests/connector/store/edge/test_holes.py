@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,20 @@ def test_a_copy_ends_where_its_original_ends(tmp_path: Path, size: int) -> None:
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_a_small_collection_stays_small_when_its_graph_is_built(tmp_path: Path) -> None:
-    if not keeps_holes(tmp_path):
-        pytest.skip("this file system has no holes")
-    engine = EmbeddedEngine.open(tmp_path, collection="images")
-    engine.create(SCHEMA)
-    engine.upsert(points(100))
-    before = disk_usage(tmp_path)
-    engine.optimize()
-    found = engine.count()
-    engine.close()
-    assert found == 100
-    assert disk_usage(tmp_path) < 2 * before + 16 * 1024**2
+def test_a_small_collection_stays_small_when_its_graph_is_built() -> None:
+    with tempfile.TemporaryDirectory() as on_disk:  # in memory a page that was only read takes room
+        folder = Path(on_disk)
+        if not keeps_holes(folder):
+            pytest.skip("this file system has no holes")
+        engine = EmbeddedEngine.open(folder, collection="images")
+        engine.create(SCHEMA)
+        engine.upsert(points(100))
+        before = disk_usage(folder)
+        engine.optimize()
+        found = engine.count()
+        engine.close()
+        assert found == 100
+        assert disk_usage(folder) < 2 * before + 16 * 1024**2
 
 
 def disk_usage(folder: Path) -> int:

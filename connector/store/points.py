@@ -309,18 +309,24 @@ _DIGITS = len(str(2**64))
 _INT64 = range(-(2**63), 2**63)
 
 
+MOST_NESTED = 64
+"""Levels of lists and dicts in a payload: Qdrant stores more than 127, and can then read the point no more."""
+
+
 def _check_json(value: object, *, at: str) -> None:
-    """Walk the value without recursion; raise ValueError naming the path of what is no plain JSON."""
-    waiting = [(value, at)]
+    """Walk the value without recursion; raise ValueError naming the path of what is no plain JSON, or too deep."""
+    waiting = [(value, at, 0)]
     while waiting:
-        item, path = waiting.pop()
+        item, path, depth = waiting.pop()
+        if depth > MOST_NESTED:
+            raise ValueError(f"{at} is nested deeper than {MOST_NESTED} levels; write what lies so deep as text")
         if isinstance(item, dict):
             for key, inner in item.items():
-                if type(key) is not str:
-                    raise ValueError(f"{path} has the key {key!r} ({_kind(key)}); keys are strings")
-                waiting.append((inner, f"{path}: {key}" if path is at else f"{path}.{key}"))
+                if type(key) is not str or not _is_unicode(key):
+                    raise ValueError(f"{path} has the key {key!r} ({_kind(key)}); keys are strings of Unicode")
+                waiting.append((inner, f"{path}: {key}" if path is at else f"{path}.{key}", depth + 1))
         elif isinstance(item, list | tuple):
-            waiting.extend((inner, f"{path}[{number}]") for number, inner in enumerate(item))
+            waiting.extend((inner, f"{path}[{number}]", depth + 1) for number, inner in enumerate(item))
         elif not _is_scalar(item):
             raise ValueError(
                 f"{path} is {item!r} ({_kind(item)}); a payload holds str, bool, None, finite float, "

@@ -44,12 +44,16 @@ def test_a_payload_that_is_no_plain_json_is_named_by_its_place(payload: dict[str
         check_payload(payload, ids=[ID])
 
 
-def test_plain_json_passes_however_deep() -> None:
+def test_plain_json_passes_as_deep_as_qdrant_reads_it_again() -> None:
     deep: dict[str, Any] = {"leaf": [1, -(2**63), 1.5, True, None, "日本", ("a", "b")]}
-    for _ in range(5000):
+    for _ in range(60):
         deep = {"inner": deep}
 
     check_payload(deep, ids=[ID])
+    for _ in range(5000):
+        deep = {"inner": deep}
+        with pytest.raises(ValueError, match="is nested deeper than 64 levels"):
+            check_payload({"a": {"b": {"c": deep}}}, ids=[ID])
 
 
 @pytest.mark.parametrize(

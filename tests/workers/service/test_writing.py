@@ -154,6 +154,31 @@ def test_metadata_and_tags_are_changed_key_by_key(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    "meta",
+    [
+        pytest.param('{"a": ' + "[" * 65 + "]" * 65 + "}", id="deeper than the engine reads"),
+        pytest.param('{"a": ' * 900 + "1" + "}" * 900, id="much deeper"),
+        pytest.param('{"\\ud800": 1}', id="a key that is no text"),
+        pytest.param('{"a": {"\\ud800": 1}}', id="an inner key that is no text"),
+        pytest.param('{"a": NaN}', id="no number"),
+        pytest.param('{"a": 99999999999999999999999}', id="more than 64 bits"),
+    ],
+)
+def test_metadata_that_could_not_be_read_again_are_refused_and_change_nothing(desk: Desk, meta: str) -> None:
+    (added,) = desk.add(("a.png", image(1)), options='{"images": [{"meta": {"album": "sea"}}]}')
+    address = f"/v1/points/{added['id']}"
+    sent = {"content-type": "application/json"}
+
+    refused = desk.client.patch(address, content=f'{{"meta": {meta}}}'.encode(), headers=sent)
+
+    assert refused.status_code in (400, 422), refused.text
+    assert desk.client.get(address).json()["payload"]["meta"] == {"album": "sea"}
+    deep = b'{"meta": {"a": ' + b"[" * 60 + b"]" * 60 + b"}}"
+    assert desk.client.patch(address, content=deep, headers=sent).status_code == 200
+    assert desk.client.get("/v1/images").status_code == 200
+
+
+@pytest.mark.parametrize(
     "asked", [{}, {"ids": "x", "where": "width > 0"}, {"where": ""}, {"ids": "no-id"}, {"where": "w >"}]
 )
 def test_what_is_removed_is_named(desk: Desk, asked: dict[str, str]) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from connector.models.catalog import find_space
 from connector.settings import Settings
 from tests.conftest import CommandLine
+from tests.family_twins import write_family
 from tests.images import write_images
 from workers.cli.tune import duration
 from workers.records import Stage
@@ -134,6 +136,27 @@ def test_the_command_measures_every_stage_and_leaves_nothing_behind(
     assert answer["together"]["rate"] > 0
     assert answer["prediction"]["images"] == 1_000_000
     assert answer["prediction"]["cost"] == pytest.approx(answer["prediction"]["seconds"] / 1200)
+    assert [path for path in data_folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["clip", "siglip", "open-clip", "mexma"])
+def test_every_family_is_tuned_and_planned_by_its_own_dims(
+    cli: CommandLine, tmp_path: Path, data_folder: Path, family: str
+) -> None:
+    twin = write_family(family, tmp_path)
+    dims = find_space(str(twin.space)).dims
+    write_images(tmp_path / "sample", [f"{number}.png" for number in range(8)])
+
+    tuned = cli("tune", str(tmp_path / "sample"), "--space", str(twin.space), "--seconds", "0.1", "--json").json
+    alone = cli("plan", "--images", "1000", "--space", str(twin.space), "--json").json
+    both = cli("plan", "--images", "1000", "--space", str(twin.space), "--to", "siglip2-b32").out
+
+    stages = {stage["stage"]: stage["rate"] for stage in tuned["measured"]["stages"]}
+    assert (tuned["measured"]["images"], tuned["measured"]["rejected"]) == (8, 0)
+    assert (stages.keys(), min(stages.values()) > 0) == ({"read", "decode", "embed", "upsert"}, True)
+    assert alone["point"]["disk"]["vectors"] == 2 * dims  # halves
+    assert "migration to siglip2-b32" in both
     assert [path for path in data_folder.rglob("*") if path.is_file()] == []
 
 

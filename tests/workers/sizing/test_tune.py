@@ -154,7 +154,7 @@ def test_every_family_is_tuned_and_planned_by_its_own_dims(
 
     stages = {stage["stage"]: stage["rate"] for stage in tuned["measured"]["stages"]}
     assert (tuned["measured"]["images"], tuned["measured"]["rejected"]) == (8, 0)
-    assert (stages.keys(), min(stages.values()) > 0) == ({"read", "decode", "embed", "upsert"}, True)
+    assert (set(stages), min(stages.values()) > 0) == ({"read", "decode", "embed", "upsert"}, True)
     assert alone["point"]["disk"]["vectors"] == 2 * dims  # halves
     assert "migration to siglip2-b32" in both
     assert [path for path in data_folder.rglob("*") if path.is_file()] == []

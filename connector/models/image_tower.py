@@ -6,6 +6,7 @@ which is checked at load (docs/decisions/0002-towers.md).
 """
 
 import copy
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -117,6 +118,7 @@ class ImageTower:
             )
         log.info("image_tower model=%s device=%s kernel=%s", tower.model, device, precision)
         del reference, vision
+        gc.collect()  # the libraries' models are cycles, which would stay with the weights that were read
         give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
 

@@ -27,6 +27,8 @@ MORE_PIXELS = 1.02
 """How many times as many pixels count as more."""
 SHARPER = 1.15
 """How many times as sharp counts as sharper."""
+LARGER = 1.1
+"""How many times as large a file counts as larger: a faint watermark makes one a hundredth larger, and no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def best_of(
         ("as large, and the sharpest", lambda point: sharpness.get(point.id, 0.0), SHARPER),
         ("no less sharp, and the most metadata", _described, 1.0),
         ("as well described, in a format without loss", _lossless, 1.0),
-        ("alike but for the file, which is the largest", lambda point: _number(point, "bytes"), 1.0),
+        ("alike but for the file, which is the largest", lambda point: _number(point, "bytes"), LARGER),
     )
     for reason, measure, factor in steps:
         most = max(map(measure, left))

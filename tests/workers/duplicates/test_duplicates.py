@@ -256,6 +256,25 @@ def test_the_image_with_the_watermark_is_told_from_the_one_without(seed: int) ->
     assert (compare(plain, marked).overlay, compare(marked, plain).overlay) == ("second", "first")
 
 
+def test_a_watermark_too_faint_to_be_seen_makes_no_image_the_best() -> None:
+    origin = scenes.draw(7, scenes.Exposure())
+    forms = {
+        "IMG_7.jpg": scenes.encoded(origin),
+        "IMG_7 watermark.jpg": dict(scenes.forms(origin, seed=7))["watermark"],
+    }
+    assert len(forms["IMG_7.jpg"]) < len(forms["IMG_7 watermark.jpg"])
+    with scratch_folder() as folder:
+        (folder / "images").mkdir()
+        for name, data in forms.items():
+            (folder / "images" / name).write_bytes(data)
+        settings = Settings.load({"model.space": "mini", "ingest.workers": 0, "qdrant.path": str(folder / "data")})
+        ingest([str(folder / "images")], settings=settings, recreate=False, show=_unseen, wait=_unseen)
+        with Collection.open(settings=settings) as collection:
+            (group,) = collection.duplicates(near=EVERYTHING).of("same_image")
+    assert [_name(each) for each in group.images] == [*forms]
+    assert "shortest name" in group.reason
+
+
 def test_another_colour_is_another_image() -> None:
     origin = scenes.draw(3, scenes.Exposure())
     swapped = Image.merge("RGB", (origin.getchannel("B"), origin.getchannel("G"), origin.getchannel("R")))

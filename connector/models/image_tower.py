@@ -48,6 +48,8 @@ from connector.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 
+COLLECTED = 64 * 1024**2
+"""Bytes of weights from which loading collects what it left in cycles: that stops the process for .3 s or longer."""
 CPU_BATCH = 16
 """Images in one forward pass on a CPU: more are no faster there, and fewer spread evenly over the cores."""
 
@@ -117,8 +119,10 @@ class ImageTower:
                 vision, exact=exact, space=space, device=device, wanted=model.precision, weights=weights
             )
         log.info("image_tower model=%s device=%s kernel=%s", tower.model, device, precision)
+        size = sum(each.nbytes for each in vision.parameters())
         del reference, vision
-        gc.collect()  # the libraries' models are cycles, which would stay with the weights that were read
+        if size >= COLLECTED:
+            gc.collect()  # the libraries' models are cycles, which would stay with the weights that were read
         give_back()  # what loading took beyond the model itself, up to twice its size
         return cls(forward, space=space, device=device, precision=precision, weights=weights, compiling=model.compiling)
 

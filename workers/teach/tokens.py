@@ -31,9 +31,9 @@ def unread_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> set[str]:
     characters = sorted({each for text in texts for each in text if not each.isspace()})
     unknown = {number for name in _UNKNOWN if (number := tokenizer.token_to_id(name)) is not None}
     found = set()
-    for each, made in zip(characters, tokenizer.encode_batch(characters, add_special_tokens=False), strict=True):
-        pieces = [piece for piece in made.tokens if piece != SPACE]
-        if unknown & set(made.ids) or len(pieces) > 1 or any(map(_BYTE.fullmatch, pieces)):
+    for each, tokens in zip(characters, _tokens(tokenizer, characters), strict=True):
+        pieces = [piece for _, piece in tokens if piece != SPACE]
+        if any(number in unknown for number, _ in tokens) or len(pieces) > 1 or any(map(_BYTE.fullmatch, pieces)):
             found.add(each)
     return found
 
@@ -69,8 +69,7 @@ def new_words(tokenizer: Tokenizer, texts: Sequence[str], *, known: Iterable[str
     others = {word for text in known for word in _WORD.findall(_normalized(tokenizer, text))}
     counted = Counter(word for text in normalized for word in _WORD.findall(text) if not unread & set(word))
     words = [word for word, _ in counted.most_common() if word not in others]
-    made = tokenizer.encode_batch(words, add_special_tokens=False)
-    apart = [len([piece for piece in each.tokens if piece != SPACE]) > 1 for each in made]
+    apart = [len([piece for _, piece in tokens if piece != SPACE]) > 1 for tokens in _tokens(tokenizer, words)]
     return [word for word, is_apart in zip(words, apart, strict=True) if is_apart][:most]
 
 
@@ -84,6 +83,19 @@ def add_tokens(file: Path, pieces: Sequence[str], words: Sequence[str] = ()) -> 
     file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     numbers = tokenizer.get_vocab(with_added_tokens=True)
     return {each: numbers[each] for each in (*pieces, *words)}
+
+
+def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[tuple[int, str]]]:
+    """The number and the piece of each token of texts; what fills them up, where that is switched on, is left out."""
+    made = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [
+        [
+            (number, piece)
+            for number, piece, counts in zip(each.ids, each.tokens, each.attention_mask, strict=True)
+            if counts
+        ]
+        for each in made
+    ]
 
 
 def _normalized(tokenizer: Tokenizer, text: str) -> str:

@@ -565,14 +565,18 @@ def test_a_worker_that_dies_before_it_begins_ends_the_run_in_a_sentence(
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_stopping_while_the_model_loads_says_so_too(cli: CommandLine, workplace: Path) -> None:
-    """The model's listing is a pipe that nobody ever writes, so that loading it lasts."""
+def test_stopping_while_the_model_loads_says_so_too(
+    cli: CommandLine, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library that loads it reads a pipe that nobody ever writes, so that loading lasts."""
     write_images(workplace / "album", ["a.png"])
-    model = workplace / "model"
-    model.mkdir()
-    os.mkfifo(model / "modules.json")
-    child = cli.start("ingest", "album", "--space", "mini", "--set", f"model.image_model={model}")
-    with (model / "modules.json").open("w"):  # returns once the child reads it
+    sites, pipe = workplace / "sites", workplace / "pipe"
+    sites.mkdir()
+    os.mkfifo(pipe)
+    (sites / "sentence_transformers.py").write_text(f"open({str(pipe)!r}).read()\nraise ImportError('it is none')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(sites), str(Path(polyglance.__file__).parent)]))
+    child = cli.start("ingest", "album", "--space", "mini")
+    with pipe.open("w"):  # returns once the child reads it
         child.send_signal(signal.SIGINT)
 
     ran = finish(child)

@@ -19,7 +19,7 @@ import typer
 
 from connector.models.image_tower import ImageTower
 from connector.models.text_tower import TextTower
-from connector.search.relevance import RELEVANT, SAMPLE, Background, Calibration, gumbel, hubness
+from connector.search.relevance import RELEVANT, SAMPLE, Background, Calibration, gumbel, hubness, usual_nearness
 from connector.search.relevance_cohort import EVERY_LANGUAGE
 from connector.settings import ModelSettings
 from demo.concepts import read_concepts, read_vocabulary
@@ -69,11 +69,11 @@ def area(fits: Numbers, none: Numbers) -> float:
 
 
 def calibrated(images: Vectors, cohort: Vectors) -> tuple[Calibration, Numbers]:
-    """As ``connector.search.relevance.calibrate_words`` over these images; also what is taken off each of them."""
+    """As ``connector.search.relevance.calibrate_text`` over these images; also what is taken off each of them."""
     background = Background.of(images[:SAMPLE])
     assert background is not None
     standard = background.standard(cohort, cohort @ images.T)
-    off = hubness(background, cohort, standard)
+    off = hubness(standard, usual=usual_nearness(background, cohort))
     mode, scale = gumbel((standard - off).max(axis=1))
     return Calibration(background, mode=mode, scale=scale), off
 

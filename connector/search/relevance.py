@@ -137,18 +137,22 @@ def calibrate_text(engine: Engine, cohort: Vectors) -> Calibration | None:
     if not near:  # all were deleted meanwhile
         return None
     standard = background.standard(cohort, cohort @ np.stack([*near.values()]).T)  # (n, near)
-    off = hubness(background, cohort, standard)
+    off = hubness(standard, usual=usual_nearness(background, cohort))
     mode, scale = gumbel((standard - off).max(axis=1))
     hubs = {point: float(much) for point, much in zip(near, off, strict=True) if much > 0}
     return Calibration(background, mode=mode, scale=scale, hubs=hubs)
 
 
-def hubness(background: Background, cohort: Vectors, standard: Numbers) -> Numbers:
+def usual_nearness(background: Background, cohort: Vectors) -> float:
+    """How far the nearness to a whole cohort (n, dims) usually varies: the deviation of its mean in the sample."""
+    return float(background.standard(cohort, cohort @ background.sample.T).mean(axis=0).std())
+
+
+def hubness(standard: Numbers, *, usual: float) -> Numbers:
     """How much of a hub each image is: (k,), of the cohort's ``standard`` cosines to them, (n, k); mostly 0.
 
-    What its mean over the cohort has beyond ``HUB`` times the deviation of that mean in the sample.
+    What its mean over the cohort has beyond ``HUB`` times what is ``usual``.
     """
-    usual = background.standard(cohort, cohort @ background.sample.T).mean(axis=0).std()
     return np.asarray(np.maximum(0.0, standard.mean(axis=0) - HUB * usual))
 
 

@@ -20,7 +20,7 @@ from connector.alerts.alert import Alert, alerts_of
 from connector.errors import ModelError
 from connector.models.answering import model_in
 from connector.records import ALERT_FIELDS, Payload, Point, Vector, Vectors
-from connector.search.relevance import HUB, Calibration, KeptCalibration, Numbers, calibrate_text
+from connector.search.relevance import Calibration, KeptCalibration, Numbers, calibrate_text, hubness, usual_nearness
 from connector.search.relevance_cohort import cohort_of
 from connector.search.text_encoder import TextEncoder
 from connector.settings import ModelSettings, Settings
@@ -140,18 +140,12 @@ class _Questions:
             return None
         assert self._vectors is not None
         assert self._cohort is not None
-        off = self._hubness(vectors, levels)  # (n,)
+        mean, deviation = levels.cohort
+        off = hubness((self._cohort @ vectors.T - mean) / deviation, usual=levels.usual)  # (n,)
         cosines = self._vectors @ vectors.T  # (q, n)
         least = (levels.mean + levels.deviation * levels.cut).astype(np.float32)
         near = cosines >= least + levels.deviation.astype(np.float32) * off.astype(np.float32)
         return np.argwhere(near)
-
-    def _hubness(self, vectors: Vectors, levels: _Levels) -> Numbers:
-        """How much of a hub each image is, as ``connector.search.relevance`` has it."""
-        assert self._cohort is not None
-        mean, deviation = levels.cohort
-        standard = (self._cohort @ vectors.T - mean) / deviation  # (cohort, n)
-        return np.asarray(np.maximum(0.0, standard.mean(axis=0) - HUB * levels.usual))
 
     def _now(self) -> _Levels | None:
         made = self._calibration.now()
@@ -172,9 +166,8 @@ class _Questions:
         background = calibration.background
         mean, deviation = background.levels(self._vectors)
         cohort = background.levels(self._cohort)
-        usual = ((self._cohort @ background.sample.T - cohort[0]) / cohort[1]).mean(axis=0).std()
         cut = calibration.standard_at(self._least)
-        return _Levels(calibration, mean, deviation, cut, cohort, float(usual))
+        return _Levels(calibration, mean, deviation, cut, cohort, usual_nearness(background, self._cohort))
 
 
 def _plain(payload: Payload) -> Payload:

@@ -32,6 +32,8 @@ from connector.run_status import SILENCE
 from connector.settings import Settings
 from connector.store.open import file_name_of
 
+log = logging.getLogger(__name__)
+
 State = Literal["running", "done", "stopped", "failed"]
 REPORT_S = 0.25
 """Seconds between two reports."""
@@ -59,7 +61,6 @@ class Job:
             draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-log = logging.getLogger(__name__)
 J = TypeVar("J", bound=Job)
 Work = Callable[[Settings, J, "Reporter[J]"], J]
 """Does a job, and returns it with what came of it; the reporter is told how to see where it stands."""
